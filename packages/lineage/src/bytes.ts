@@ -1,0 +1,116 @@
+/**
+ * The only parsers of hex, base64 and decimals in the core, and byte helpers.
+ *
+ * JavaScript's own are lenient (`Buffer.from('!!', 'base64')` is empty, `BigInt('0x10')` is 16), so each
+ * parser here accepts exactly the canonical form: what it returns formats back to what it was given.
+ */
+import { MalformedError } from './errors.ts'
+
+// Searches for one wrong character: a repeated group would overflow the stack on megabytes.
+const NOT_HEX = /[^0-9a-f]/
+const DECIMAL = /^(?:0|[1-9][0-9]*)$/
+const NOT_BASE64 = /[^A-Za-z0-9+/]/
+
+const encoder = new TextEncoder()
+const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
+/** UTF-8 bytes of a string. */
+export function utf8(text: string): Uint8Array {
+  return encoder.encode(text)
+}
+
+/** Text of UTF-8 bytes; throws on any byte that is not UTF-8. A byte order mark is kept. */
+export function parseUtf8(bytes: Uint8Array, what = 'text'): string {
+  try {
+    return decoder.decode(bytes)
+  } catch {
+    throw new MalformedError(`${what} is not UTF-8`)
+  }
+}
+
+/** Lower-case hex. */
+export function formatHex(bytes: Uint8Array): string {
+  let out = ''
+  for (const byte of bytes) out += (byte < 16 ? '0' : '') + byte.toString(16)
+  return out
+}
+
+/** Bytes of lower-case hex; `size` demands an exact number of bytes. */
+export function parseHex(text: string, what = 'hex', size?: number): Uint8Array {
+  if (text.length % 2 !== 0 || NOT_HEX.test(text)) throw new MalformedError(`${what} is not lower-case hex`)
+  if (size !== undefined && text.length !== size * 2)
+    throw new MalformedError(`${what} is not ${size} bytes long`)
+  const out = new Uint8Array(text.length / 2)
+  for (let i = 0; i < out.length; i++) out[i] = Number.parseInt(text.slice(i * 2, i * 2 + 2), 16)
+  return out
+}
+
+/** Standard base64 with padding (RFC 4648, section 4). */
+export function formatBase64(bytes: Uint8Array): string {
+  let binary = ''
+  for (let i = 0; i < bytes.length; i += 0x8000)
+    binary += String.fromCharCode(...bytes.subarray(i, i + 0x8000))
+  return btoa(binary)
+}
+
+/** Bytes of canonical standard base64: padded, no white space, unused bits zero. */
+export function parseBase64(text: string, what = 'base64', size?: number): Uint8Array {
+  const padding = text.endsWith('==') ? 2 : text.endsWith('=') ? 1 : 0
+  const digits = text.slice(0, text.length - padding)
+  if (text.length % 4 !== 0 || NOT_BASE64.test(digits)) throw new MalformedError(`${what} is not base64`)
+  const binary = atob(text)
+  const out = new Uint8Array(binary.length)
+  for (let i = 0; i < out.length; i++) out[i] = binary.charCodeAt(i)
+  if (padding > 0 && formatBase64(out.subarray(out.length - (out.length % 3))) !== text.slice(-4))
+    throw new MalformedError(`${what} is not canonical base64`)
+  if (size !== undefined && out.length !== size) throw new MalformedError(`${what} is not ${size} bytes long`)
+  return out
+}
+
+/** A decimal without sign or leading zeros that is a safe integer: a tree size, a leaf index. */
+export function parseDecimal(text: string, what = 'number'): number {
+  const value = text.length <= 16 && DECIMAL.test(text) ? Number(text) : Number.NaN
+  if (!Number.isSafeInteger(value)) throw new MalformedError(`${what} is not a decimal below 2^53`)
+  return value
+}
+
+/** A decimal of up to 64 bits, unsigned. */
+export function parseDecimal64(text: string, what = 'number'): bigint {
+  if (text.length > 20 || !DECIMAL.test(text)) throw new MalformedError(`${what} is not a decimal`)
+  const value = BigInt(text)
+  if (value > 0xffff_ffff_ffff_ffffn) throw new MalformedError(`${what} is over 64 bits`)
+  return value
+}
+
+export function concatBytes(...parts: readonly Uint8Array[]): Uint8Array {
+  return joinBytes(parts)
+}
+
+/** As {@link concatBytes}, for lists of any length: some 100,000 arguments overflow the stack. */
+export function joinBytes(parts: readonly Uint8Array[]): Uint8Array {
+  let size = 0
+  for (const part of parts) size += part.length
+  const out = new Uint8Array(size)
+  let at = 0
+  for (const part of parts) {
+    out.set(part, at)
+    at += part.length
+  }
+  return out
+}
+
+export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
+  if (a.length !== b.length) return false
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false
+  return true
+}
+
+/** Order of two byte strings as unsigned bytes, shorter first where one is a prefix: below, at or above 0. */
+export function compareBytes(a: Uint8Array, b: Uint8Array): number {
+  const size = Math.min(a.length, b.length)
+  for (let i = 0; i < size; i++) {
+    const difference = a[i]! - b[i]!
+    if (difference !== 0) return difference
+  }
+  return a.length - b.length
+}

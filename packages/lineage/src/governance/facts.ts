@@ -1,0 +1,134 @@
+/**
+ * Facts: what the `governance.*` attributes of a span and of its events say (docs/formats/record.md, "Facts").
+ *
+ * The attributes of a span give at most one fact per kind; each governance event gives one more. What
+ * concerns the span itself (its request, its action, its emitter) stays on the span-born record.
+ */
+import { encodeText } from '../otlp/text.ts'
+import type { AnyValue, KeyValue, Span } from '../otlp/decode.ts'
+import { encodeValue } from '../otlp/value.ts'
+import { DECISION_OUTCOME, NAMESPACE, RECORD_KIND } from './attributes.ts'
+import { Kind } from './kind.ts'
+
+export interface Claim {
+  readonly key: string
+  /** Bytes of the key as received. */
+  readonly keyBytes: Uint8Array
+  /** Encoded value (otlp/value.ts). */
+  readonly value: Uint8Array
+}
+
+export interface Fact {
+  readonly kind: Kind
+  readonly claims: readonly Claim[]
+}
+
+export interface SpanFacts {
+  /** Kind of the span-born record: request, action or span. */
+  readonly kind: Kind
+  /** Claims of the span-born record. */
+  readonly claims: readonly Claim[]
+  /** Facts with records of their own, in record order. */
+  readonly facts: readonly Fact[]
+}
+
+/** The second word of an attribute name decides what it belongs to; what is not here belongs to the span. */
+const KIND_OF_GROUP: ReadonlyMap<string, Kind> = new Map([
+  ['authorization', Kind.authorization],
+  ['delegation', Kind.authorization],
+  ['approval', Kind.authorization],
+  ['decision', Kind.decision],
+  ['policy', Kind.decision],
+  ['verification', Kind.verification],
+  ['transition', Kind.transition],
+  ['action', Kind.action],
+  ['execution', Kind.request],
+])
+
+const KIND_OF_NAME: ReadonlyMap<string, Kind> = new Map([
+  ['request', Kind.request],
+  ['authorization', Kind.authorization],
+  ['decision', Kind.decision],
+  ['verification', Kind.verification],
+  ['action', Kind.action],
+  ['transition', Kind.transition],
+])
+
+/** Facts of one span come in this order: causes before what relied on them. */
+const FACT_ORDER = [Kind.authorization, Kind.verification, Kind.decision, Kind.transition] as const
+
+/** The facts of a decoded span. A span without governance gives the kind `span`, no claims and no facts. */
+export function factsOf(span: Span): SpanFacts {
+  const own: Claim[] = []
+  const groups = new Map<Kind, Claim[]>()
+  let marked: Kind | undefined
+  for (const attribute of span.attributes) {
+    if (!attribute.key.startsWith(NAMESPACE)) continue
+    if (attribute.key === RECORD_KIND) marked = kindOfName(attribute.value)
+    const kind = kindOfKey(attribute.key)
+    if (kind === undefined || kind === Kind.request || kind === Kind.action) own.push(claimOf(attribute))
+    else groups.set(kind, [...(groups.get(kind) ?? []), claimOf(attribute)])
+  }
+  // Without an outcome nothing was decided here: the span refers to a decision taken elsewhere.
+  const decision = groups.get(Kind.decision)
+  if (decision !== undefined && !decision.some((claim) => claim.key === DECISION_OUTCOME)) {
+    own.push(...decision)
+    groups.delete(Kind.decision)
+  }
+  const facts: Fact[] = []
+  for (const kind of FACT_ORDER) {
+    const claims = groups.get(kind)
+    if (claims !== undefined) facts.push({ kind, claims })
+  }
+  for (const event of span.events) {
+    const fact = factOfEvent(event.name, event.attributes)
+    if (fact !== undefined) facts.push(fact)
+  }
+  return { kind: spanKind(own, marked), claims: own, facts }
+}
+
+/** Whether a span carries governance: any attribute or event name, or attribute of an event, in the namespace. */
+export function isGoverned(span: Span): boolean {
+  const governed = (attribute: KeyValue): boolean => attribute.key.startsWith(NAMESPACE)
+  return (
+    span.attributes.some(governed) ||
+    span.events.some((event) => event.name.startsWith(NAMESPACE) || event.attributes.some(governed))
+  )
+}
+
+function spanKind(own: readonly Claim[], marked: Kind | undefined): Kind {
+  if (marked === Kind.action || marked === Kind.request) return marked
+  if (own.some((claim) => kindOfKey(claim.key) === Kind.action)) return Kind.action
+  if (own.some((claim) => kindOfKey(claim.key) === Kind.request)) return Kind.request
+  return Kind.span
+}
+
+/** A governance event: named in the namespace, or carrying attributes of it. Its kind is said, named or inferred. */
+function factOfEvent(name: string, attributes: readonly KeyValue[]): Fact | undefined {
+  const governed = attributes.filter((attribute) => attribute.key.startsWith(NAMESPACE))
+  const named = name.startsWith(NAMESPACE) ? KIND_OF_GROUP.get(groupOf(name)) : undefined
+  if (governed.length === 0 && named === undefined) return undefined
+  let kind = named
+  for (const attribute of governed) if (attribute.key === RECORD_KIND) kind = kindOfName(attribute.value) ?? kind
+  kind ??= governed.map((attribute) => kindOfKey(attribute.key)).find((found) => found !== undefined)
+  if (kind === undefined) return undefined
+  return { kind, claims: governed.map(claimOf) }
+}
+
+function kindOfName(value: AnyValue): Kind | undefined {
+  return value.type === 'string' ? KIND_OF_NAME.get(value.value) : undefined
+}
+
+function kindOfKey(key: string): Kind | undefined {
+  return KIND_OF_GROUP.get(groupOf(key))
+}
+
+/** `decision` of `governance.decision.id`. */
+function groupOf(key: string): string {
+  const end = key.indexOf('.', NAMESPACE.length)
+  return key.slice(NAMESPACE.length, end === -1 ? undefined : end)
+}
+
+function claimOf(attribute: KeyValue): Claim {
+  return { key: attribute.key, keyBytes: encodeText(attribute.key), value: encodeValue(attribute.value) }
+}

@@ -1,0 +1,390 @@
+/**
+ * Decodes one span, resource or scope of OTLP into an object, exactly: 64-bit numbers are bigints, strings keep
+ * broken UTF-8 (`text.ts`), unknown fields stay as bytes. For the few messages that somebody looks into; the
+ * many are scanned (`scan.ts`), under the same limits, so that what the scan accepted always decodes.
+ *
+ * As protobuf says, the last of several occurrences of a scalar counts. Absent fields have their defaults.
+ * Byte fields are views into the input.
+ */
+import { MalformedError } from '../errors.ts'
+import { WireReader } from '../wire.ts'
+import {
+  ANY_VALUE_FIELDS,
+  ENTITY_REF_FIELDS,
+  EVENT_FIELDS,
+  type Fields,
+  fitsSchema,
+  isKnown,
+  KEY_VALUE_FIELDS,
+  LINK_FIELDS,
+  LIST_FIELDS,
+  MAX_KEY_BYTES,
+  MAX_VALUE_DEPTH,
+  RESOURCE_FIELDS,
+  SCOPE_FIELDS,
+  SPAN_FIELDS,
+  STATUS_FIELDS,
+} from './schema.ts'
+import { decodeText } from './text.ts'
+import { type AnyValue, doubleOfBits, type KeyValue, type UnknownFields } from './value.ts'
+
+export type { AnyValue, KeyValue, UnknownFields } from './value.ts'
+
+/** A Resource (resource.proto). */
+export interface Resource {
+  attributes: KeyValue[]
+  droppedAttributesCount: number
+  entityRefs: EntityRef[]
+  unknown: UnknownFields
+}
+
+/** An EntityRef (common.proto, in development). */
+export interface EntityRef {
+  schemaUrl: string
+  type: string
+  idKeys: string[]
+  descriptionKeys: string[]
+  unknown: UnknownFields
+}
+
+/** An InstrumentationScope (common.proto). */
+export interface Scope {
+  name: string
+  version: string
+  attributes: KeyValue[]
+  droppedAttributesCount: number
+  unknown: UnknownFields
+}
+
+/**
+ * A Span (trace.proto). Ids have any length: the scan's FAULT judges them. Times are nanoseconds since the Unix
+ * epoch. `kind` is a signed 32-bit number, 0 to 5 where the sender follows today's schema.
+ */
+export interface Span {
+  traceId: Uint8Array
+  spanId: Uint8Array
+  traceState: string
+  parentSpanId: Uint8Array
+  name: string
+  kind: number
+  startTimeUnixNano: bigint
+  endTimeUnixNano: bigint
+  attributes: KeyValue[]
+  droppedAttributesCount: number
+  events: SpanEvent[]
+  droppedEventsCount: number
+  links: SpanLink[]
+  droppedLinksCount: number
+  status: SpanStatus
+  flags: number
+  unknown: UnknownFields
+}
+
+/** A Span.Event. */
+export interface SpanEvent {
+  timeUnixNano: bigint
+  name: string
+  attributes: KeyValue[]
+  droppedAttributesCount: number
+  unknown: UnknownFields
+}
+
+/** A Span.Link. */
+export interface SpanLink {
+  traceId: Uint8Array
+  spanId: Uint8Array
+  traceState: string
+  attributes: KeyValue[]
+  droppedAttributesCount: number
+  flags: number
+  unknown: UnknownFields
+}
+
+/** A Status; `code` is 0 unset, 1 ok, 2 error. An absent status and an empty one are the same. */
+export interface SpanStatus {
+  message: string
+  code: number
+  unknown: UnknownFields
+}
+
+const NO_BYTES: Uint8Array = new Uint8Array(0)
+const NO_UNKNOWN: UnknownFields = Object.freeze([])
+
+/** Decodes the bytes of a Resource message. Throws a MalformedError, as all of these do, on what a scan refuses. */
+export function decodeResource(bytes: Uint8Array): Resource {
+  const out: Resource = { attributes: [], droppedAttributesCount: 0, entityRefs: [], unknown: NO_UNKNOWN }
+  out.unknown = walk(new WireReader(bytes), RESOURCE_FIELDS, (field, reader) => {
+    if (field === 1) out.attributes.push(keyValue(inside(reader), 1))
+    else if (field === 2) out.droppedAttributesCount = reader.low
+    else out.entityRefs.push(entityRef(inside(reader)))
+  })
+  return out
+}
+
+/** Decodes the bytes of an InstrumentationScope message. */
+export function decodeScope(bytes: Uint8Array): Scope {
+  const out: Scope = { name: '', version: '', attributes: [], droppedAttributesCount: 0, unknown: NO_UNKNOWN }
+  out.unknown = walk(new WireReader(bytes), SCOPE_FIELDS, (field, reader) => {
+    if (field === 1) out.name = text(reader)
+    else if (field === 2) out.version = text(reader)
+    else if (field === 3) out.attributes.push(keyValue(inside(reader), 1))
+    else out.droppedAttributesCount = reader.low
+  })
+  return out
+}
+
+/** Decodes the bytes of a Span message. */
+export function decodeSpan(bytes: Uint8Array): Span {
+  const out: Span = {
+    traceId: NO_BYTES,
+    spanId: NO_BYTES,
+    traceState: '',
+    parentSpanId: NO_BYTES,
+    name: '',
+    kind: 0,
+    startTimeUnixNano: 0n,
+    endTimeUnixNano: 0n,
+    attributes: [],
+    droppedAttributesCount: 0,
+    events: [],
+    droppedEventsCount: 0,
+    links: [],
+    droppedLinksCount: 0,
+    status: { message: '', code: 0, unknown: NO_UNKNOWN },
+    flags: 0,
+    unknown: NO_UNKNOWN,
+  }
+  let hasStatus = false
+  out.unknown = walk(new WireReader(bytes), SPAN_FIELDS, (field, reader) => {
+    switch (field) {
+      case 1:
+        out.traceId = reader.value()
+        break
+      case 2:
+        out.spanId = reader.value()
+        break
+      case 3:
+        out.traceState = text(reader)
+        break
+      case 4:
+        out.parentSpanId = reader.value()
+        break
+      case 5:
+        out.name = text(reader)
+        break
+      case 6:
+        out.kind = reader.low | 0
+        break
+      case 7:
+        out.startTimeUnixNano = reader.uint64()
+        break
+      case 8:
+        out.endTimeUnixNano = reader.uint64()
+        break
+      case 9:
+        out.attributes.push(keyValue(inside(reader), 1))
+        break
+      case 10:
+        out.droppedAttributesCount = reader.low
+        break
+      case 11:
+        out.events.push(event(inside(reader)))
+        break
+      case 12:
+        out.droppedEventsCount = reader.low
+        break
+      case 13:
+        out.links.push(link(inside(reader)))
+        break
+      case 14:
+        out.droppedLinksCount = reader.low
+        break
+      case 15:
+        once(hasStatus, 'status')
+        hasStatus = true
+        out.status = status(inside(reader))
+        break
+      case 16:
+        out.flags = reader.low
+        break
+    }
+  })
+  return out
+}
+
+function event(reader: WireReader): SpanEvent {
+  const out: SpanEvent = {
+    timeUnixNano: 0n,
+    name: '',
+    attributes: [],
+    droppedAttributesCount: 0,
+    unknown: NO_UNKNOWN,
+  }
+  out.unknown = walk(reader, EVENT_FIELDS, (field) => {
+    if (field === 1) out.timeUnixNano = reader.uint64()
+    else if (field === 2) out.name = text(reader)
+    else if (field === 3) out.attributes.push(keyValue(inside(reader), 1))
+    else out.droppedAttributesCount = reader.low
+  })
+  return out
+}
+
+function link(reader: WireReader): SpanLink {
+  const out: SpanLink = {
+    traceId: NO_BYTES,
+    spanId: NO_BYTES,
+    traceState: '',
+    attributes: [],
+    droppedAttributesCount: 0,
+    flags: 0,
+    unknown: NO_UNKNOWN,
+  }
+  out.unknown = walk(reader, LINK_FIELDS, (field) => {
+    if (field === 1) out.traceId = reader.value()
+    else if (field === 2) out.spanId = reader.value()
+    else if (field === 3) out.traceState = text(reader)
+    else if (field === 4) out.attributes.push(keyValue(inside(reader), 1))
+    else if (field === 5) out.droppedAttributesCount = reader.low
+    else out.flags = reader.low
+  })
+  return out
+}
+
+function status(reader: WireReader): SpanStatus {
+  const out: SpanStatus = { message: '', code: 0, unknown: NO_UNKNOWN }
+  out.unknown = walk(reader, STATUS_FIELDS, (field) => {
+    if (field === 2) out.message = text(reader)
+    else out.code = reader.low | 0
+  })
+  return out
+}
+
+function entityRef(reader: WireReader): EntityRef {
+  const out: EntityRef = { schemaUrl: '', type: '', idKeys: [], descriptionKeys: [], unknown: NO_UNKNOWN }
+  out.unknown = walk(reader, ENTITY_REF_FIELDS, (field) => {
+    if (field === 1) out.schemaUrl = text(reader)
+    else if (field === 2) out.type = text(reader)
+    else if (field === 3) out.idKeys.push(text(reader))
+    else out.descriptionKeys.push(text(reader))
+  })
+  return out
+}
+
+function keyValue(reader: WireReader, depth: number): KeyValue {
+  let key = ''
+  let value: AnyValue | undefined
+  const strange: Uint8Array[] = []
+  const unknown = walk(reader, KEY_VALUE_FIELDS, (field) => {
+    if (field === 1) {
+      if (reader.end - reader.start > MAX_KEY_BYTES)
+        throw new MalformedError('an attribute key is over 65535 bytes')
+      key = text(reader)
+    } else if (field === 2) {
+      once(value !== undefined, 'value')
+      value = anyValue(inside(reader), depth)
+    } else strange.push(whole(reader)) // key_strindex
+  })
+  const all = join(unknown, strange)
+  return all.length === 0
+    ? { key, value: value ?? { type: 'empty' } }
+    : { key, value: value ?? { type: 'empty' }, unknown: all }
+}
+
+function anyValue(reader: WireReader, depth: number): AnyValue {
+  if (depth > MAX_VALUE_DEPTH) throw new MalformedError('an attribute value is nested too deeply')
+  let value: AnyValue = { type: 'empty' }
+  let strindex: Uint8Array | undefined
+  let hasArray = false
+  let hasList = false
+  const unknown = walk(reader, ANY_VALUE_FIELDS, (field) => {
+    strindex = undefined // a member of the oneof replaces any other
+    switch (field) {
+      case 1:
+        value = { type: 'string', value: text(reader) }
+        break
+      case 2:
+        value = { type: 'bool', value: (reader.low | reader.high) !== 0 }
+        break
+      case 3:
+        value = { type: 'int', value: reader.int64() }
+        break
+      case 4:
+        value = doubleOfBits(reader.uint64())
+        break
+      case 5:
+        once(hasArray, 'array_value')
+        hasArray = true
+        value = array(inside(reader), depth + 1)
+        break
+      case 6:
+        once(hasList, 'kvlist_value')
+        hasList = true
+        value = list(inside(reader), depth + 1)
+        break
+      case 7:
+        value = { type: 'bytes', value: reader.value() }
+        break
+      case 8:
+        value = { type: 'empty' }
+        strindex = whole(reader)
+        break
+    }
+  })
+  const all = strindex === undefined ? unknown : join(unknown, [strindex])
+  return all.length === 0 ? value : { ...value, unknown: all }
+}
+
+function array(reader: WireReader, depth: number): AnyValue {
+  const value: AnyValue[] = []
+  const listUnknown = walk(reader, LIST_FIELDS, () => {
+    value.push(anyValue(inside(reader), depth))
+  })
+  return listUnknown.length === 0 ? { type: 'array', value } : { type: 'array', value, listUnknown }
+}
+
+function list(reader: WireReader, depth: number): AnyValue {
+  const value: KeyValue[] = []
+  const listUnknown = walk(reader, LIST_FIELDS, () => {
+    value.push(keyValue(inside(reader), depth))
+  })
+  return listUnknown.length === 0 ? { type: 'kvlist', value } : { type: 'kvlist', value, listUnknown }
+}
+
+/** Hands every known field to `take`, its wire type checked, and returns the others. */
+function walk(
+  reader: WireReader,
+  fields: Fields,
+  take: (field: number, reader: WireReader) => void,
+): UnknownFields {
+  let unknown: Uint8Array[] | undefined
+  while (reader.next()) {
+    const { field } = reader
+    if (!fitsSchema(fields, field, reader.type)) throw new MalformedError('a field has the wrong wire type')
+    if (isKnown(fields, field)) take(field, reader)
+    else {
+      unknown ??= []
+      unknown.push(whole(reader))
+    }
+  }
+  return unknown ?? NO_UNKNOWN
+}
+
+function inside(reader: WireReader): WireReader {
+  return new WireReader(reader.bytes, reader.start, reader.end)
+}
+
+function text(reader: WireReader): string {
+  return decodeText(reader.value())
+}
+
+function whole(reader: WireReader): Uint8Array {
+  return reader.bytes.subarray(reader.tagStart, reader.end)
+}
+
+function join(a: UnknownFields, b: UnknownFields): UnknownFields {
+  return b.length === 0 ? a : [...a, ...b]
+}
+
+function once(seen: boolean, what: string): void {
+  if (seen) throw new MalformedError('a message that may occur once occurs twice', what)
+}

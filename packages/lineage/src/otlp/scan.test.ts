@@ -1,0 +1,319 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { anyRequests, encodeAnyValue, encodeRequest, encodeSpan } from '../../../../test/fuzz/otlp.ts'
+import { scanChecked } from '../../../../test/fuzz/otlp-check.ts'
+import { concatBytes, formatHex } from '../bytes.ts'
+import { MalformedError } from '../errors.ts'
+import { WireWriter } from '../wire.ts'
+import type { AnyValue, Span } from './decode.ts'
+import { decodeSpan } from './decode.ts'
+import {
+  createSpanTable,
+  DROPPED,
+  FAULT,
+  FAULT_NONE,
+  FAULT_PARENT_ID,
+  FAULT_SPAN_ID,
+  FAULT_TRACE_ID,
+  faultText,
+  GOVERNED,
+  MARKS,
+  PARENT_ID,
+  SPAN_END,
+  SPAN_START,
+  scanTraces,
+  TRACE_ID,
+  WORDS_PER_SPAN,
+} from './scan.ts'
+import { MAX_KEY_BYTES, MAX_VALUE_DEPTH } from './schema.ts'
+
+const TRACE = Uint8Array.from({ length: 16 }, (_, i) => i + 1)
+const SPAN = Uint8Array.from({ length: 8 }, (_, i) => i + 65)
+
+function blank(over: Partial<Span> = {}): Span {
+  return {
+    ...decodeSpan(new Uint8Array(0)),
+    traceId: TRACE,
+    spanId: SPAN,
+    ...over,
+  }
+}
+
+/** A request with these Span messages, in one scope. */
+function request(...spans: Uint8Array[]): Uint8Array {
+  const scope = new WireWriter()
+  for (const span of spans) scope.bytes(2, span)
+  return new WireWriter().bytes(1, new WireWriter().bytes(2, scope.finish()).finish()).finish()
+}
+
+function word(body: Uint8Array, column: number): number {
+  const table = scanChecked(body)
+  expect(table.count).toBe(1)
+  return table.words[column]!
+}
+
+const marksOf = (over: Partial<Span>) => word(request(encodeSpan(blank(over))), MARKS)
+
+function nested(levels: number, list: boolean): AnyValue {
+  let value: AnyValue = { type: 'bool', value: true }
+  for (let i = 1; i < levels; i++)
+    value = list ? { type: 'kvlist', value: [{ key: 'k', value }] } : { type: 'array', value: [value] }
+  return value
+}
+
+function withValue(value: Uint8Array): Uint8Array {
+  const attribute = new WireWriter().string(1, 'k').bytes(2, value).finish()
+  return request(new WireWriter().bytes(9, attribute).finish())
+}
+
+describe('scanTraces', () => {
+  test('agrees with the decoder on random requests', () => {
+    const table = createSpanTable(1)
+    fc.assert(
+      fc.property(anyRequests, (groups) => {
+        const body = encodeRequest(groups)
+        const { count } = scanChecked(body, table)
+        expect(count).toBe(groups.flatMap((group) => group.scopes.flatMap((scope) => scope.spans)).length)
+      }),
+      { numRuns: 300 },
+    )
+  })
+
+  test('agrees with the decoder on every single-byte change and every truncation of random requests', () => {
+    const judge = (body: Uint8Array) => {
+      try {
+        scanChecked(body)
+      } catch (error) {
+        if (!(error instanceof MalformedError)) throw new Error(formatHex(body), { cause: error })
+      }
+    }
+    fc.assert(
+      fc.property(anyRequests, fc.integer({ min: 1, max: 255 }), (groups, change) => {
+        const body = encodeRequest(groups)
+        for (let at = 0; at < body.length; at++) {
+          const changed = body.slice()
+          changed[at]! ^= change
+          judge(changed)
+          judge(body.slice(0, at))
+        }
+      }),
+      { numRuns: 5, seed: 7 },
+    )
+  })
+
+  test('an empty request has no spans, and a table is emptied before it is used', () => {
+    const table = scanTraces(request(encodeSpan(blank()), encodeSpan(blank())))
+    expect(table.count).toBe(2)
+    expect(scanTraces(new Uint8Array(0), table)).toBe(table)
+    expect(table.count).toBe(0)
+  })
+
+  test('a table grows, and is empty after a malformed request', () => {
+    const table = createSpanTable(0)
+    const spans = Array.from({ length: 300 }, () => encodeSpan(blank()))
+    expect(scanTraces(request(...spans), table).count).toBe(300)
+    expect(table.words.length).toBeGreaterThanOrEqual(300 * WORDS_PER_SPAN)
+    const row = table.words.subarray(299 * WORDS_PER_SPAN)
+    expect(row[SPAN_END]! - row[SPAN_START]!).toBe(spans[0]!.length)
+    expect(() => scanTraces(request(...spans).subarray(0, -1), table)).toThrow(MalformedError)
+    expect(table.count).toBe(0)
+  })
+
+  test('a body may be a view into a larger buffer', () => {
+    const body = request(encodeSpan(blank()))
+    const inside = concatBytes(Uint8Array.of(0xff, 0xff, 0xff), body, Uint8Array.of(0xff)).subarray(3, -1)
+    expect(scanChecked(inside).words[TRACE_ID]).toBe(scanTraces(body).words[TRACE_ID])
+  })
+})
+
+describe('faults of one span', () => {
+  const cases: [string, Partial<Span>, number][] = [
+    ['none', {}, FAULT_NONE],
+    ['no trace id', { traceId: new Uint8Array(0) }, FAULT_TRACE_ID],
+    ['a zero trace id', { traceId: new Uint8Array(16) }, FAULT_TRACE_ID],
+    ['a short trace id', { traceId: TRACE.subarray(1) }, FAULT_TRACE_ID],
+    ['a long trace id', { traceId: concatBytes(TRACE, TRACE) }, FAULT_TRACE_ID],
+    ['no span id', { spanId: new Uint8Array(0) }, FAULT_SPAN_ID],
+    ['a zero span id', { spanId: new Uint8Array(8) }, FAULT_SPAN_ID],
+    ['a short span id', { spanId: SPAN.subarray(1) }, FAULT_SPAN_ID],
+    ['a short parent id', { parentSpanId: SPAN.subarray(1) }, FAULT_PARENT_ID],
+    ['a long parent id', { parentSpanId: TRACE }, FAULT_PARENT_ID],
+    ['a parent', { parentSpanId: SPAN }, FAULT_NONE],
+    ['a zero parent id', { parentSpanId: new Uint8Array(8) }, FAULT_NONE],
+  ]
+  for (const [name, over, fault] of cases)
+    test(name, () => {
+      const body = request(encodeSpan(blank(over)))
+      expect(word(body, FAULT)).toBe(fault)
+      expect(word(body, PARENT_ID) !== 0).toBe(name === 'a parent')
+      expect(faultText(fault)).toMatch(/^the /)
+    })
+
+  test('the last id counts', () => {
+    const twice = (field: number, first: Uint8Array, second: Uint8Array) =>
+      word(
+        request(
+          concatBytes(
+            encodeSpan(blank()),
+            new WireWriter().bytes(field, first).bytes(field, second).finish(),
+          ),
+        ),
+        FAULT,
+      )
+    expect(twice(1, new Uint8Array(3), TRACE)).toBe(FAULT_NONE)
+    expect(twice(1, TRACE, new Uint8Array(3))).toBe(FAULT_TRACE_ID)
+    expect(twice(4, new Uint8Array(3), new Uint8Array(0))).toBe(FAULT_NONE)
+    expect(twice(4, SPAN, new Uint8Array(3))).toBe(FAULT_PARENT_ID)
+  })
+
+  test('an unknown code is a bug', () => {
+    expect(() => faultText(99)).toThrow('bad fault code')
+  })
+})
+
+describe('marks', () => {
+  const value: AnyValue = { type: 'int', value: 1n }
+  const event = { timeUnixNano: 1n, name: 'e', attributes: [], droppedAttributesCount: 0, unknown: [] }
+  const link = {
+    traceId: TRACE,
+    spanId: SPAN,
+    traceState: '',
+    attributes: [],
+    droppedAttributesCount: 0,
+    flags: 0,
+    unknown: [],
+  }
+
+  test('governance is in keys of the span, keys of events and names of events', () => {
+    const attributes = [{ key: 'governance.x', value }]
+    expect(marksOf({ attributes })).toBe(GOVERNED)
+    expect(marksOf({ attributes: [{ key: 'a', value }, ...attributes, { key: 'z', value }] })).toBe(GOVERNED)
+    expect(marksOf({ events: [event, { ...event, attributes }] })).toBe(GOVERNED)
+    expect(marksOf({ events: [{ ...event, name: 'governance.decision' }, event] })).toBe(GOVERNED)
+  })
+
+  test('it is nowhere else', () => {
+    const attributes = [{ key: 'governance.x', value }]
+    expect(marksOf({ links: [{ ...link, attributes }] })).toBe(0)
+    expect(marksOf({ name: 'governance.x', traceState: 'governance.x' })).toBe(0)
+    expect(marksOf({ attributes: [{ key: 'k', value: { type: 'kvlist', value: attributes } }] })).toBe(0)
+    expect(marksOf({ attributes: [{ key: 'k', value: { type: 'string', value: 'governance.x' } }] })).toBe(0)
+  })
+
+  test('a key has to begin with the whole prefix', () => {
+    const prefix = 'governance.'
+    for (let i = 0; i < prefix.length; i++) {
+      const near = `${prefix.slice(0, i)}x${prefix.slice(i + 1)}rest`
+      expect(marksOf({ attributes: [{ key: near, value }] }), near).toBe(0)
+      expect(marksOf({ attributes: [{ key: prefix.slice(0, i), value }] })).toBe(0)
+    }
+    expect(marksOf({ attributes: [{ key: prefix, value }] })).toBe(GOVERNED)
+    expect(marksOf({ attributes: [{ key: `a${prefix}`, value }] })).toBe(0)
+  })
+
+  test('anything dropped is marked', () => {
+    expect(marksOf({ droppedAttributesCount: 1 })).toBe(DROPPED)
+    expect(marksOf({ droppedEventsCount: 0xffff_ffff })).toBe(DROPPED)
+    expect(marksOf({ droppedLinksCount: 300 })).toBe(DROPPED)
+    expect(marksOf({ events: [{ ...event, droppedAttributesCount: 1 }] })).toBe(DROPPED)
+    expect(marksOf({ links: [{ ...link, droppedAttributesCount: 1 }] })).toBe(DROPPED)
+    expect(marksOf({ events: [event], links: [link] })).toBe(0)
+  })
+})
+
+describe('limits', () => {
+  for (const list of [false, true])
+    test(`${list ? 'kvlists' : 'arrays'} nest ${MAX_VALUE_DEPTH} levels`, () => {
+      expect(scanChecked(withValue(encodeAnyValue(nested(MAX_VALUE_DEPTH, list)))).count).toBe(1)
+      const deeper = withValue(encodeAnyValue(nested(MAX_VALUE_DEPTH + 1, list)))
+      expect(() => scanChecked(deeper)).toThrow(/nested too deeply/)
+    })
+
+  test('depth is bounded in resources, scopes, events and links too', () => {
+    const deep = new WireWriter()
+      .string(1, 'k')
+      .bytes(2, encodeAnyValue(nested(33, true)))
+      .finish()
+    const attribute = (field: number) => new WireWriter().bytes(field, deep).finish()
+    const bodies = [
+      new WireWriter().bytes(1, new WireWriter().bytes(1, attribute(1)).finish()).finish(),
+      new WireWriter().bytes(
+        1,
+        new WireWriter().bytes(2, new WireWriter().bytes(1, attribute(3)).finish()).finish(),
+      ),
+      request(new WireWriter().bytes(11, attribute(3)).finish()),
+      request(new WireWriter().bytes(13, attribute(4)).finish()),
+    ]
+    for (const body of bodies)
+      expect(() => scanChecked(body instanceof Uint8Array ? body : body.finish())).toThrow(
+        /nested too deeply/,
+      )
+  })
+
+  test('a nest of a hundred thousand levels is refused, not a crash', () => {
+    const levels = 100_000
+    const sizes: number[] = []
+    let size = 0
+    const length = (value: number) => (value < 0x80 ? 1 : value < 0x4000 ? 2 : value < 0x20_0000 ? 3 : 4)
+    for (let i = 0; i < levels; i++) {
+      sizes.push(size)
+      size += 1 + length(size)
+    }
+    const out = new WireWriter()
+    // each level: array_value = 5 around values = 1 around the next level's size, from the outside in
+    for (let i = levels - 1; i >= 0; i--) {
+      let rest = sizes[i]!
+      const bytes = [i % 2 === 0 ? 0x0a : 0x2a]
+      while (rest > 0x7f) {
+        bytes.push((rest & 0x7f) | 0x80)
+        rest >>>= 7
+      }
+      bytes.push(rest)
+      out.raw(Uint8Array.from(bytes))
+    }
+    expect(() => scanChecked(withValue(out.finish()))).toThrow(/nested too deeply/)
+  })
+
+  test('a key has at most 65535 bytes', () => {
+    const keyed = (size: number) =>
+      request(new WireWriter().bytes(9, new WireWriter().string(1, 'k'.repeat(size)).finish()).finish())
+    expect(scanChecked(keyed(MAX_KEY_BYTES)).count).toBe(1)
+    expect(() => scanChecked(keyed(MAX_KEY_BYTES + 1))).toThrow(/over 65535 bytes/)
+  })
+})
+
+describe('what is refused', () => {
+  const twice = (field: number, message: Uint8Array) =>
+    new WireWriter().bytes(field, message).bytes(field, message).finish()
+  const nothing = new Uint8Array(0)
+  const cases: [string, Uint8Array, RegExp][] = [
+    ['two resources', new WireWriter().bytes(1, twice(1, nothing)).finish(), /occurs twice: resource/],
+    [
+      'two scopes',
+      new WireWriter().bytes(1, new WireWriter().bytes(2, twice(1, nothing)).finish()).finish(),
+      /occurs twice: scope/,
+    ],
+    ['two statuses', request(twice(15, nothing)), /occurs twice: status/],
+    ['two values', request(new WireWriter().bytes(9, twice(2, nothing)).finish()), /occurs twice: value/],
+    ['two arrays in one value', withValue(twice(5, nothing)), /occurs twice: array_value/],
+    ['two lists in one value', withValue(twice(6, nothing)), /occurs twice: kvlist_value/],
+    ['a group', Uint8Array.of(0x7b, 0x7c), /unknown wire type/],
+    ['wire type 7', Uint8Array.of(0x7f), /unknown wire type/],
+    ['field number 0', Uint8Array.of(0x02, 0x00), /number 0/],
+    ['a field number of 30 bits', Uint8Array.of(0x80, 0x80, 0x80, 0x80, 0x10, 0x00), /over 29 bits/],
+    ['a varint of 11 bytes', Uint8Array.of(0x78, ...new Array(10).fill(0x80), 0x00), /over 64 bits/],
+    ['a varint of 65 bits', Uint8Array.of(0x78, ...new Array(9).fill(0x80), 0x02), /over 64 bits/],
+    ['a length of 2^32', Uint8Array.of(0x0a, 0x80, 0x80, 0x80, 0x80, 0x10), /past the end/],
+    ['a known field of another type', request(new WireWriter().varint(1, 1).finish()), /wrong wire type/],
+  ]
+  for (const [name, body, message] of cases)
+    test(name, () => {
+      expect(() => scanChecked(body)).toThrow(message)
+    })
+
+  test('one array and one list in one value are fine: the last member counts', () => {
+    expect(scanChecked(withValue(new WireWriter().bytes(5, nothing).bytes(6, nothing).finish())).count).toBe(
+      1,
+    )
+  })
+})

@@ -1,0 +1,163 @@
+/**
+ * Salts and commitments: what stands in a record instead of the values.
+ *
+ * Everything here is normative in docs/formats/commitments.md. Secrets form a tree: the journal draws one
+ * 32-byte seed per request; a **trace seed** is derived from it for each trace in the request; salts are
+ * derived from the trace seed. A bundle can so carry the trace seed of its own execution and tell nothing
+ * about another one that happened to arrive in the same request, and erasing an execution erases its trace
+ * seeds and with them every salt.
+ */
+import { scratch, sha256Into } from '#crypto'
+import { compareBytes, utf8 } from '../bytes.ts'
+import { Sink } from './sink.ts'
+
+export const SALT_SIZE = 16
+export const SEED_SIZE = 32
+
+const TRACE_TAG = utf8('rootspan/trace/v0\n')
+const SALT_TAG = utf8('rs/salt\n')
+const CONTEXT_TAG = utf8('rootspan/context/v0\n')
+const EVIDENCE_TAG = utf8('rootspan/evidence/v0\n')
+const CLAIM_TAG = utf8('rootspan/claim/v0\n')
+const CLAIMS_TAG = utf8('rootspan/claims/v0\n')
+
+/** Ordinals of salts under one span. Claims of the span's own records follow from 1 on. */
+export const EVIDENCE_ORDINAL = 0
+/** First ordinal of the claims of records that the collector adds to a segment. */
+export const COLLECTOR_ORDINAL = 0x8000_0000
+
+/**
+ * Computes salts and commitments. One per thread: it owns scratch space, so that nothing is allocated per
+ * hash beyond the results.
+ */
+export class Committer {
+  readonly #salt = scratch(SALT_TAG.length + SEED_SIZE + 8)
+  readonly #sink = new Sink(8192)
+  readonly #inner = new Sink(192)
+  readonly #outer = scratch(64 + 32)
+
+  readonly #values = new Map<string, Uint8Array>()
+
+  constructor() {
+    this.#salt.set(SALT_TAG)
+  }
+
+  /** A value that was made for the same key before, or a new one. The last few are kept. */
+  remember(key: string, make: () => Uint8Array): Uint8Array {
+    let value = this.#values.get(key)
+    if (value === undefined) {
+      if (this.#values.size >= 256) this.#values.clear()
+      this.#values.set(key, (value = make()))
+    }
+    return value
+  }
+
+  /** The seed of one trace in one request: HMAC-SHA256(request seed, tag, tenant length and tenant, trace id). */
+  traceSeed(requestSeed: Uint8Array, tenant: Uint8Array, traceId: Uint8Array): Uint8Array {
+    const inner = this.#inner
+    inner.at = 64
+    inner.put(TRACE_TAG)
+    inner.u16(tenant.length)
+    inner.put(tenant)
+    inner.put(traceId)
+    const out = scratch(SEED_SIZE)
+    this.#hmac(requestSeed, inner.view(), out)
+    return out
+  }
+
+  /**
+   * The context digest that spans of one request share: SHA-256 over the tag, and receipt, resource and scope,
+   * each behind its 32-bit length. It is never shown: it only goes into salted commitments.
+   */
+  context(receipt: Uint8Array, resource: Uint8Array, scope: Uint8Array): Uint8Array {
+    const sink = this.#sink
+    sink.at = 0
+    sink.put(CONTEXT_TAG)
+    sink.sized(receipt)
+    sink.sized(resource)
+    sink.sized(scope)
+    const out = scratch(32)
+    sha256Into(sink.view(), out, 0)
+    return out
+  }
+
+  /**
+   * Evidence commitment of one span, 32 bytes: SHA-256 over the tag, the salt, the context digest, and the
+   * span behind its 32-bit length.
+   */
+  evidence(traceSeed: Uint8Array, index: number, context: Uint8Array, span: Uint8Array): Uint8Array {
+    const sink = this.#sink
+    sink.at = 0
+    sink.reserve(EVIDENCE_TAG.length + SALT_SIZE + 32 + 4 + span.length)
+    sink.put(EVIDENCE_TAG)
+    this.#putSalt(traceSeed, index, EVIDENCE_ORDINAL, sink)
+    sink.put(context)
+    sink.sized(span)
+    const out = scratch(32)
+    sha256Into(sink.view(), out, 0)
+    return out
+  }
+
+  /** The commitment of one claim: SHA-256 over the tag, the salt, the key behind its 16-bit length, the encoded value. */
+  claim(traceSeed: Uint8Array, index: number, ordinal: number, key: Uint8Array, value: Uint8Array): Uint8Array {
+    const sink = this.#sink
+    sink.at = 0
+    sink.put(CLAIM_TAG)
+    this.#putSalt(traceSeed, index, ordinal, sink)
+    sink.u16(key.length)
+    sink.put(key)
+    sink.put(value)
+    const out = scratch(32)
+    sha256Into(sink.view(), out, 0)
+    return out
+  }
+
+  /** What an entry holds of all its claims: SHA-256 over the tag, a 32-bit count, the commitments ascending. */
+  claims(commitments: Uint8Array[]): Uint8Array {
+    const sink = this.#sink
+    sink.at = 0
+    sink.put(CLAIMS_TAG)
+    sink.u32(commitments.length)
+    for (const commitment of commitments.toSorted(compareBytes)) sink.put(commitment)
+    const out = scratch(32)
+    sha256Into(sink.view(), out, 0)
+    return out
+  }
+
+  /**
+   * A salt: the first 16 bytes of SHA-256(tag, trace seed, 32-bit index of the span, 32-bit ordinal). One
+   * compression, where HMAC takes four: with a secret prefix, inputs of one length and half of the output
+   * withheld there is nothing to extend.
+   */
+  #putSalt(traceSeed: Uint8Array, index: number, ordinal: number, sink: Sink): void {
+    const salt = this.#salt
+    salt.set(traceSeed, SALT_TAG.length)
+    const at = SALT_TAG.length + SEED_SIZE
+    writeU32(salt, at, index)
+    writeU32(salt, at + 4, ordinal)
+    sink.reserve(32)
+    sha256Into(salt, sink.bytes, sink.at)
+    sink.at += SALT_SIZE // of 32 written; what follows overwrites the rest
+  }
+
+  /** HMAC (RFC 2104) over `inner[64..]` with a 32-byte key; `inner[0..64]` is room for the padded key. */
+  #hmac(key: Uint8Array, inner: Uint8Array, out: Uint8Array): void {
+    const outer = this.#outer
+    for (let i = 0; i < 32; i++) {
+      const byte = key[i]!
+      inner[i] = byte ^ 0x36
+      outer[i] = byte ^ 0x5c
+    }
+    inner.fill(0x36, 32, 64)
+    outer.fill(0x5c, 32, 64)
+    sha256Into(inner, outer, 64)
+    sha256Into(outer, out, 0)
+  }
+}
+
+function writeU32(bytes: Uint8Array, at: number, value: number): void {
+  bytes[at] = value >>> 24
+  bytes[at + 1] = value >>> 16
+  bytes[at + 2] = value >>> 8
+  bytes[at + 3] = value
+}

@@ -1,0 +1,308 @@
+/**
+ * The entry: the bytes of one leaf (docs/formats/record.md; schema in proto/rootspan/v0/rootspan.proto).
+ *
+ * A canonical protobuf message: fields ascending, no defaults, minimal varints. Parsing re-encodes and
+ * compares, so that one record has one encoding and its leaf hash is its identity.
+ */
+import { equalBytes, parseUtf8, utf8 } from '../bytes.ts'
+import { MalformedError, VerificationError } from '../errors.ts'
+import { Kind } from '../governance/kind.ts'
+import { BYTES, VARINT, WireReader } from '../wire.ts'
+import { Sink } from './sink.ts'
+
+export const MAX_ENTRY = 4096
+export const MAX_CAUSES = 32
+export const FORMAT_VERSION = 0
+
+/** How the span of a span-born record hangs on its parent span. */
+export const Parent = {
+  /** The record is not born of a span as such: a fact, or about a segment. */
+  none: 0,
+  /** The span names no parent. */
+  root: 1,
+  /** The parent's record is in the log already: `parentLeaf` is its leaf hash. */
+  linked: 2,
+  /** The parent should have been here and is not: it may come later. */
+  awaiting: 3,
+  /** OTLP says that the parent is in another process, and it is not in the log yet. */
+  remote: 4,
+} as const
+export type Parent = (typeof Parent)[keyof typeof Parent]
+
+/** Why a record names another one. */
+export const Role = {
+  authorization: 1,
+  decision: 2,
+  verification: 3,
+  action: 4,
+  transition: 5,
+  request: 6,
+  /** A seal names the seal of the trace's previous segment. */
+  previousSeal: 7,
+  /** An `adopted` record names the record of the parent that has come. */
+  parent: 8,
+  /** A finding names the records that it is about. */
+  subject: 9,
+} as const
+export type Role = (typeof Role)[keyof typeof Role]
+
+/** What a `persistence` record states. */
+export const Persistence = {
+  none: 0,
+  sealed: 1,
+  adopted: 2,
+  joined: 3,
+  gap: 4,
+  late: 5,
+  erased: 6,
+  held: 7,
+  keyEpoch: 8,
+  recovered: 9,
+  accessed: 10,
+} as const
+export type Persistence = (typeof Persistence)[keyof typeof Persistence]
+
+export interface Cause {
+  role: Role
+  /** Leaf hash, 32 bytes. */
+  leaf: Uint8Array
+  /** Origin of the log that holds the leaf; empty for this log. */
+  origin: string
+}
+
+export interface Entry {
+  kind: Kind
+  tenant: string
+  /** 16 bytes, or empty on a record about the log. */
+  traceId: Uint8Array
+  /** 8 bytes, or empty on a record about a segment or the log. */
+  spanId: Uint8Array
+  /** 8 bytes, or empty. */
+  parentSpanId: Uint8Array
+  parent: Parent
+  /** 32 bytes where `parent` is linked, else empty. */
+  parentLeaf: Uint8Array
+  causes: readonly Cause[]
+  /** 32 bytes on span-born records, else empty. */
+  evidence: Uint8Array
+  /** 32 bytes where the record has claims, else empty. */
+  claims: Uint8Array
+  persistence: Persistence
+  /** Number of the segment that a seal closes. */
+  segment: number
+  /** How many leaves right before it a seal closes. */
+  leaves: number
+}
+
+export const NO_BYTES = new Uint8Array(0)
+
+/** An entry of `kind` with everything else absent. */
+export function emptyEntry(kind: Kind): Entry {
+  return {
+    kind,
+    tenant: '',
+    traceId: NO_BYTES,
+    spanId: NO_BYTES,
+    parentSpanId: NO_BYTES,
+    parent: Parent.none,
+    parentLeaf: NO_BYTES,
+    causes: [],
+    evidence: NO_BYTES,
+    claims: NO_BYTES,
+    persistence: Persistence.none,
+    segment: 0,
+    leaves: 0,
+  }
+}
+
+/** Appends the encoding of `entry` to `sink`. An entry over its bounds is our bug, not somebody's input. */
+export function writeEntry(sink: Sink, entry: Entry): void {
+  const start = sink.at
+  sink.reserve(512)
+  sink.byte(0x10)
+  sink.byte(entry.kind)
+  if (entry.tenant !== '') sink.field(0x1a, utf8(entry.tenant))
+  if (entry.traceId.length !== 0) sink.field(0x22, entry.traceId)
+  if (entry.spanId.length !== 0) sink.field(0x2a, entry.spanId)
+  if (entry.parentSpanId.length !== 0) sink.field(0x32, entry.parentSpanId)
+  if (entry.parent !== Parent.none) {
+    sink.byte(0x38)
+    sink.byte(entry.parent)
+  }
+  if (entry.parentLeaf.length !== 0) sink.field(0x42, entry.parentLeaf)
+  for (const cause of entry.causes) writeCause(sink, cause)
+  if (entry.evidence.length !== 0) sink.field(0x52, entry.evidence)
+  if (entry.claims.length !== 0) sink.field(0x5a, entry.claims)
+  if (entry.persistence !== Persistence.none) {
+    sink.byte(0x60)
+    sink.byte(entry.persistence)
+  }
+  if (entry.segment !== 0) {
+    sink.byte(0x68)
+    sink.varint(entry.segment)
+  }
+  if (entry.leaves !== 0) {
+    sink.byte(0x70)
+    sink.varint(entry.leaves)
+  }
+  if (sink.at - start > MAX_ENTRY) throw new Error('bad entry: over its size')
+}
+
+function writeCause(sink: Sink, cause: Cause): void {
+  const origin = utf8(cause.origin)
+  sink.byte(0x4a)
+  sink.varint(2 + 2 + cause.leaf.length + (origin.length === 0 ? 0 : 2 + origin.length))
+  sink.byte(0x08)
+  sink.byte(cause.role)
+  sink.field(0x12, cause.leaf)
+  if (origin.length !== 0) sink.field(0x1a, origin)
+}
+
+export function encodeEntry(entry: Entry): Uint8Array {
+  const sink = new Sink(512)
+  writeEntry(sink, entry)
+  return sink.copy()
+}
+
+const KINDS: ReadonlySet<number> = new Set(Object.values(Kind))
+const PARENTS: ReadonlySet<number> = new Set(Object.values(Parent))
+const ROLES: ReadonlySet<number> = new Set(Object.values(Role))
+const PERSISTENCES: ReadonlySet<number> = new Set(Object.values(Persistence))
+
+/**
+ * Parses one entry. Throws a VerificationError `unsupported` for a newer format version (which is "could
+ * not check", never "bad") and a MalformedError for anything that is not the one encoding of a record.
+ */
+export function parseEntry(bytes: Uint8Array): Entry {
+  if (bytes.length > MAX_ENTRY) throw new MalformedError('an entry is over 4 KiB')
+  const entry = emptyEntry(Kind.span)
+  const causes: Cause[] = []
+  const reader = new WireReader(bytes)
+  let kind = 0
+  while (reader.next()) {
+    switch (reader.field) {
+      case 1:
+        reader.expect(VARINT, 'the format version')
+        if (reader.safe('the format version') > FORMAT_VERSION)
+          throw new VerificationError('unsupported', 'entry', 'a newer format version: could not check')
+        break
+      case 2:
+        kind = member(reader, KINDS, 'the kind')
+        break
+      case 3:
+        entry.tenant = text(reader, 'the tenant')
+        break
+      case 4:
+        entry.traceId = sizedBytes(reader, 16, 'the trace id')
+        break
+      case 5:
+        entry.spanId = sizedBytes(reader, 8, 'the span id')
+        break
+      case 6:
+        entry.parentSpanId = sizedBytes(reader, 8, 'the parent span id')
+        break
+      case 7:
+        entry.parent = member(reader, PARENTS, 'the parent state') as Parent
+        break
+      case 8:
+        entry.parentLeaf = sizedBytes(reader, 32, 'the parent leaf')
+        break
+      case 9:
+        causes.push(parseCause(reader))
+        break
+      case 10:
+        entry.evidence = sizedBytes(reader, 32, 'the evidence')
+        break
+      case 11:
+        entry.claims = sizedBytes(reader, 32, 'the claims')
+        break
+      case 12:
+        entry.persistence = member(reader, PERSISTENCES, 'the persistence') as Persistence
+        break
+      case 13:
+        reader.expect(VARINT, 'the segment')
+        entry.segment = reader.safe('the segment')
+        break
+      case 14:
+        reader.expect(VARINT, 'the leaves')
+        entry.leaves = reader.safe('the leaves')
+        break
+      default:
+        throw new MalformedError('an entry has an unknown field')
+    }
+  }
+  if (kind === 0) throw new MalformedError('an entry has no kind')
+  entry.kind = kind as Kind
+  entry.causes = causes
+  checkShape(entry)
+  if (!equalBytes(encodeEntry(entry), bytes)) throw new MalformedError('an entry is not in canonical form')
+  return entry
+}
+
+/** Which fields go together, so that a parsed entry is one of the shapes the format knows. */
+function checkShape(entry: Entry): void {
+  if (entry.causes.length > MAX_CAUSES) throw new MalformedError('an entry names over 32 causes')
+  if ((entry.parent === Parent.linked) !== (entry.parentLeaf.length === 32))
+    throw new MalformedError('a parent leaf goes with a linked parent')
+  if ((entry.parent === Parent.none || entry.parent === Parent.root) !== (entry.parentSpanId.length === 0))
+    throw new MalformedError('a parent span id goes with a parent')
+  if ((entry.parent !== Parent.none) !== (entry.evidence.length === 32))
+    throw new MalformedError('evidence goes with a span-born record')
+  const spanBorn = entry.kind === Kind.span || entry.kind === Kind.request || entry.kind === Kind.action
+  if (entry.parent !== Parent.none && !spanBorn) throw new MalformedError('a record of this kind has no parent')
+  if (entry.kind === Kind.span && entry.parent === Parent.none)
+    throw new MalformedError('a span record has a parent state')
+  if ((entry.kind === Kind.persistence) !== (entry.persistence !== Persistence.none))
+    throw new MalformedError('a persistence record says what it states')
+  if (entry.spanId.length !== 0 && entry.traceId.length === 0) throw new MalformedError('a span id goes with a trace id')
+  if (entry.parent !== Parent.none && entry.spanId.length === 0)
+    throw new MalformedError('a span-born record has a span id')
+  if (entry.persistence !== Persistence.sealed && (entry.segment !== 0 || entry.leaves !== 0))
+    throw new MalformedError('only a seal counts leaves')
+  if (entry.persistence === Persistence.sealed && entry.leaves === 0)
+    throw new MalformedError('a seal closes at least one leaf')
+}
+
+function parseCause(outer: WireReader): Cause {
+  outer.expect(BYTES, 'a cause')
+  const reader = new WireReader(outer.bytes, outer.start, outer.end)
+  const cause: Cause = { role: Role.subject, leaf: NO_BYTES, origin: '' }
+  let role = 0
+  while (reader.next()) {
+    if (reader.field === 1) role = member(reader, ROLES, "a cause's role")
+    else if (reader.field === 2) cause.leaf = sizedBytes(reader, 32, "a cause's leaf")
+    else if (reader.field === 3) cause.origin = text(reader, "a cause's origin")
+    else throw new MalformedError('a cause has an unknown field')
+  }
+  if (role === 0 || cause.leaf.length === 0) throw new MalformedError('a cause has no role or no leaf')
+  cause.role = role as Role
+  return cause
+}
+
+function member(reader: WireReader, set: ReadonlySet<number>, what: string): number {
+  reader.expect(VARINT, what)
+  const value = reader.safe(what)
+  if (!set.has(value)) throw new MalformedError(`${what} is unknown`)
+  return value
+}
+
+function sizedBytes(reader: WireReader, size: number, what: string): Uint8Array {
+  reader.expect(BYTES, what)
+  if (reader.end - reader.start !== size) throw new MalformedError(`${what} is not ${size} bytes long`)
+  return reader.bytes.slice(reader.start, reader.end)
+}
+
+function text(reader: WireReader, what: string): string {
+  reader.expect(BYTES, what)
+  return parseUtf8(reader.value(), what)
+}
+
+/** The name of a member of one of the closed sets above, for people. */
+export function nameOf(set: Readonly<Record<string, number>>, value: number): string {
+  return Object.keys(set).find((name) => set[name] === value) ?? String(value)
+}
+
+/** Whether the entry is the one record that every span gives. */
+export function isSpanBorn(entry: Entry): boolean {
+  return entry.parent !== Parent.none
+}

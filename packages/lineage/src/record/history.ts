@@ -1,0 +1,96 @@
+/**
+ * What the earlier segments of a trace hold: which spans have records, who still waits for a parent.
+ *
+ * Built from entries alone, so that everybody who has the log builds the same; payloads are asked for only
+ * where a span comes again.
+ */
+import { Kind } from '../governance/kind.ts'
+import { type Entry, isSpanBorn, Parent, Persistence } from './entry.ts'
+import { idKey, type SpanInput, spanContent } from './order.ts'
+import { Closed } from './payload.ts'
+
+export interface EarlierSpan {
+  /** Leaf hash of its record, and the leaf's index in the log. */
+  readonly leaf: Uint8Array
+  readonly index: number
+  /** The span itself; undefined where its payload was erased. */
+  span(): SpanInput | undefined
+}
+
+/** History of one trace; grows a segment at a time. The segments are added in order. */
+export class TraceHistory {
+  /** Number of the next segment. */
+  segment = 0
+  /** Leaf hash of the last seal; empty before the first. */
+  previousSeal: Uint8Array = new Uint8Array(0)
+  /** Why the last segment was closed. */
+  previousClosed: Closed = Closed.settled
+  readonly #spans = new Map<string, EarlierSpan[]>()
+  readonly #waiting = new Map<string, Uint8Array[]>()
+
+  /**
+   * Adds a sealed segment: the index of its first leaf, its entries in order, their leaf hashes (32 bytes
+   * each), and a way to its spans in record order. `payload` is called at most once, and only when a span of the segment comes again.
+   */
+  add(
+    first: number,
+    entries: readonly Entry[],
+    leaves: Uint8Array,
+    closed: Closed,
+    payload: () => readonly SpanInput[] | undefined,
+  ): void {
+    let spans: readonly SpanInput[] | undefined | null = null
+    let born = 0
+    for (const [at, entry] of entries.entries()) {
+      if (!isSpanBorn(entry)) continue
+      const leaf = leaves.slice(at * 32, at * 32 + 32)
+      const id = idKey(entry.spanId)
+      const place = born++
+      const earlier: EarlierSpan = {
+        leaf,
+        index: first + at,
+        span() {
+          if (spans === null) spans = payload()
+          return spans?.[place]
+        },
+      }
+      const held = this.#spans.get(id)
+      if (held === undefined) this.#spans.set(id, [earlier])
+      else held.push(earlier)
+      if (entry.parent === Parent.awaiting || entry.parent === Parent.remote) {
+        const parent = idKey(entry.parentSpanId)
+        const waiting = this.#waiting.get(parent)
+        if (waiting === undefined) this.#waiting.set(parent, [leaf])
+        else waiting.push(leaf)
+      }
+    }
+    // Whoever came in this segment has adopted who waited for it; what opens a cycle waits for nobody.
+    for (const entry of entries) if (isSpanBorn(entry)) this.#waiting.delete(idKey(entry.spanId))
+    const seal = entries.at(-1)
+    if (seal?.kind !== Kind.persistence || seal.persistence !== Persistence.sealed)
+      throw new Error('bad history: a segment without a seal')
+    this.previousSeal = leaves.slice(leaves.length - 32)
+    this.previousClosed = closed
+    this.segment = seal.segment + 1
+  }
+
+  /** Leaf hash of the record that stands for a span id: the first one. */
+  leafOf(id: string): Uint8Array | undefined {
+    return this.#spans.get(id)?.[0]?.leaf
+  }
+
+  /** Leaf hashes of earlier records whose parent has this id and had not come. */
+  waitingFor(id: string): readonly Uint8Array[] {
+    return this.#waiting.get(id) ?? []
+  }
+
+  earlier(id: string): readonly EarlierSpan[] {
+    return this.#spans.get(id) ?? []
+  }
+}
+
+/** Content digest of an earlier span, or undefined where it was erased. */
+export function earlierContent(earlier: EarlierSpan): Uint8Array | undefined {
+  const span = earlier.span()
+  return span === undefined ? undefined : spanContent(span)
+}

@@ -1,0 +1,160 @@
+/**
+ * Joins decisions to actions (docs/formats/record.md, "Joins").
+ *
+ * An action with a decision on its own span needs no join. Otherwise the first method that finds a decision
+ * decides: explicit id, link, ancestor, earlier sibling, action digest.
+ */
+import { ACTION_DIGEST, ACTION_NAME, DECISION_ID } from '../governance/attributes.ts'
+import type { Claim, SpanFacts } from '../governance/facts.ts'
+import type { Span } from '../otlp/decode.ts'
+import { equalBytes, formatHex } from '../bytes.ts'
+import { Kind } from '../governance/kind.ts'
+import { idKey } from './order.ts'
+
+export type JoinMethod = 'id' | 'link' | 'ancestor' | 'sibling' | 'digest'
+
+/** A governed span in its segment. */
+export interface GovernedSpan {
+  /** Place in the segment's order. */
+  readonly place: number
+  readonly parentAt: number
+  readonly span: Span
+  readonly facts: SpanFacts
+  /** Leaf of the span-born record, and of each fact, counted from the segment's first leaf. */
+  readonly leaf: number
+  readonly factLeaves: readonly number[]
+}
+
+export interface Join {
+  readonly action: number
+  readonly decision: number
+  readonly method: JoinMethod
+}
+
+interface Decision {
+  readonly leaf: number
+  readonly on: GovernedSpan
+  readonly claims: readonly Claim[]
+}
+
+/**
+ * The joins of one segment, in the order of their actions. Leaves are counted from the segment's first;
+ * `parents` holds for each place the place of the parent, or -1. Linear in spans, decisions and actions.
+ */
+export function joinDecisions(governed: readonly GovernedSpan[], parents: ArrayLike<number>): Join[] {
+  const index = indexDecisions(governed)
+  if (index === undefined) return []
+  const above = nearestAbove(parents, index.bySpan)
+  const joins: Join[] = []
+  for (const on of governed) {
+    if (on.facts.kind !== Kind.action || index.bySpan.has(on.place)) continue
+    const found = find(on, index, above)
+    if (found !== undefined) joins.push({ action: on.leaf, decision: found[0].leaf, method: found[1] })
+  }
+  return joins
+}
+
+interface Index {
+  readonly bySpan: Map<number, Decision>
+  readonly byId: Map<string, Decision>
+  readonly byDigest: Map<string, Decision>
+  /** Decisions under each parent, by the end of their spans. */
+  readonly byParent: Map<number, Decision[]>
+  readonly spanOfId: Map<string, GovernedSpan>
+}
+
+function indexDecisions(governed: readonly GovernedSpan[]): Index | undefined {
+  const index: Index = {
+    bySpan: new Map(),
+    byId: new Map(),
+    byDigest: new Map(),
+    byParent: new Map(),
+    spanOfId: new Map(),
+  }
+  for (const on of governed) {
+    putFirst(index.spanOfId, idKey(on.span.spanId), on)
+    for (const [at, fact] of on.facts.facts.entries()) {
+      if (fact.kind !== Kind.decision) continue
+      const decision = { leaf: on.factLeaves[at]!, on, claims: [...fact.claims, ...on.facts.claims] }
+      putFirst(index.bySpan, on.place, decision)
+      putFirst(index.byId, claimKey(decision.claims, DECISION_ID), decision)
+      putFirst(index.byDigest, claimKey(decision.claims, ACTION_DIGEST), decision)
+      if (on.parentAt === -1) continue
+      const siblings = index.byParent.get(on.parentAt)
+      if (siblings === undefined) index.byParent.set(on.parentAt, [decision])
+      else siblings.push(decision)
+    }
+  }
+  if (index.bySpan.size === 0) return undefined
+  for (const siblings of index.byParent.values()) siblings.sort((a, b) => (endOf(a) < endOf(b) ? -1 : 1))
+  return index
+}
+
+/** For each place the nearest decision on an ancestor. Parents come before children, so one pass does. */
+function nearestAbove(parents: ArrayLike<number>, bySpan: Map<number, Decision>): (Decision | undefined)[] {
+  const above: (Decision | undefined)[] = new Array(parents.length)
+  for (let place = 0; place < parents.length; place++) {
+    const parent = parents[place]!
+    above[place] = parent === -1 ? undefined : (bySpan.get(parent) ?? above[parent])
+  }
+  return above
+}
+
+function find(
+  on: GovernedSpan,
+  index: Index,
+  above: readonly (Decision | undefined)[],
+): [Decision, JoinMethod] | undefined {
+  const byId = lookup(index.byId, claimKey(on.facts.claims, DECISION_ID))
+  if (byId) return [byId, 'id']
+  for (const link of on.span.links) {
+    if (!equalBytes(link.traceId, on.span.traceId)) continue
+    const target = index.spanOfId.get(idKey(link.spanId))
+    const linked = target && index.bySpan.get(target.place)
+    if (linked) return [linked, 'link']
+  }
+  const ancestor = above[on.place]
+  if (ancestor) return [ancestor, 'ancestor']
+  const sibling = latestBefore(index.byParent.get(on.parentAt) ?? [], on)
+  if (sibling) return [sibling, 'sibling']
+  const byDigest = lookup(index.byDigest, claimKey(on.facts.claims, ACTION_DIGEST))
+  return byDigest && [byDigest, 'digest']
+}
+
+/** How many earlier siblings are looked at, so that a parent with a great many children stays linear. */
+const SIBLINGS = 256
+
+/** The last decision that ended before the action began and does not name another action. */
+function latestBefore(siblings: readonly Decision[], on: GovernedSpan): Decision | undefined {
+  const name = claimKey(on.facts.claims, ACTION_NAME)
+  let low = 0
+  let high = siblings.length
+  while (low < high) {
+    const middle = Math.floor((low + high) / 2)
+    if (endOf(siblings[middle]!) <= on.span.startTimeUnixNano) low = middle + 1
+    else high = middle
+  }
+  for (let at = low - 1; at >= Math.max(0, low - SIBLINGS); at--) {
+    const named = claimKey(siblings[at]!.claims, ACTION_NAME)
+    if (named === undefined || name === undefined || named === name) return siblings[at]
+  }
+  return undefined
+}
+
+function endOf(decision: Decision): bigint {
+  return decision.on.span.endTimeUnixNano
+}
+
+function putFirst<K, V>(map: Map<K, V>, key: K | undefined, value: V): void {
+  if (key !== undefined && !map.has(key)) map.set(key, value)
+}
+
+function lookup<V>(map: Map<string, V>, key: string | undefined): V | undefined {
+  return key === undefined ? undefined : map.get(key)
+}
+
+/** The value of a claim as a map key. */
+function claimKey(claims: readonly Claim[], key: string): string | undefined {
+  const value = claims.find((claim) => claim.key === key)?.value
+  return value === undefined ? undefined : formatHex(value)
+}

@@ -1,0 +1,218 @@
+/**
+ * The one order of a segment's spans (docs/formats/record.md, "Order").
+ *
+ * It is a function of the spans alone: whatever order and batches they arrived in, the result is the same.
+ * Parents come before their children, depth first; siblings by start time, span id, then content digest.
+ */
+import { contentDigest } from '../otlp/content.ts'
+import { compareBytes, equalBytes } from '../bytes.ts'
+
+/** The part of one request that belongs to one trace: what its spans share. */
+export interface Source {
+  /** Encoded receipt: what the collector itself saw of the request. */
+  readonly receipt: Uint8Array
+  /** Trace seed, 32 bytes (commitment.ts). */
+  readonly seed: Uint8Array
+  /** Bytes that the ranges of the spans point into. */
+  readonly body: Uint8Array
+  /** Context digests of this request by {@link contextKey}: filled as they are needed, shared by its traces. */
+  readonly contexts: Map<number, Uint8Array>
+}
+
+/** One span of a segment: byte ranges in its source's body, and what ordering needs of it. */
+export interface SpanInput {
+  readonly source: Source
+  /** Of the span in its request: part of its salts. */
+  readonly index: number
+  readonly spanStart: number
+  readonly spanEnd: number
+  readonly resourceStart: number
+  readonly resourceEnd: number
+  readonly scopeStart: number
+  readonly scopeEnd: number
+  /** Span id as 8 characters of one byte each, so that comparing strings compares bytes. */
+  readonly id: string
+  /** Parent span id in the same form, or empty. */
+  readonly parent: string
+  /** Start time in nanoseconds, as two unsigned 32-bit halves. */
+  readonly startHigh: number
+  readonly startLow: number
+  /** OTLP span kind, 0 to 5. */
+  readonly kind: number
+  /** OTLP says that the parent is in another process. */
+  readonly remote: boolean
+  /** Carries governance attributes or events. */
+  readonly governed: boolean
+}
+
+/** 8 bytes as 8 characters of one byte each, the form in which span ids are keys. */
+export function idKey(bytes: Uint8Array): string {
+  return String.fromCharCode(...bytes)
+}
+
+/**
+ * Whether a span's parent is in another process: by its flags (OTLP, SpanFlags) where they say so, else by
+ * its kind, since a server or consumer span continues what somebody else began.
+ */
+export function isParentRemote(flags: number, kind: number): boolean {
+  return (flags & 0x100) !== 0 ? (flags & 0x200) !== 0 : kind === 2 || kind === 5
+}
+
+/** A scope lies in one place under one resource, so where it begins names both. */
+export function contextKey(span: SpanInput): number {
+  return span.scopeEnd === 0 ? -1 - span.resourceStart : span.scopeStart
+}
+
+export interface Ordered<S extends SpanInput = SpanInput> {
+  readonly span: S
+  /** Place of the parent in the order, or -1 where the parent is not in the segment or the order cuts a cycle here. */
+  readonly parentAt: number
+  /** The parent is in the segment, and this span opens the cycle that both are on. */
+  readonly opensCycle: boolean
+  /** Place of an earlier span with the same ids and kind and other content, or -1. */
+  readonly equivocates: number
+}
+
+export interface SegmentOrder<S extends SpanInput = SpanInput> {
+  readonly spans: readonly Ordered<S>[]
+  /** Deliveries of a span that is in `spans` already, each with the place of the one that stays. */
+  readonly duplicates: readonly { readonly span: S; readonly of: number }[]
+}
+
+interface Node<S extends SpanInput = SpanInput> {
+  readonly span: S
+  /** Content digest; computed only where two spans share an id. */
+  content: Uint8Array | undefined
+  equivocates: Node<S> | undefined
+  children: Node<S>[] | undefined
+  parent: Node<S> | undefined
+  place: number
+  opensCycle: boolean
+}
+
+/** Content digest of a span with its resource and scope: what two deliveries are compared by. */
+export function spanContent(span: SpanInput): Uint8Array {
+  const { body } = span.source
+  return contentDigest(
+    body.subarray(span.resourceStart, span.resourceEnd),
+    body.subarray(span.scopeStart, span.scopeEnd),
+    body.subarray(span.spanStart, span.spanEnd),
+  )
+}
+
+/** Orders the spans of one segment. Cost: O(n log n); content is digested only where ids repeat. */
+export function orderSpans<S extends SpanInput>(input: readonly S[]): SegmentOrder<S> {
+  const byId = new Map<string, Node<S> | Node<S>[]>()
+  const nodes: Node<S>[] = []
+  const duplicates: { span: S; of: Node<S> }[] = []
+  for (const span of input) {
+    const held = byId.get(span.id)
+    const node: Node<S> = {
+      span,
+      content: undefined,
+      equivocates: undefined,
+      children: undefined,
+      parent: undefined,
+      place: -1,
+      opensCycle: false,
+    }
+    if (held === undefined) byId.set(span.id, node)
+    else {
+      const group = Array.isArray(held) ? held : [held]
+      for (const other of group) other.content ??= spanContent(other.span)
+      node.content = spanContent(span)
+      const twin = group.find((other) => equalBytes(other.content!, node.content!))
+      if (twin !== undefined) {
+        duplicates.push({ span, of: twin })
+        continue
+      }
+      byId.set(span.id, [...group, node])
+    }
+    nodes.push(node)
+  }
+
+  for (const [id, held] of byId) if (Array.isArray(held)) byId.set(id, markEquivocation(held))
+
+  const roots: Node<S>[] = []
+  for (const node of nodes) {
+    const held = node.span.parent === '' ? undefined : byId.get(node.span.parent)
+    if (held === undefined) roots.push(node)
+    else {
+      const parent = Array.isArray(held) ? held[0]! : held
+      node.parent = parent
+      if (parent.children === undefined) parent.children = [node]
+      else parent.children.push(node)
+    }
+  }
+
+  const order: Node<S>[] = []
+  roots.sort(compareNodes)
+  for (const root of roots) place(root, order)
+  if (order.length < nodes.length)
+    for (const opening of openCycles(nodes)) {
+      opening.opensCycle = true
+      place(opening, order)
+    }
+  if (order.length !== nodes.length) throw new Error('bad order: a span was left out or placed twice')
+
+  return {
+    spans: order.map((node) => ({
+      span: node.span,
+      parentAt: node.parent === undefined || node.opensCycle ? -1 : node.parent.place,
+      opensCycle: node.opensCycle,
+      equivocates: node.equivocates === undefined ? -1 : node.equivocates.place,
+    })),
+    duplicates: duplicates.map(({ span, of }) => ({ span, of: of.place })),
+  }
+}
+
+/** Sorts spans of one id and marks those that repeat a kind with other content. The first stands for the id. */
+function markEquivocation<S extends SpanInput>(group: Node<S>[]): Node<S>[] {
+  const sorted = group.toSorted(compareNodes)
+  for (const [at, node] of sorted.entries())
+    node.equivocates = sorted.slice(0, at).find((other) => other.span.kind === node.span.kind)
+  return sorted
+}
+
+/** Depth first, without recursion: a chain may be 100,000 spans deep. */
+function place<S extends SpanInput>(root: Node<S>, order: Node<S>[]): void {
+  const stack = [root]
+  while (stack.length > 0) {
+    const node = stack.pop()!
+    if (node.place !== -1) continue // the span that opened this cycle
+    node.place = order.length
+    order.push(node)
+    const children = node.children
+    if (children === undefined) continue
+    if (children.length > 1) children.sort(compareNodes)
+    for (let i = children.length - 1; i >= 0; i--) stack.push(children[i]!)
+  }
+}
+
+/** The smallest span of each cycle, in order. What hangs on a cycle is reached from it. */
+function openCycles<S extends SpanInput>(nodes: readonly Node<S>[]): Node<S>[] {
+  const seen = new Map<Node<S>, Node<S>>() // node -> where the walk that saw it began
+  const openings: Node<S>[] = []
+  for (const start of nodes) {
+    if (start.place !== -1) continue
+    let node: Node<S> = start
+    while (!seen.has(node) && node.parent !== undefined && node.place === -1) {
+      seen.set(node, start)
+      node = node.parent
+    }
+    if (seen.get(node) !== start) continue // ran into what an earlier walk has dealt with
+    let smallest = node
+    for (let on = node.parent!; on !== node; on = on.parent!) if (compareNodes(on, smallest) < 0) smallest = on
+    openings.push(smallest)
+  }
+  return openings.sort(compareNodes)
+}
+
+function compareNodes(a: Node, b: Node): number {
+  const x = a.span
+  const y = b.span
+  if (x.startHigh !== y.startHigh) return x.startHigh - y.startHigh
+  if (x.startLow !== y.startLow) return x.startLow - y.startLow
+  if (x.id !== y.id) return x.id < y.id ? -1 : 1
+  return a.content === undefined || b.content === undefined ? 0 : compareBytes(a.content, b.content)
+}

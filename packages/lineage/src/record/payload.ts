@@ -1,0 +1,317 @@
+/**
+ * Segment payload: the received bytes that the records of one segment commit to, with their seeds
+ * (docs/formats/payload.md). Packs and evidence bundles hold the same message.
+ *
+ * Canonical: fields ascending, no defaults, tables in the order in which spans first use them, nothing
+ * unused. Parsing re-encodes and compares.
+ */
+import { equalBytes, parseUtf8, utf8 } from '../bytes.ts'
+import { MalformedError } from '../errors.ts'
+import { isGoverned } from '../governance/facts.ts'
+import { decodeSpan } from '../otlp/decode.ts'
+import { BYTES, FIXED64, VARINT, WireReader } from '../wire.ts'
+import { NO_BYTES } from './entry.ts'
+import { idKey, isParentRemote, type Source, type SpanInput } from './order.ts'
+import { Sink } from './sink.ts'
+
+/** Longest tenant name, so that every entry stays within its bound. */
+export const MAX_TENANT_BYTES = 255
+
+/** Why a segment was closed. */
+export const Closed = {
+  /** Its trace was whole as far as anybody could tell, and quiet. */
+  settled: 0,
+  /** It had lasted or grown to its limit. */
+  cut: 1,
+  /** The collector was shut down. */
+  drained: 2,
+} as const
+export type Closed = (typeof Closed)[keyof typeof Closed]
+
+export interface SegmentHead {
+  readonly tenant: string
+  /** 16 bytes. */
+  readonly traceId: Uint8Array
+  /** 0 for a trace's first segment. */
+  readonly segment: number
+  readonly closed: Closed
+  /** When the segment was judged: nanoseconds since 1970. */
+  readonly evaluatedAt: bigint
+}
+
+export interface SegmentPayload extends SegmentHead {
+  /** In record order. Their ranges point into `source.body`, which is the payload itself. */
+  readonly spans: readonly SpanInput[]
+}
+
+/** Appends the payload of `spans`, in record order, to `sink`. */
+export function writePayload(sink: Sink, head: SegmentHead, spans: readonly SpanInput[]): void {
+  const tables = tabulate(spans)
+  sink.field(0x0a, head.traceId)
+  if (head.tenant !== '') sink.field(0x12, utf8(head.tenant))
+  if (head.segment !== 0) {
+    sink.byte(0x18)
+    sink.varint(head.segment)
+  }
+  if (head.closed !== Closed.settled) {
+    sink.byte(0x20)
+    sink.byte(head.closed)
+  }
+  if (head.evaluatedAt !== 0n) {
+    sink.byte(0x29)
+    writeFixed64(sink, head.evaluatedAt)
+  }
+  for (const source of tables.sources) {
+    sink.byte(0x32)
+    sink.varint(sizedField(source.receipt.length) + sizedField(source.seed.length))
+    sink.field(0x0a, source.receipt)
+    sink.field(0x12, source.seed)
+  }
+  for (const span of tables.resources) sink.field(0x3a, span.source.body.subarray(span.resourceStart, span.resourceEnd))
+  for (const span of tables.scopes) sink.field(0x42, span.source.body.subarray(span.scopeStart, span.scopeEnd))
+  for (const [at, span] of spans.entries()) {
+    const place = tables.places[at]!
+    const size = span.spanEnd - span.spanStart
+    sink.byte(0x4a)
+    sink.varint(
+      numberField(place.source) +
+        numberField(span.index) +
+        numberField(place.resource) +
+        numberField(place.scope) +
+        sizedField(size),
+    )
+    writeNumber(sink, 0x08, place.source)
+    writeNumber(sink, 0x10, span.index)
+    writeNumber(sink, 0x18, place.resource)
+    writeNumber(sink, 0x20, place.scope)
+    sink.field(0x2a, span.source.body.subarray(span.spanStart, span.spanEnd))
+  }
+}
+
+interface Tables {
+  sources: Source[]
+  /** One span for each distinct resource, and for each distinct scope. */
+  resources: SpanInput[]
+  scopes: SpanInput[]
+  /** For each span: place of its source; place of its resource and scope plus one, 0 where absent. */
+  places: { source: number; resource: number; scope: number }[]
+}
+
+/** Same range of the same source is one row: comparing bytes is left to the compressor. */
+function tabulate(spans: readonly SpanInput[]): Tables {
+  const tables: Tables = { sources: [], resources: [], scopes: [], places: [] }
+  const places = new Map<Source, { at: number; resources: Map<number, number>; scopes: Map<number, number> }>()
+  for (const span of spans) {
+    let of = places.get(span.source)
+    if (of === undefined) {
+      of = { at: tables.sources.push(span.source) - 1, resources: new Map(), scopes: new Map() }
+      places.set(span.source, of)
+    }
+    let resource = span.resourceEnd === 0 ? 0 : of.resources.get(span.resourceStart)
+    if (resource === undefined) of.resources.set(span.resourceStart, (resource = tables.resources.push(span)))
+    let scope = span.scopeEnd === 0 ? 0 : of.scopes.get(span.scopeStart)
+    if (scope === undefined) of.scopes.set(span.scopeStart, (scope = tables.scopes.push(span)))
+    tables.places.push({ source: of.at, resource, scope })
+  }
+  return tables
+}
+
+function varintSize(value: number): number {
+  let size = 1
+  for (let rest = value; rest >= 0x80; rest = Math.floor(rest / 0x80)) size++
+  return size
+}
+
+function numberField(value: number): number {
+  return value === 0 ? 0 : 1 + varintSize(value)
+}
+
+function sizedField(size: number): number {
+  return 1 + varintSize(size) + size
+}
+
+function writeNumber(sink: Sink, tag: number, value: number): void {
+  if (value === 0) return
+  sink.byte(tag)
+  sink.varint(value)
+}
+
+function writeFixed64(sink: Sink, value: bigint): void {
+  let rest = value
+  for (let i = 0; i < 8; i++) {
+    sink.byte(Number(rest & 0xffn))
+    rest >>= 8n
+  }
+}
+
+export function encodePayload(head: SegmentHead, spans: readonly SpanInput[]): Uint8Array {
+  const sink = new Sink(4096)
+  writePayload(sink, head, spans)
+  return sink.copy()
+}
+
+/** Parses a payload; throws a MalformedError for anything but the one encoding of its contents. */
+export function parsePayload(bytes: Uint8Array): SegmentPayload {
+  const head = {
+    tenant: '',
+    traceId: NO_BYTES as Uint8Array,
+    segment: 0,
+    closed: Closed.settled as Closed,
+    evaluatedAt: 0n,
+  }
+  const sources: Source[] = []
+  const resources: Range[] = []
+  const scopes: Range[] = []
+  const spans: SpanInput[] = []
+  const reader = new WireReader(bytes)
+  while (reader.next()) {
+    switch (reader.field) {
+      case 1:
+        head.traceId = sized(reader, 16, 'the trace id')
+        break
+      case 2:
+        reader.expect(BYTES, 'the tenant')
+        if (reader.end - reader.start > MAX_TENANT_BYTES) throw new MalformedError('the tenant is over 255 bytes')
+        head.tenant = parseUtf8(reader.value(), 'the tenant')
+        break
+      case 3:
+        head.segment = count(reader, 'the segment')
+        break
+      case 4: {
+        const closed = count(reader, 'the reason of closing')
+        if (closed > Closed.drained) throw new MalformedError('the reason of closing is unknown')
+        head.closed = closed as Closed
+        break
+      }
+      case 5:
+        reader.expect(FIXED64, 'the time of evaluation')
+        head.evaluatedAt = reader.uint64()
+        break
+      case 6:
+        sources.push(parseSource(reader))
+        break
+      case 7:
+        reader.expect(BYTES, 'a resource')
+        resources.push({ start: reader.start, end: reader.end })
+        break
+      case 8:
+        reader.expect(BYTES, 'a scope')
+        scopes.push({ start: reader.start, end: reader.end })
+        break
+      case 9:
+        spans.push(parseSpan(reader, sources, resources, scopes))
+        break
+      default:
+        throw new MalformedError('a payload has an unknown field')
+    }
+  }
+  if (head.traceId.length === 0) throw new MalformedError('a payload has no trace id')
+  checkScopes(spans)
+  const payload = { ...head, spans }
+  if (!equalBytes(encodePayload(payload, spans), bytes)) throw new MalformedError('a payload is not in canonical form')
+  return payload
+}
+
+/**
+ * A scope row is under one resource: what is cached by scope (order.ts, contextKey) would otherwise vouch for a
+ * resource that nobody committed to.
+ */
+function checkScopes(spans: readonly SpanInput[]): void {
+  const resources = new Map<number, number>()
+  for (const { scopeStart, scopeEnd, resourceStart } of spans) {
+    if (scopeEnd === 0) continue
+    if ((resources.get(scopeStart) ?? resourceStart) !== resourceStart)
+      throw new MalformedError('a scope is under two resources')
+    resources.set(scopeStart, resourceStart)
+  }
+}
+
+interface Range {
+  start: number
+  end: number
+}
+
+function parseSource(outer: WireReader): Source {
+  outer.expect(BYTES, 'a source')
+  const reader = new WireReader(outer.bytes, outer.start, outer.end)
+  let receipt = NO_BYTES as Uint8Array
+  let seed = NO_BYTES as Uint8Array
+  while (reader.next()) {
+    reader.expect(BYTES, "a source's field")
+    if (reader.field === 1) receipt = reader.value()
+    else if (reader.field === 2) seed = sized(reader, 32, "a source's seed")
+    else throw new MalformedError('a source has an unknown field')
+  }
+  if (seed.length === 0) throw new MalformedError('a source has no seed')
+  return { receipt, seed, body: outer.bytes, contexts: new Map() }
+}
+
+function parseSpan(outer: WireReader, sources: Source[], resources: Range[], scopes: Range[]): SpanInput {
+  outer.expect(BYTES, 'a span')
+  const reader = new WireReader(outer.bytes, outer.start, outer.end)
+  let source = 0
+  let index = 0
+  let resource = 0
+  let scope = 0
+  let span: Range | undefined
+  while (reader.next()) {
+    if (reader.field === 1) source = count(reader, "a span's source")
+    else if (reader.field === 2) index = count(reader, "a span's index")
+    else if (reader.field === 3) resource = count(reader, "a span's resource")
+    else if (reader.field === 4) scope = count(reader, "a span's scope")
+    else if (reader.field === 5) {
+      reader.expect(BYTES, "a span's bytes")
+      span = { start: reader.start, end: reader.end }
+    } else throw new MalformedError('a span has an unknown field')
+  }
+  const from = sources[source]
+  const ofResource = resource === 0 ? { start: 0, end: 0 } : resources[resource - 1]
+  const ofScope = scope === 0 ? { start: 0, end: 0 } : scopes[scope - 1]
+  if (from === undefined || ofResource === undefined || ofScope === undefined || span === undefined)
+    throw new MalformedError('a span names a row that is not there')
+  return spanInput(from, index, span, ofResource, ofScope)
+}
+
+/** A span by its ranges, with what ordering needs read from its bytes. Throws where they are not a good span. */
+function spanInput(source: Source, index: number, span: Range, resource: Range, scope: Range): SpanInput {
+  const decoded = decodeSpan(source.body.subarray(span.start, span.end))
+  const { traceId, spanId, parentSpanId } = decoded
+  // What the scan finds bad is never committed (scan.ts, FAULT).
+  if (traceId.length !== 16 || spanId.length !== 8 || (parentSpanId.length !== 0 && parentSpanId.length !== 8))
+    throw new MalformedError('a span has ids of the wrong length')
+  if (isZero(traceId) || isZero(spanId)) throw new MalformedError('a span has an id that is all zero')
+  return {
+    source,
+    index,
+    spanStart: span.start,
+    spanEnd: span.end,
+    resourceStart: resource.start,
+    resourceEnd: resource.end,
+    scopeStart: scope.start,
+    scopeEnd: scope.end,
+    id: idKey(spanId),
+    parent: isZero(parentSpanId) ? '' : idKey(parentSpanId),
+    startHigh: Number(decoded.startTimeUnixNano >> 32n),
+    startLow: Number(decoded.startTimeUnixNano & 0xffff_ffffn),
+    kind: decoded.kind >>> 0,
+    remote: isParentRemote(decoded.flags, decoded.kind),
+    governed: isGoverned(decoded),
+  }
+}
+
+function count(reader: WireReader, what: string): number {
+  reader.expect(VARINT, what)
+  const value = reader.safe(what)
+  if (value > 0xffff_ffff) throw new MalformedError(`${what} is over 32 bits`)
+  return value
+}
+
+function sized(reader: WireReader, size: number, what: string): Uint8Array {
+  reader.expect(BYTES, what)
+  if (reader.end - reader.start !== size) throw new MalformedError(`${what} is not ${size} bytes long`)
+  return reader.value()
+}
+
+function isZero(id: Uint8Array): boolean {
+  return id.every((byte) => byte === 0)
+}

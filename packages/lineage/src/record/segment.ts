@@ -1,0 +1,447 @@
+/**
+ * Derives the records of one segment from its spans (docs/formats/record.md).
+ *
+ * A pure function: the collector runs it to make the records, the verifier runs it again over the payload
+ * and compares. What comes out, in this order: for each span its facts and then its own record; joins;
+ * adoptions; findings; late; gap; the seal.
+ */
+import { sha256, sha256Into } from '#crypto'
+import { concatBytes, equalBytes, utf8 } from '../bytes.ts'
+import { Claim } from '../governance/attributes.ts'
+import { type Fact, factsOf } from '../governance/facts.ts'
+import { Kind } from '../governance/kind.ts'
+import { type AnyValue, decodeSpan } from '../otlp/decode.ts'
+import { encodeValue } from '../otlp/value.ts'
+import { COLLECTOR_ORDINAL, type Committer } from './commitment.ts'
+import { type Cause, emptyEntry, MAX_CAUSES, nameOf, Parent, Persistence, Role, writeEntry } from './entry.ts'
+import type { Entry } from './entry.ts'
+import { type EarlierSpan, earlierContent, type TraceHistory } from './history.ts'
+import { type GovernedSpan, joinDecisions } from './join.ts'
+import { contextKey, type Ordered, orderSpans, type SpanInput, spanContent } from './order.ts'
+import { Closed, type SegmentHead } from './payload.ts'
+import { Sink } from './sink.ts'
+
+/** Children that one `adopted` record names at most. */
+export const MAX_ADOPTED = 1000
+/** Missing parents that a `gap` record names at most; their full number is said beside them. */
+export const MAX_MISSING = 1000
+
+/** No rules are evaluated by this version: continuity is unknown, and the seal says under which rules. */
+export const RULESET_DIGEST = sha256(utf8('rootspan/ruleset/v0\n'))
+export const CONTEXT_DIGEST = sha256(utf8('rootspan/context/v0\n'))
+
+const SEAL_CLAIM = utf8(Claim.seal)
+
+/** Collects leaves: entries as in an entry bundle (each behind its 16-bit length) and their leaf hashes. */
+export class LeafSink {
+  readonly entries = new Sink(1 << 16)
+  readonly hashes = new Sink(1 << 14)
+  count = 0
+
+  /** Adds an entry; returns its number in this sink. */
+  add(entry: Entry): number {
+    const { entries, hashes } = this
+    entries.u16(0)
+    const start = entries.at
+    writeEntry(entries, entry)
+    const size = entries.at - start
+    // The leaf hash is over 0x00 and the entry: the byte before the entry serves as that 0x00 for a moment.
+    entries.bytes[start - 1] = 0
+    hashes.reserve(32)
+    sha256Into(entries.bytes.subarray(start - 1, entries.at), hashes.bytes, hashes.at)
+    hashes.at += 32
+    entries.bytes[start - 2] = size >>> 8
+    entries.bytes[start - 1] = size
+    return this.count++
+  }
+
+  /** Leaf hash of an entry of this sink; a view that lives until the next `add`. */
+  leaf(number: number): Uint8Array {
+    return this.hashes.bytes.subarray(number * 32, number * 32 + 32)
+  }
+
+  reset(): void {
+    this.entries.at = 0
+    this.hashes.at = 0
+    this.count = 0
+  }
+}
+
+export interface DerivedSegment<S extends SpanInput = SpanInput> {
+  /** How many leaves it has, the seal included. */
+  readonly count: number
+  /** The spans that have a record, in record order: what the payload holds. */
+  readonly spans: readonly S[]
+  /** For each of `spans` its record's number, counted from the segment's first leaf. */
+  readonly leaves: readonly number[]
+  /** Deliveries of spans that have a record: in this segment (a place in `spans`), or an earlier one. */
+  readonly duplicates: readonly { readonly span: S; readonly of: number | EarlierSpan }[]
+  /** Parents that are awaited. */
+  readonly missing: number
+}
+
+/**
+ * Derives the records of `input`, spans of one trace in any order, and adds them to `sink`.
+ *
+ * Returns a result with a count of 0, and adds nothing, where every span has a record already.
+ */
+export function deriveSegment<S extends SpanInput>(
+  head: Omit<SegmentHead, 'segment'>,
+  input: readonly S[],
+  history: TraceHistory | undefined,
+  committer: Committer,
+  sink: LeafSink,
+): DerivedSegment<S> {
+  const again = history === undefined ? undefined : splitKnown(input, history)
+  const order = orderSpans(again === undefined ? input : again.fresh)
+  const spans = order.spans.map((ordered) => ordered.span)
+  const duplicates = [...order.duplicates, ...(again === undefined ? [] : again.known)]
+  if (spans.length === 0) return { count: 0, spans, leaves: [], duplicates, missing: 0 }
+  const writer = new SegmentWriter(head, order.spans, history, committer, sink)
+  writer.writeSpans()
+  writer.writeJoins()
+  writer.writeAdoptions()
+  writer.writeFindings(again === undefined ? [] : again.changed)
+  writer.writeLate()
+  writer.writeGap()
+  const count = writer.writeSeal()
+  return { count, spans, leaves: writer.leaves, duplicates, missing: writer.missing.size }
+}
+
+interface Known<S extends SpanInput> {
+  fresh: S[]
+  /** Deliveries that equal an earlier record's span. */
+  known: { span: S; of: EarlierSpan }[]
+  /** Spans whose ids and kind an earlier record has with other content, or with content that was erased. */
+  changed: { span: S; of: Uint8Array; erased: boolean }[]
+}
+
+function splitKnown<S extends SpanInput>(input: readonly S[], history: TraceHistory): Known<S> {
+  const result: Known<S> = { fresh: [], known: [], changed: [] }
+  for (const span of input) {
+    const earlier = history.earlier(span.id)
+    if (earlier.length > 0) {
+      const content = spanContent(span)
+      const twin = earlier.find((other) => {
+        const held = earlierContent(other)
+        return held !== undefined && equalBytes(held, content)
+      })
+      if (twin !== undefined) {
+        result.known.push({ span, of: twin })
+        continue
+      }
+      const other = earlier.find((one) => (one.span()?.kind ?? span.kind) === span.kind)
+      if (other !== undefined) result.changed.push({ span, of: other.leaf, erased: other.span() === undefined })
+    }
+    result.fresh.push(span)
+  }
+  return result
+}
+
+/** State of one derivation: where each span's record is, and the running number of collector claims. */
+class SegmentWriter {
+  /** For each place its record's number, counted from the segment's first leaf. */
+  readonly leaves: number[] = []
+  /** Span ids of parents that are awaited. */
+  readonly missing = new Set<string>()
+  readonly #head: Omit<SegmentHead, 'segment'>
+  readonly #ordered: readonly Ordered[]
+  readonly #history: TraceHistory | undefined
+  readonly #committer: Committer
+  readonly #sink: LeafSink
+  readonly #first: number
+  readonly #governed: GovernedSpan[] = []
+  readonly #counts = new Map<Kind, number>()
+  #ordinal = COLLECTOR_ORDINAL
+
+  constructor(
+    head: Omit<SegmentHead, 'segment'>,
+    ordered: readonly Ordered[],
+    history: TraceHistory | undefined,
+    committer: Committer,
+    sink: LeafSink,
+  ) {
+    this.#head = head
+    this.#ordered = ordered
+    this.#history = history
+    this.#committer = committer
+    this.#sink = sink
+    this.#first = sink.count
+  }
+
+  writeSpans(): void {
+    for (const [place, ordered] of this.#ordered.entries()) {
+      const { span } = ordered
+      const entry = this.#entry(Kind.span)
+      entry.spanId = idBytes(span.id)
+      if (span.governed) this.#writeFacts(place, ordered, entry)
+      this.#linkParent(ordered, entry)
+      const { source } = span
+      const context = contextOf(span, this.#committer)
+      const bytes = source.body.subarray(span.spanStart, span.spanEnd)
+      entry.evidence = this.#committer.evidence(source.seed, span.index, context, bytes)
+      this.leaves.push(this.#add(entry))
+    }
+  }
+
+  /** Writes the facts of a governed span and puts its kind, claims and causes on its own entry. */
+  #writeFacts(place: number, ordered: Ordered, own: Entry): void {
+    const { span: input } = ordered
+    const { seed, body } = input.source
+    const span = decodeSpan(body.subarray(input.spanStart, input.spanEnd))
+    const facts = factsOf(span)
+    let ordinal = 1
+    const claims = (fact: Pick<Fact, 'claims'>): Uint8Array =>
+      this.#committer.claims(
+        fact.claims.map((claim) =>
+          this.#committer.claim(seed, input.index, ordinal++, claim.keyBytes, claim.value),
+        ),
+      )
+    const written: Cause[] = []
+    const factLeaves: number[] = []
+    for (const fact of facts.facts) {
+      const entry = this.#entry(fact.kind)
+      entry.spanId = own.spanId
+      entry.causes = reliedOn(fact.kind, written)
+      if (fact.claims.length > 0) entry.claims = claims(fact)
+      const leaf = this.#add(entry)
+      factLeaves.push(leaf)
+      written.push({ role: ROLE_OF_KIND[fact.kind]!, leaf: this.#leaf(leaf).slice(), origin: '' })
+    }
+    own.kind = facts.kind
+    own.causes = written.slice(-MAX_CAUSES)
+    if (facts.claims.length > 0) own.claims = claims(facts)
+    this.#governed.push({
+      place,
+      parentAt: ordered.parentAt,
+      span,
+      facts,
+      leaf: this.#sink.count - this.#first, // of the record that is written next
+      factLeaves,
+    })
+  }
+
+  #linkParent(ordered: Ordered, entry: Entry): void {
+    const { span } = ordered
+    if (span.parent === '') {
+      entry.parent = Parent.root
+      return
+    }
+    entry.parentSpanId = idBytes(span.parent)
+    const earlier = ordered.parentAt === -1 && !ordered.opensCycle ? this.#history?.leafOf(span.parent) : undefined
+    if (ordered.parentAt !== -1) {
+      entry.parent = Parent.linked
+      entry.parentLeaf = this.#leaf(this.leaves[ordered.parentAt]!)
+    } else if (earlier !== undefined) {
+      entry.parent = Parent.linked
+      entry.parentLeaf = earlier
+    } else if (span.remote && !ordered.opensCycle) entry.parent = Parent.remote
+    else {
+      entry.parent = Parent.awaiting
+      if (!ordered.opensCycle) this.missing.add(span.parent)
+    }
+  }
+
+  writeJoins(): void {
+    if (this.#governed.length < 2) return
+    const parents = this.#ordered.map((ordered) => ordered.parentAt)
+    for (const join of joinDecisions(this.#governed, parents))
+      this.#addCollected(
+        this.#persistence(Persistence.joined, [
+          { role: Role.action, leaf: this.#leaf(join.action), origin: '' },
+          { role: Role.decision, leaf: this.#leaf(join.decision), origin: '' },
+        ]),
+        [[Claim.joinMethod, { type: 'string', value: join.method }]],
+      )
+  }
+
+  /** Whoever waited in an earlier segment for a span of this one is named beside it. */
+  writeAdoptions(): void {
+    const history = this.#history
+    if (history === undefined) return
+    const seen = new Set<string>()
+    for (const [place, { span }] of this.#ordered.entries()) {
+      if (seen.has(span.id)) continue
+      seen.add(span.id)
+      const children = history.waitingFor(span.id)
+      for (let at = 0; at < children.length; at += MAX_ADOPTED)
+        this.#addCollected(
+          this.#persistence(Persistence.adopted, [
+            { role: Role.parent, leaf: this.#leaf(this.leaves[place]!), origin: '' },
+          ]),
+          [[Claim.children, { type: 'bytes', value: concatBytes(...children.slice(at, at + MAX_ADOPTED)) }]],
+        )
+    }
+  }
+
+  /** Equivocation and cycles (GC-N03): the only findings that the record format itself makes. */
+  writeFindings(changed: Known<SpanInput>['changed']): void {
+    const placeOf = new Map<SpanInput, number>(this.#ordered.map(({ span }, place) => [span, place]))
+    for (const [place, ordered] of this.#ordered.entries()) {
+      if (ordered.equivocates !== -1)
+        this.#finding('fail', 'same ids, other content', [
+          this.#leaf(this.leaves[ordered.equivocates]!),
+          this.#leaf(this.leaves[place]!),
+        ])
+      if (ordered.opensCycle) this.#finding('fail', 'cycle', [this.#leaf(this.leaves[place]!)])
+    }
+    const later = changed
+      .map((one) => ({ ...one, place: placeOf.get(one.span) ?? -1 }))
+      .filter((one) => one.place !== -1)
+      .sort((a, b) => a.place - b.place)
+    for (const one of later)
+      this.#finding(
+        one.erased ? 'unknown' : 'fail',
+        one.erased ? 'same ids, earlier content erased' : 'same ids, other content',
+        [one.of, this.#leaf(this.leaves[one.place]!)],
+      )
+  }
+
+  #finding(result: 'fail' | 'unknown', detail: string, subjects: Uint8Array[]): void {
+    const entry = this.#entry(Kind.verification)
+    entry.causes = subjects.map((leaf) => ({ role: Role.subject, leaf, origin: '' }))
+    this.#addCollected(entry, [
+      [Claim.rule, { type: 'string', value: 'GC-N03' }],
+      [Claim.result, { type: 'string', value: result }],
+      [Claim.detail, { type: 'string', value: detail }],
+    ])
+  }
+
+  /** Spans that came after their trace had settled. */
+  writeLate(): void {
+    const history = this.#history
+    if (history === undefined || history.segment === 0 || history.previousClosed !== Closed.settled) return
+    this.#addCollected(this.#persistence(Persistence.late, []), [
+      [Claim.lateCount, { type: 'int', value: BigInt(this.#ordered.length) }],
+    ])
+  }
+
+  writeGap(): void {
+    if (this.missing.size === 0) return
+    const ids = [...this.missing].sort().slice(0, MAX_MISSING).map(idBytes)
+    this.#addCollected(this.#persistence(Persistence.gap, []), [
+      [Claim.missingCount, { type: 'int', value: BigInt(this.missing.size) }],
+      [Claim.missingParents, { type: 'bytes', value: concatBytes(...ids) }],
+    ])
+  }
+
+  /** Returns how many leaves the segment has. */
+  writeSeal(): number {
+    const history = this.#history
+    const previous = history !== undefined && history.segment > 0
+    const seal = this.#persistence(
+      Persistence.sealed,
+      previous ? [{ role: Role.previousSeal, leaf: history.previousSeal, origin: '' }] : [],
+    )
+    seal.segment = history?.segment ?? 0
+    seal.leaves = this.#sink.count - this.#first
+    this.#addClaims(seal, [[SEAL_CLAIM, this.#sealValue()]])
+    return this.#sink.count - this.#first
+  }
+
+  /** Encoded value of the seal's claim. Segments of one commit mostly have the same, so it is remembered. */
+  #sealValue(): Uint8Array {
+    const { closed, evaluatedAt } = this.#head
+    const counts = [...this.#counts].sort(([a], [b]) => a - b)
+    const completeness = this.missing.size > 0 ? 'gaps' : 'not provable'
+    return this.#committer.remember(`${evaluatedAt}/${closed}/${completeness}/${counts}`, () =>
+      encodeValue(
+        map([
+          ['counts', map(counts.map(([kind, count]) => [nameOf(Kind, kind), { type: 'int', value: BigInt(count) }]))],
+          ['closed', { type: 'string', value: nameOf(Closed, closed) }],
+          ['evaluated_at', { type: 'int', value: evaluatedAt }],
+          ['ruleset', { type: 'bytes', value: RULESET_DIGEST }],
+          ['context', { type: 'bytes', value: CONTEXT_DIGEST }],
+          ['continuity', { type: 'string', value: 'unknown' }],
+          ['completeness', { type: 'string', value: completeness }],
+        ]),
+      ),
+    )
+  }
+
+  #entry(kind: Kind): Entry {
+    const entry = emptyEntry(kind)
+    entry.tenant = this.#head.tenant
+    entry.traceId = this.#head.traceId
+    return entry
+  }
+
+  #persistence(persistence: Persistence, causes: Cause[]): Entry {
+    const entry = this.#entry(Kind.persistence)
+    entry.persistence = persistence
+    entry.causes = causes
+    return entry
+  }
+
+  /** Adds a record of the collector's own. */
+  #addCollected(entry: Entry, claims: readonly (readonly [string, AnyValue])[]): void {
+    this.#addClaims(
+      entry,
+      claims.map(([key, value]) => [utf8(key), encodeValue(value)]),
+    )
+  }
+
+  /** Its salts come from the seed of the segment's first span. */
+  #addClaims(entry: Entry, claims: readonly (readonly [Uint8Array, Uint8Array])[]): void {
+    const { source, index } = this.#ordered[0]!.span
+    entry.claims = this.#committer.claims(
+      claims.map(([key, value]) => this.#committer.claim(source.seed, index, this.#ordinal++, key, value)),
+    )
+    this.#add(entry)
+  }
+
+  /** Returns the record's number, counted from the segment's first leaf. */
+  #add(entry: Entry): number {
+    this.#counts.set(entry.kind, (this.#counts.get(entry.kind) ?? 0) + 1)
+    return this.#sink.add(entry) - this.#first
+  }
+
+  #leaf(number: number): Uint8Array {
+    return this.#sink.leaf(this.#first + number)
+  }
+}
+
+function contextOf(span: SpanInput, committer: Committer): Uint8Array {
+  const { receipt, body, contexts } = span.source
+  const key = contextKey(span)
+  let context = contexts.get(key)
+  if (context === undefined) {
+    const resource = body.subarray(span.resourceStart, span.resourceEnd)
+    context = committer.context(receipt, resource, body.subarray(span.scopeStart, span.scopeEnd))
+    contexts.set(key, context)
+  }
+  return context
+}
+
+const ROLE_OF_KIND: Readonly<Partial<Record<Kind, Role>>> = {
+  [Kind.authorization]: Role.authorization,
+  [Kind.decision]: Role.decision,
+  [Kind.verification]: Role.verification,
+  [Kind.action]: Role.action,
+  [Kind.transition]: Role.transition,
+  [Kind.request]: Role.request,
+}
+
+/** Of the facts written before it on the same span, those that a fact of `kind` relies on. */
+function reliedOn(kind: Kind, written: readonly Cause[]): Cause[] {
+  const roles = RELIES_ON[kind]
+  return roles === undefined ? [] : written.filter((cause) => roles.includes(cause.role)).slice(-MAX_CAUSES)
+}
+
+const RELIES_ON: Readonly<Partial<Record<Kind, readonly Role[]>>> = {
+  [Kind.verification]: [Role.authorization],
+  [Kind.decision]: [Role.authorization, Role.verification],
+  [Kind.transition]: [Role.authorization, Role.verification, Role.decision],
+  [Kind.action]: [Role.authorization, Role.verification, Role.decision],
+}
+
+function map(members: readonly (readonly [string, AnyValue])[]): AnyValue {
+  return { type: 'kvlist', value: members.map(([key, value]) => ({ key, value })) }
+}
+
+/** The inverse of idKey. */
+function idBytes(id: string): Uint8Array {
+  const bytes = new Uint8Array(id.length)
+  for (let i = 0; i < id.length; i++) bytes[i] = id.charCodeAt(i)
+  return bytes
+}

@@ -1,0 +1,295 @@
+/**
+ * Verification: evidence and the auditor's policy in, a verified execution out, or an error that names what
+ * failed and where.
+ *
+ * The order of the steps is the argument: the policy's key vouches for a root; the root for the entries; the
+ * entries for the payload bytes; and the payload bytes derive, by the same function that the collector ran, to
+ * exactly these entries, so links, order, facts, joins and seals are recomputed and not believed.
+ */
+import { equalBytes, formatHex, utf8 } from './bytes.ts'
+import { MalformedError, VerificationError } from './errors.ts'
+import { type BundleSegment, parseBundle } from './evidence/bundle.ts'
+import {
+  decodeInput,
+  type ExecutionNode,
+  type ExecutionRecord,
+  type ExecutionSegment,
+  executionRecord,
+  growTree,
+} from './evidence/execution.ts'
+import { Kind } from './governance/kind.ts'
+import { Committer } from './record/commitment.ts'
+import { type Entry, isSpanBorn, nameOf, Parent, Persistence, parseEntry, Role } from './record/entry.ts'
+import { TraceHistory } from './record/history.ts'
+import { idKey } from './record/order.ts'
+import { parsePayload, type SegmentPayload } from './record/payload.ts'
+import { parseReceipt } from './record/receipt.ts'
+import { type DerivedSegment, deriveSegment, LeafSink } from './record/segment.ts'
+import { type Checkpoint, type OpenCheckpoint, openCheckpoint } from './tlog/checkpoint.ts'
+import { formatKeyId } from './tlog/key.ts'
+import { leafHash } from './tlog/merkle.ts'
+import { formatSignatureLine, parseNote } from './tlog/note.ts'
+import type { Policy } from './tlog/policy.ts'
+import { verifyRange } from './tlog/proof.ts'
+
+export type { ExecutionNode } from './evidence/execution.ts'
+
+/** A record whose place in the log, payload and links hold. */
+export type VerifiedRecord = ExecutionRecord
+
+/** Four axes, always all four. What was not checked is listed beside them. */
+export interface Verdict {
+  readonly integrity: { readonly state: 'verified'; readonly size: number }
+  readonly continuity: { readonly state: 'intact' | 'broken' | 'unknown'; readonly detail: readonly string[] }
+  readonly completeness: {
+    readonly state: 'complete' | 'gaps' | 'not provable'
+    readonly detail: readonly string[]
+  }
+  readonly assurance: {
+    readonly state: 'local' | 'anchored' | 'witnessed'
+    readonly detail: readonly string[]
+  }
+}
+
+export interface VerifiedExecution {
+  readonly tenant: string
+  readonly traceId: Uint8Array
+  readonly checkpoint: Checkpoint
+  /** The policy's keys whose signatures hold, each as name and key id: `example.com/log/v0+ab5f961c`. */
+  readonly signedBy: readonly string[]
+  readonly segments: readonly ExecutionSegment[]
+  readonly records: readonly VerifiedRecord[]
+  readonly roots: readonly ExecutionNode[]
+  readonly verdict: Verdict
+  readonly notChecked: readonly string[]
+}
+
+/**
+ * Verifies an evidence bundle offline. `policy` is the auditor's own and is required.
+ *
+ * Throws a VerificationError with a closed code. Cost: about the derivation of the spans once.
+ */
+export function verify(evidence: Uint8Array, policy: Policy): VerifiedExecution {
+  const bundle = atPlace('bundle', () => parseBundle(evidence))
+  const opened = atPlace('checkpoint', () => openCheckpoint(utf8(bundle.checkpoint), policy))
+  const { checkpoint } = opened
+  if (bundle.segments.length === 0) throw new VerificationError('malformed', 'bundle', 'it holds no segment')
+
+  const history = new TraceHistory()
+  const records: VerifiedRecord[] = []
+  const segments: ExecutionSegment[] = []
+  let end = 0
+  for (const [number, part] of bundle.segments.entries()) {
+    const where = `segment ${number}`
+    if (part.first < end)
+      throw new VerificationError('order', where, 'it lies before the end of the one before it')
+    end = part.first + part.entries.length
+    const leaves = hashLeaves(part.entries)
+    verifyIncluded(part, leaves, checkpoint, where)
+    const entries = part.entries.map((bytes, at) =>
+      atPlace(`${where}, leaf ${part.first + at}`, () => parseEntry(bytes)),
+    )
+    const payload = atPlace(`${where}, payload`, () => parsePayload(part.payload))
+    checkHead(payload, entries[0]!, segments[0], number, where)
+    checkSources(payload, where)
+    const derived = verifyDerived(part, leaves, entries, payload, history, where)
+    history.add(part.first, entries, leaves, payload.closed, () => payload.spans)
+    collect(records, entries, leaves, derived, part.first, number)
+    const { spans: _, ...head } = payload
+    segments.push({ ...head, first: part.first, count: part.entries.length })
+  }
+
+  const { tenant, traceId } = segments[0]!
+  return {
+    tenant,
+    traceId,
+    checkpoint,
+    signedBy: opened.signatures.map(({ name, keyId }) => `${name}+${formatKeyId(keyId)}`),
+    segments,
+    records,
+    roots: growTree(records),
+    verdict: judge(checkpoint, records),
+    notChecked: notChecked(opened, utf8(bundle.checkpoint)),
+  }
+}
+
+/** The entries are the leaves that they say they are, under the checkpoint's root. */
+function verifyIncluded(
+  part: BundleSegment,
+  leaves: Uint8Array,
+  checkpoint: Checkpoint,
+  where: string,
+): void {
+  if (part.entries.length === 0) throw new VerificationError('malformed', where, 'it holds no entry')
+  if (part.first + part.entries.length > checkpoint.size)
+    throw new VerificationError('inclusion', where, 'it lies past the end of the tree')
+  atPlace(`${where}, range proof`, () =>
+    verifyRange(leaves, part.first, checkpoint.size, part.proof, checkpoint.root),
+  )
+}
+
+function hashLeaves(entries: readonly Uint8Array[]): Uint8Array {
+  const leaves = new Uint8Array(entries.length * 32)
+  for (const [at, entry] of entries.entries()) leaves.set(leafHash(entry), at * 32)
+  return leaves
+}
+
+function checkHead(
+  payload: SegmentPayload,
+  entry: Entry,
+  first: ExecutionSegment | undefined,
+  number: number,
+  where: string,
+): void {
+  if (payload.segment !== number)
+    throw new VerificationError('seal', where, `its payload is of segment ${payload.segment}`)
+  if (payload.tenant !== entry.tenant || !equalBytes(payload.traceId, entry.traceId))
+    throw new VerificationError('record', where, 'its payload is of another execution than its entries')
+  if (first !== undefined && (first.tenant !== payload.tenant || !equalBytes(first.traceId, payload.traceId)))
+    throw new VerificationError('record', where, 'it is of another execution')
+}
+
+/** Every span is of this trace, and every request came from this tenant. */
+function checkSources(payload: SegmentPayload, where: string): void {
+  for (const [at, span] of payload.spans.entries())
+    if (!equalBytes(decodeInput(span).traceId, payload.traceId))
+      throw new VerificationError('record', `${where}, span ${at}`, 'it is of another trace')
+  for (const { receipt } of new Set(payload.spans.map((span) => span.source)))
+    if (atPlace(`${where}, receipt`, () => parseReceipt(receipt)).tenant !== payload.tenant)
+      throw new VerificationError('record', `${where}, receipt`, 'it is of another tenant')
+}
+
+/** Derives the segment again and compares entry by entry. */
+function verifyDerived(
+  part: BundleSegment,
+  leaves: Uint8Array,
+  entries: readonly Entry[],
+  payload: SegmentPayload,
+  history: TraceHistory,
+  where: string,
+): DerivedSegment {
+  const sink = new LeafSink()
+  const derived = atPlace(where, () => deriveSegment(payload, payload.spans, history, new Committer(), sink))
+  if (derived.duplicates.length > 0)
+    throw new VerificationError('record', where, 'its payload holds a span that has a record already')
+  for (const [at, entry] of entries.entries()) {
+    if (at < sink.count && equalBytes(leaves.subarray(at * 32, at * 32 + 32), sink.leaf(at))) continue
+    const expected = at < sink.count ? parseEntry(entryOf(sink, at)) : undefined
+    throw difference(entry, expected, `${where}, leaf ${part.first + at}`)
+  }
+  if (sink.count !== entries.length)
+    throw new VerificationError('seal', where, `it has ${entries.length} of ${sink.count} leaves`)
+  for (const [at, span] of derived.spans.entries())
+    if (span !== payload.spans[at])
+      throw new VerificationError('order', `${where}, span ${at}`, 'the payload is not in record order')
+  return derived
+}
+
+/** The entry with this number of a sink, out of its bundle form. */
+function entryOf(sink: LeafSink, number: number): Uint8Array {
+  const bytes = sink.entries.view()
+  let at = 0
+  for (let i = 0; i < number; i++) at += 2 + bytes[at]! * 256 + bytes[at + 1]!
+  return bytes.slice(at + 2, at + 2 + bytes[at]! * 256 + bytes[at + 1]!)
+}
+
+/** Names the first field in which a committed entry is not what its payload derives to. */
+function difference(actual: Entry, expected: Entry | undefined, where: string): VerificationError {
+  const error = (code: ConstructorParameters<typeof VerificationError>[0], message: string) =>
+    new VerificationError(code, where, message)
+  if (expected === undefined) return error('seal', 'the payload does not derive to this record')
+  if (actual.kind !== expected.kind || actual.persistence !== expected.persistence)
+    return error('record', `it is ${named(actual)}, the payload derives to ${named(expected)}`)
+  if (!equalBytes(actual.spanId, expected.spanId))
+    return error('order', 'the payload derives to another span here')
+  if (
+    actual.parent !== expected.parent ||
+    !equalBytes(actual.parentSpanId, expected.parentSpanId) ||
+    !equalBytes(actual.parentLeaf, expected.parentLeaf)
+  )
+    return error('link', "its parent is not the one that the payload's spans have")
+  if (!equalBytes(actual.evidence, expected.evidence))
+    return error('evidence', 'the payload bytes do not match the commitment')
+  if (actual.persistence === Persistence.sealed) return error('seal', 'it does not close what lies before it')
+  if (!equalBytes(actual.claims, expected.claims))
+    return error('claims', 'the claims do not match the commitment')
+  return error('record', 'it is not what the payload derives to')
+}
+
+function named(entry: Entry): string {
+  return entry.kind === Kind.persistence ? nameOf(Persistence, entry.persistence) : nameOf(Kind, entry.kind)
+}
+
+function collect(
+  records: VerifiedRecord[],
+  entries: readonly Entry[],
+  leaves: Uint8Array,
+  derived: DerivedSegment,
+  first: number,
+  segment: number,
+): void {
+  const inputs = new Map(derived.leaves.map((leaf, place) => [leaf, derived.spans[place]]))
+  for (const [at, entry] of entries.entries())
+    records.push(
+      executionRecord(first + at, leaves.slice(at * 32, at * 32 + 32), entry, segment, inputs.get(at)),
+    )
+}
+
+function judge(checkpoint: Checkpoint, records: readonly VerifiedRecord[]): Verdict {
+  const present = new Set(
+    records.filter((one) => isSpanBorn(one.entry)).map((one) => idKey(one.entry.spanId)),
+  )
+  const missing = new Set<string>()
+  for (const { entry } of records)
+    if (entry.parent === Parent.awaiting && !present.has(idKey(entry.parentSpanId)))
+      missing.add(formatHex(entry.parentSpanId))
+  const findings = records.filter(
+    ({ entry }) =>
+      entry.kind === Kind.verification && entry.causes.some((cause) => cause.role === Role.subject),
+  )
+  return {
+    integrity: { state: 'verified', size: checkpoint.size },
+    continuity: {
+      state: 'unknown',
+      detail: [
+        'no continuity rules are evaluated by this version',
+        ...findings.map((one) => `finding GC-N03 recorded in leaf ${one.index}`),
+      ],
+    },
+    completeness:
+      missing.size > 0
+        ? { state: 'gaps', detail: [...missing].sort().map((id) => `parent span ${id} never arrived`) }
+        : { state: 'not provable', detail: ['no emitter counters: what was never sent cannot be told'] },
+    assurance: { state: 'local', detail: ['signed by the log alone; no witness cosignature was asked for'] },
+  }
+}
+
+function notChecked({ checkpoint, signatures, unverified }: OpenCheckpoint, note: Uint8Array): string[] {
+  const repeated = parseNote(note).signatures.length - signatures.length - unverified.length
+  return [
+    `whether the execution has later segments, or a second chain of seals: provable only against the whole log up to size ${checkpoint.size}`,
+    'continuity rules: none are known to this version',
+    'who asserted the facts on the spans: in-process evidence is believed as far as its service is',
+    ...checkpoint.extensions.map(
+      (line) => `an extension line of the checkpoint, which means nothing here: ${JSON.stringify(line)}`,
+    ),
+    ...unverified.map(
+      (one) =>
+        `a signature by a key that the policy does not name: ${JSON.stringify(formatSignatureLine(one))}`,
+    ),
+    ...(repeated === 0 ? [] : [`signature lines that say again what another one says: ${repeated}`]),
+  ]
+}
+
+/** Runs a step; a parser's complaint becomes a verification error that says where. */
+function atPlace<T>(where: string, step: () => T): T {
+  try {
+    return step()
+  } catch (error) {
+    if (error instanceof MalformedError)
+      throw new VerificationError('malformed', where, error.message, { cause: error })
+    if (error instanceof VerificationError && !error.where.startsWith(where))
+      throw new VerificationError(error.code, `${where}, ${error.where}`, error.reason, { cause: error })
+    throw error
+  }
+}
