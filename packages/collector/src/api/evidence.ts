@@ -1,0 +1,153 @@
+/**
+ * Evidence out of the store: bundles of executions and proofs of single records, under one checkpoint.
+ *
+ * A bundle is written piece by piece, one segment's payload in memory at a time, so that a slow reader of a large
+ * execution holds little. Segments that the checkpoint does not cover are left out.
+ */
+import { BUNDLE_FORMAT, MAX_BUNDLE } from '@rootspan/lineage/evidence/bundle'
+import { type Entry, isSpanBorn, parseEntry } from '@rootspan/lineage/record/entry'
+import { proveInclusion, proveRange } from '@rootspan/lineage/tlog/proof'
+import { formatTlogProof } from '@rootspan/lineage/tlog/tlog-proof'
+import { type BlockRef, MAX_BLOCK_BYTES, type PackReader } from '../pack.ts'
+import { readSegment } from '../sequencer.ts'
+import type { LogReader } from '../store/log-store.ts'
+import type { SegmentRow } from '../store/rows.ts'
+import type { Published } from './published.ts'
+
+/** Decompressed blocks that are kept: the segments of an execution, or of its neighbours, often share one. */
+const CACHE_BYTES = 16 * 1024 * 1024
+/** Bytes of a payload in one piece, a multiple of 3 so that the pieces of base64 join. */
+const PIECE_BYTES = 3 * 64 * 1024
+const PIECE_ENTRIES = 1024
+/** Bytes of an entry in a bundle, about: what the size of a bundle is estimated with. */
+const ENTRY_TEXT_BYTES = 256
+
+/** Payloads of committed segments, by way of the blocks that hold them. */
+export class Payloads {
+  readonly #packs: Pick<PackReader, 'read'>
+  /** Least recently used first. */
+  readonly #blocks = new Map<string, Uint8Array>()
+  #bytes = 0
+
+  constructor(packs: Pick<PackReader, 'read'>) {
+    this.#packs = packs
+  }
+
+  /** The payload of a segment, without a copy. Rejects with PackCorruption where its block is damaged. */
+  async of(row: Pick<SegmentRow, 'block' | 'at' | 'size'>): Promise<Uint8Array> {
+    const block = await this.#block(row.block)
+    if (row.at + row.size > block.length) throw new Error('a segment lies past the end of its block')
+    return block.subarray(row.at, row.at + row.size)
+  }
+
+  async #block(ref: BlockRef): Promise<Uint8Array> {
+    const key = `${ref.pack}/${ref.offset}`
+    const kept = this.#blocks.get(key)
+    if (kept !== undefined) {
+      this.#blocks.delete(key)
+      this.#blocks.set(key, kept)
+      return kept
+    }
+    const block = await this.#packs.read(ref, MAX_BLOCK_BYTES)
+    if (block.length > CACHE_BYTES / 4 || this.#blocks.has(key)) return block
+    this.#blocks.set(key, block)
+    this.#bytes += block.length
+    for (const [oldest, { length }] of this.#blocks) {
+      if (this.#bytes <= CACHE_BYTES) break
+      this.#blocks.delete(oldest)
+      this.#bytes -= length
+    }
+    return block
+  }
+}
+
+/** The first segments of an execution, as far as a tree of `size` leaves holds them whole. */
+export function segmentsUnder(rows: readonly SegmentRow[], size: number): SegmentRow[] {
+  const past = rows.findIndex((row) => row.first + row.count > size)
+  return past < 0 ? [...rows] : rows.slice(0, past)
+}
+
+/** Whether the bundle of these segments may pass what verifiers read. */
+export function isTooLarge(rows: readonly SegmentRow[]): boolean {
+  let bytes = 0
+  for (const row of rows) bytes += Math.ceil(row.size / 3) * 4 + row.count * ENTRY_TEXT_BYTES
+  return bytes > MAX_BUNDLE
+}
+
+/**
+ * The bytes of the evidence bundle of these segments, which all lie under the checkpoint, as `formatBundle` of
+ * @rootspan/lineage spells them. The first piece comes after the first segment's reads, so most failures precede it.
+ */
+export async function* bundlePieces(
+  reader: LogReader,
+  payloads: Payloads,
+  { note, size }: Published,
+  rows: readonly SegmentRow[],
+): AsyncGenerator<Buffer, void, undefined> {
+  let open = `{"format":${JSON.stringify(BUNDLE_FORMAT)},"checkpoint":${JSON.stringify(Buffer.from(note).toString())},"segments":[`
+  for (const row of rows) {
+    const { entries } = await readSegment(reader, row)
+    const proof = await proveRange(row.first, row.first + row.count, size, reader.tileReader)
+    const payload = await payloads.of(row)
+    open += `{"first":${row.first},"entries":[`
+    for (let at = 0; at < entries.length; at += PIECE_ENTRIES) {
+      yield Buffer.from(open + quoted(entries.slice(at, at + PIECE_ENTRIES)))
+      open = ','
+    }
+    yield Buffer.from(`],"proof":[${quoted(proof)}],"payload":"`)
+    for (let at = 0; at < payload.length; at += PIECE_BYTES)
+      yield Buffer.from(base64(payload.subarray(at, at + PIECE_BYTES)), 'latin1')
+    open = '"},'
+  }
+  yield Buffer.from(rows.length === 0 ? `${open}]}\n` : '"}]}\n')
+}
+
+function quoted(items: readonly Uint8Array[]): string {
+  return items.map((item) => `"${base64(item)}"`).join(',')
+}
+
+function base64(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64')
+}
+
+/** A record of an execution as it lies in the log. */
+export interface FoundRecord {
+  readonly index: number
+  /** Leaf hash. */
+  readonly leaf: Uint8Array
+  readonly entry: Entry
+}
+
+/**
+ * The first record of a span: the one that the span itself gave, or, where a `kind` is asked for, the first of that
+ * kind, its facts included. Looks through the segments' entries in order; costs one byte search an entry.
+ */
+export async function findRecord(
+  reader: LogReader,
+  rows: readonly SegmentRow[],
+  spanId: Uint8Array,
+  kind: number | undefined,
+): Promise<FoundRecord | undefined> {
+  const wanted = Buffer.from(spanId)
+  for (const row of rows) {
+    const { entries, leaves } = await readSegment(reader, row)
+    for (const [at, bytes] of entries.entries()) {
+      if (!Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).includes(wanted)) continue
+      const entry = parseEntry(bytes)
+      if (!wanted.equals(entry.spanId)) continue
+      if (kind === undefined ? isSpanBorn(entry) : entry.kind === kind)
+        return { index: row.first + at, leaf: leaves.slice(at * 32, at * 32 + 32), entry }
+    }
+  }
+  return undefined
+}
+
+/** The `.tlog-proof` of a leaf under a checkpoint (c2sp.org/tlog-proof). */
+export async function proveRecord(
+  reader: LogReader,
+  { note, size }: Published,
+  index: number,
+): Promise<Uint8Array> {
+  const path = await proveInclusion(index, size, reader.tileReader)
+  return formatTlogProof({ index, path, extra: undefined, checkpoint: note })
+}

@@ -1,0 +1,246 @@
+/** Committed executions: finding them by time and service, and what one is made of. The index is never evidence. */
+import { formatHex, utf8 } from '@rootspan/lineage/bytes'
+import { Kind } from '@rootspan/lineage/governance/kind'
+import { isSpanBorn, nameOf, Parent, Persistence, parseEntry } from '@rootspan/lineage/record/entry'
+import { Closed } from '@rootspan/lineage/record/payload'
+import { BYTES, FIXED64, WireReader } from '@rootspan/lineage/wire'
+import { serviceName } from '../describe.ts'
+import { readSegment } from '../sequencer.ts'
+import * as keys from '../store/keys.ts'
+import type { LogReader } from '../store/log-store.ts'
+import type { SegmentRow } from '../store/rows.ts'
+import { type Payloads, segmentsUnder } from './evidence.ts'
+
+const MAX_TIME = 0xffff_ffff_ffff_ffffn
+const ID_BYTES = 16
+/** Longest span name that is shown, in bytes. */
+const MAX_NAME = 255
+const NO_ID = new Uint8Array(0)
+
+/** One execution, as lists show it. Times are nanoseconds since 1970 in decimal. */
+export interface ExecutionSummary {
+  traceId: string
+  tenant: string
+  /** Name of its first span. */
+  name: string
+  services: string[]
+  startTimeUnixNano: string
+  endTimeUnixNano: string
+  durationNanos: string
+  spans: number
+  /** Records of it in the log: leaves. */
+  records: number
+  /** Index of its first leaf. */
+  firstLeaf: number
+  segments: number
+  /** How many of the segments the latest checkpoint covers. */
+  signedSegments: number
+  /** Why its last segment was closed. */
+  closed: string
+}
+
+export interface SegmentSummary {
+  segment: number
+  /** Its leaves are the `count` ones from `first` on. */
+  first: number
+  count: number
+  spans: number
+  startTimeUnixNano: string
+  endTimeUnixNano: string
+  closed: string
+  signed: boolean
+}
+
+/** A record as it lies in the log; the last four come from the span that gave it. */
+export interface RecordSummary {
+  leafIndex: number
+  leafHash: string
+  segment: number
+  kind: string
+  /** What a persistence record states. */
+  statement?: string
+  spanId?: string
+  /** How it hangs on its parent span: root, linked, awaiting or remote. */
+  parent?: string
+  parentSpanId?: string
+  /** Leaf hash of the parent's record, where it is linked. */
+  parentLeaf?: string
+  name?: string
+  service?: string
+  startTimeUnixNano?: string
+  endTimeUnixNano?: string
+}
+
+/** What to look for. Times are nanoseconds since 1970, of the execution's start: `from` and after, before `to`. */
+export interface Search {
+  readonly service: string | undefined
+  readonly from: bigint | undefined
+  readonly to: bigint | undefined
+  /** Where the page before ended. */
+  readonly after: Uint8Array | undefined
+  readonly limit: number
+}
+
+/** One page of executions, newest first, and where the next one begins. `size` is that of the latest checkpoint. */
+export async function findExecutions(
+  reader: LogReader,
+  search: Search,
+  size: number,
+): Promise<{ executions: ExecutionSummary[]; next: string | undefined }> {
+  const { from = 0n, to = MAX_TIME + 1n, after, limit } = search
+  if (from >= to) return { executions: [], next: undefined }
+  const service = search.service === undefined ? undefined : utf8(search.service).subarray(0, 255)
+  const keyOf = (start: bigint) =>
+    service === undefined ? keys.byTimeKey(start, NO_ID) : keys.byServiceKey(service, start, NO_ID)
+  const prefix = keyOf(0n).length - 8
+  let first = keyOf(to - 1n)
+  if (after !== undefined) {
+    // The key after that of the page's last execution; never before the range that was asked for.
+    const resumed = Buffer.concat([first.subarray(0, prefix), after, Uint8Array.of(0)])
+    if (Buffer.compare(resumed, first) > 0) first = resumed
+  }
+  const found: Uint8Array[] = []
+  for await (const key of reader.database.keys({ gte: first, lt: keys.after(keyOf(from)), limit: limit + 1 }))
+    found.push(key.subarray(prefix))
+  const page = found.slice(0, limit)
+  const traces = await reader.traces(page.map((place) => place.subarray(8)))
+  return {
+    executions: traces.filter((rows) => rows.length > 0).map((rows) => summarize(rows, size)),
+    next: found.length > limit ? Buffer.from(page.at(-1)!).toString('base64url') : undefined,
+  }
+}
+
+/** The place that a page's `next` names; undefined for a text that none of ours is. */
+export function parsePlace(text: string): Uint8Array | undefined {
+  const place = Buffer.from(text, 'base64url')
+  const tenantBytes = place[8]
+  if (place.toString('base64url') !== text || tenantBytes === undefined) return undefined
+  return place.length === 8 + 1 + tenantBytes + ID_BYTES ? place : undefined
+}
+
+/** `rows` are all segments of one execution, at least one; `size` is that of the latest checkpoint. */
+export function summarize(rows: readonly SegmentRow[], size: number): ExecutionSummary {
+  const first = rows[0]!
+  let { start, end } = first
+  let spans = 0
+  let records = 0
+  const services = new Set<string>()
+  for (const row of rows) {
+    if (row.start < start) start = row.start
+    if (row.end > end) end = row.end
+    spans += row.spans
+    records += row.count
+    for (const service of row.services) services.add(service)
+  }
+  return {
+    traceId: formatHex(first.traceId),
+    tenant: first.tenant,
+    name: first.name,
+    services: [...services],
+    startTimeUnixNano: String(start),
+    endTimeUnixNano: String(end),
+    durationNanos: String(end > start ? end - start : 0n),
+    spans,
+    records,
+    firstLeaf: first.first,
+    segments: rows.length,
+    signedSegments: segmentsUnder(rows, size).length,
+    closed: nameOf(Closed, rows.at(-1)!.closed),
+  }
+}
+
+export function summarizeSegment(row: SegmentRow, size: number): SegmentSummary {
+  return {
+    segment: row.segment,
+    first: row.first,
+    count: row.count,
+    spans: row.spans,
+    startTimeUnixNano: String(row.start),
+    endTimeUnixNano: String(row.end),
+    closed: nameOf(Closed, row.closed),
+    signed: row.first + row.count <= size,
+  }
+}
+
+/**
+ * Records number `from` and on of an execution, counted through all its segments. Reads the segments that it shows
+ * from their beginning: the names of spans are found by counting.
+ */
+export async function listRecords(
+  reader: LogReader,
+  payloads: Payloads,
+  rows: readonly SegmentRow[],
+  from: number,
+  limit: number,
+): Promise<RecordSummary[]> {
+  const records: RecordSummary[] = []
+  let skip = from
+  for (const row of rows) {
+    if (skip >= row.count) {
+      skip -= row.count
+      continue
+    }
+    if (records.length === limit) break
+    const count = Math.min(row.count, skip + limit - records.length)
+    const { entries, leaves } = await readSegment(reader, { first: row.first, count })
+    const spans = describeSpans(await payloads.of(row))
+    for (const [at, bytes] of entries.entries()) {
+      const entry = parseEntry(bytes)
+      // Spans lie in the payload in record order, one for each span-born record.
+      const span = isSpanBorn(entry) ? spans.next().value : undefined
+      if (at < skip) continue
+      records.push({
+        leafIndex: row.first + at,
+        leafHash: formatHex(leaves.subarray(at * 32, at * 32 + 32)),
+        segment: row.segment,
+        kind: nameOf(Kind, entry.kind),
+        ...(entry.kind === Kind.persistence && { statement: nameOf(Persistence, entry.persistence) }),
+        ...(entry.spanId.length > 0 && { spanId: formatHex(entry.spanId) }),
+        ...(entry.parent !== Parent.none && { parent: nameOf(Parent, entry.parent) }),
+        ...(entry.parentSpanId.length > 0 && { parentSpanId: formatHex(entry.parentSpanId) }),
+        ...(entry.parentLeaf.length > 0 && { parentLeaf: formatHex(entry.parentLeaf) }),
+        ...span,
+      })
+    }
+    skip = 0
+  }
+  return records
+}
+
+type SpanWords = Required<Pick<RecordSummary, 'name' | 'service' | 'startTimeUnixNano' | 'endTimeUnixNano'>>
+
+/** Names and times of a payload's spans, in order, without decoding them (docs/formats/payload.md, fields 7 and 9). */
+function* describeSpans(payload: Uint8Array): Generator<SpanWords, undefined, undefined> {
+  const services: string[] = []
+  const reader = new WireReader(payload)
+  while (reader.next()) {
+    if (reader.field === 7) services.push(serviceName(payload, reader.start, reader.end))
+    if (reader.field !== 9) continue
+    const row = new WireReader(payload, reader.start, reader.end)
+    let service = ''
+    while (row.next()) {
+      if (row.field === 3) service = services[row.safe('a resource') - 1] ?? ''
+      if (row.field !== 5) continue
+      const words = { name: '', start: 0n, end: 0n }
+      const span = new WireReader(payload, row.start, row.end)
+      while (span.next()) {
+        if (span.field === 5 && span.type === BYTES) words.name = shortened(span.value())
+        if (span.field === 7 && span.type === FIXED64) words.start = span.uint64()
+        if (span.field === 8 && span.type === FIXED64) words.end = span.uint64()
+      }
+      yield {
+        name: words.name,
+        service,
+        startTimeUnixNano: String(words.start),
+        endTimeUnixNano: String(words.end),
+      }
+    }
+  }
+  return undefined
+}
+
+/** At most MAX_NAME bytes of a name, for people; what is not UTF-8 is replaced. */
+function shortened(bytes: Uint8Array): string {
+  const text = Buffer.from(bytes.subarray(0, MAX_NAME)).toString('utf8')
+  return bytes.length > MAX_NAME ? text.replace(/\uFFFD+$/, '') : text
+}

@@ -1,0 +1,131 @@
+/**
+ * The board: shared memory through which the threads of one collector tell each other how far they are.
+ *
+ * Each slot has one writing thread. Reads may be a moment old; no decision about truth rests on them.
+ */
+
+/** Counters and gauges, in the order of their slots. */
+const SLOTS = [
+  // Written by the main thread.
+  'journal_durable_position',
+  'journal_bytes',
+  'journal_appended_bytes',
+  'requests_accepted_traces',
+  'requests_accepted_metrics',
+  'requests_accepted_logs',
+  'requests_refused_malformed',
+  'requests_refused_too_large',
+  'requests_refused_unsupported',
+  'requests_refused_busy',
+  'requests_refused_unavailable',
+  'requests_refused_internal',
+  'requests_refused_other',
+  'requests_aborted',
+  'bytes_received',
+  'spans_accepted',
+  'spans_quarantined',
+  'quarantine_records_dropped',
+  'quarantine_files_dropped',
+  'ack_seconds_sum',
+  'cpu_seconds_main',
+  // Written by the pipeline thread.
+  'followed_position',
+  'followed_bytes',
+  'needed_position',
+  'open_spans',
+  'open_traces',
+  'commits',
+  'committed_segments',
+  'committed_spans',
+  'committed_leaves',
+  'duplicate_spans',
+  'pack_bytes',
+  'tree_size',
+  'checkpoint_size',
+  'checkpoint_time',
+  'follow_seconds',
+  'settle_seconds',
+  'cpu_seconds_pipeline',
+  // State of the whole: 1 ready, 0 not.
+  'pipeline_ready',
+  'receivers_ready',
+] as const
+export type Slot = (typeof SLOTS)[number]
+
+/** Upper bounds of the acknowledgement latency histogram, seconds. */
+export const ACK_BOUNDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5] as const
+/** Upper bounds of the settle-to-checkpoint latency histogram, seconds. */
+export const SEAL_BOUNDS = [0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30] as const
+
+const PLACE: ReadonlyMap<string, number> = new Map(SLOTS.map((name, at) => [name, at]))
+const ACK_AT = SLOTS.length
+const SEAL_AT = ACK_AT + ACK_BOUNDS.length + 1
+const SIZE = SEAL_AT + SEAL_BOUNDS.length + 1
+
+export class Board {
+  readonly buffer: SharedArrayBuffer
+  readonly #values: Float64Array
+  readonly #wake: Int32Array
+
+  /** Without a buffer a new board is made; with one, it is the board of another thread. */
+  constructor(buffer = new SharedArrayBuffer(8 + SIZE * 8)) {
+    this.buffer = buffer
+    this.#wake = new Int32Array(buffer, 0, 1)
+    this.#values = new Float64Array(buffer, 8)
+  }
+
+  get(slot: Slot): number {
+    return this.#values[PLACE.get(slot)!]!
+  }
+
+  set(slot: Slot, value: number): void {
+    this.#values[PLACE.get(slot)!] = value
+  }
+
+  /** Adds to a counter; a name that has no slot counts under `requests_refused_other`. */
+  add(slot: string, more: number): void {
+    this.#values[PLACE.get(slot) ?? PLACE.get('requests_refused_other')!]! += more
+  }
+
+  observeAck(seconds: number): void {
+    this.#observe(ACK_AT, ACK_BOUNDS, seconds, 1)
+    this.add('ack_seconds_sum', seconds)
+  }
+
+  /** `count` segments were settled this long before their checkpoint. */
+  observeSeal(seconds: number, count: number): void {
+    this.#observe(SEAL_AT, SEAL_BOUNDS, seconds, count)
+  }
+
+  /** Counts by bucket, the last one without an upper bound. */
+  ackBuckets(): number[] {
+    return [...this.#values.subarray(ACK_AT, SEAL_AT)]
+  }
+
+  sealBuckets(): number[] {
+    return [...this.#values.subarray(SEAL_AT, SIZE)]
+  }
+
+  /** Wakes whoever waits for news. */
+  notify(): void {
+    Atomics.add(this.#wake, 0, 1)
+    Atomics.notify(this.#wake, 0)
+  }
+
+  /** A mark to wait from: take it, look for work, and then wait. */
+  mark(): number {
+    return Atomics.load(this.#wake, 0)
+  }
+
+  /** Resolves at the next `notify` after `mark`, or after `millis`. */
+  async wait(mark: number, millis: number): Promise<void> {
+    const result = Atomics.waitAsync(this.#wake, 0, mark, millis)
+    if (result.async) await result.value
+  }
+
+  #observe(at: number, bounds: readonly number[], seconds: number, count: number): void {
+    let bucket = 0
+    while (bucket < bounds.length && seconds > bounds[bucket]!) bucket++
+    this.#values[at + bucket]! += count
+  }
+}

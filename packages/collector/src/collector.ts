@@ -1,0 +1,317 @@
+/**
+ * The collector, on one screen: the life of a span from the socket to the signed root.
+ *
+ *     receivers -> ingest -> journal          this thread: it receives, scans, journals, and nothing else
+ *                              |
+ *                          pipeline.ts        follows the journal: assembles, derives, commits, signs
+ *                              |
+ *                          api/thread.ts      serves the log, executions, bundles and metrics
+ *
+ * Start order: LevelDB's files are checked before it may touch them; the database is opened here first and
+ * closed last (its cache belongs to the first opener); the journal is recovered against what was committed;
+ * the pipeline opens and checks everything else; only then do the receivers listen. Stop order: receivers,
+ * journal, pipeline (which drains and signs), API.
+ */
+import { randomFillSync } from 'node:crypto'
+import { join, resolve } from 'node:path'
+import type { Worker } from 'node:worker_threads'
+import type { ApiCommand, ApiMessage, ApiOptions } from './api/options.ts'
+import { Board } from './board.ts'
+import type { Config } from './config.ts'
+import { formatEndpoint } from './config-units.ts'
+import { nodeFiles } from './files.ts'
+import { type Journal, openJournal } from './journal/journal.ts'
+import type { Logger } from './logger.ts'
+import type { Identity } from './origin.ts'
+import type { PipelineMessage, PipelineOptions } from './pipeline.ts'
+import { Budget } from './receiver/budget.ts'
+import { startGrpcReceiver } from './receiver/grpc.ts'
+import { startHttpReceiver } from './receiver/http.ts'
+import { createIngest } from './receiver/ingest.ts'
+import { openQuarantine } from './receiver/quarantine.ts'
+import { type Ingest, type ReceiverOptions, Refusal, type RunningReceiver } from './receiver/receiver.ts'
+import { checkLevelFiles } from './store/leveldb-files.ts'
+import { LevelLogStore, loadCursor, LogReader, openDatabase, StoreError } from './store/log-store.ts'
+import { readVersion } from './version.ts'
+import { startThread } from './threads.ts'
+
+export interface Collector {
+  readonly endpoints: { readonly grpc?: string; readonly http?: string; readonly api?: string }
+  /** Settles when the collector has stopped; rejects when it had to. */
+  readonly closed: Promise<void>
+  /** Stops taking requests, drains, signs, and stops. */
+  close(): Promise<void>
+}
+
+export async function startCollector(config: Config, identity: Identity, log: Logger): Promise<Collector> {
+  const data = resolve(config.storage.directory)
+  const directories = {
+    journal: join(data, 'journal'),
+    log: join(data, 'log'),
+    packs: join(data, 'packs'),
+    quarantine: join(data, 'quarantine'),
+  }
+  const board = new Board()
+  const failure = Promise.withResolvers<never>()
+  failure.promise.catch(() => {})
+  const fail = (error: Error): void => failure.reject(error)
+
+  await checkDatabaseFiles(directories.log)
+  const database = await openDatabase(directories.log, 'open')
+  const { head } = await LevelLogStore.open(database)
+  const cursor = await loadCursor(new LogReader(database), head)
+
+  const journal = await openJournal({
+    directory: directories.journal,
+    files: nodeFiles,
+    log,
+    segmentBytes: config.journal.segmentBytes,
+    maxBytes: config.journal.maxBytes,
+    minFreeBytes: config.journal.minFreeBytes,
+    committedEnd: cursor.next,
+    onDurable(end) {
+      board.set('journal_durable_position', end)
+      board.notify()
+    },
+    onFailure: (error) => fail(error),
+  })
+  board.set('journal_durable_position', journal.durableEnd)
+  const quarantine = await openQuarantine({
+    directory: directories.quarantine,
+    maxBytes: config.quarantine.maxBytes,
+    counters: board,
+  })
+
+  const pipeline = startPipeline(pipelineOptions(config, identity, directories, board), journal, log, fail)
+  await Promise.race([pipeline.ready, failure.promise])
+
+  const gate = createGate(config, journal, board)
+  const ingest = timed(
+    createIngest({
+      journal: counted(journal, board),
+      quarantine,
+      counters: board,
+      now: () => BigInt(Date.now()) * 1_000_000n,
+      random: createRandom(),
+      gate,
+    }),
+    board,
+  )
+  const budget = new Budget(config.receivers.inFlightBytes)
+  const onBug = (error: unknown): void => log.error({ err: error }, 'bug in a receiver')
+  const receivers = await startReceivers(config, { ingest, budget, counters: board, gate, onBug })
+  const api = config.api.enabled ? await startApi(apiOptions(config, identity, directories, board), log, fail) : undefined
+  board.set('receivers_ready', 1)
+  const meter = setInterval(() => measure(board, journal), 1000)
+  meter.unref()
+
+  const stopped = Promise.withResolvers<void>()
+  const closed = Promise.race([failure.promise, stopped.promise])
+  closed.catch(() => {})
+  let closing: Promise<void> | undefined
+  const close = (): Promise<void> => {
+    closing ??= (async () => {
+      board.set('receivers_ready', 0)
+      clearInterval(meter)
+      await Promise.all(receivers.map(({ running }) => running.close(config.shutdown.gracePeriod)))
+      await journal.close()
+      await Promise.race([pipeline.close(), failure.promise])
+      await api?.close()
+      await quarantine.close()
+      await database.close()
+      stopped.resolve()
+    })()
+    return closing
+  }
+  const endpointOf = (name: string): string | undefined => receivers.find((one) => one.name === name)?.endpoint
+  const grpc = endpointOf('grpc')
+  const http = endpointOf('http')
+  return {
+    endpoints: {
+      ...(grpc !== undefined && { grpc }),
+      ...(http !== undefined && { http }),
+      ...(api !== undefined && { api: api.endpoint }),
+    },
+    closed,
+    close,
+  }
+}
+
+/** LevelDB loses what it cannot read without a word, and opening destroys the traces: so look first. */
+async function checkDatabaseFiles(directory: string): Promise<void> {
+  const { problems } = await checkLevelFiles(directory, { tables: false })
+  const problem = problems[0]
+  if (problem !== undefined)
+    throw new StoreError(
+      `${problem.file} at offset ${problem.offset}: ${problem.what}. Nothing was changed; restore the data ` +
+        'directory from a copy, or run `rootspan fsck` for all that is damaged',
+    )
+}
+
+interface Directories {
+  readonly journal: string
+  readonly log: string
+  readonly packs: string
+  readonly quarantine: string
+}
+
+function pipelineOptions(
+  config: Config,
+  identity: Identity,
+  directories: Directories,
+  board: Board,
+): PipelineOptions {
+  return {
+    board: board.buffer,
+    journalDirectory: directories.journal,
+    logDirectory: directories.log,
+    packsDirectory: directories.packs,
+    signerDirectory: resolve(config.signer.directory),
+    origin: identity.origin,
+    key: identity.key,
+    checkpointMillis: config.log.checkpointInterval,
+    quietMillis: config.assembler.quietPeriod,
+    maxAgeMillis: config.assembler.maxAge,
+    maxOpenSpans: config.assembler.maxOpenSpans,
+    maxSegmentSpans: config.assembler.maxSegmentSpans,
+    maxPackBytes: config.packs.maxBytes,
+    compressionLevel: config.packs.compressionLevel,
+  }
+}
+
+/** Starts the pipeline; what it does not need any more is trimmed from the journal. */
+function startPipeline(
+  options: PipelineOptions,
+  journal: Journal,
+  log: Logger,
+  fail: (error: Error) => void,
+): { ready: Promise<void>; close(): Promise<void> } {
+  const ready = Promise.withResolvers<void>()
+  const drained = Promise.withResolvers<void>()
+  const worker = startThread('pipeline', options, fail)
+  worker.on('message', (message: PipelineMessage) => {
+    if (message.type === 'ready') ready.resolve()
+    else if (message.type === 'closed') drained.resolve()
+    else if (message.type === 'log') log[message.level](message.fields, message.message)
+    else journal.trim(message.from).catch(fail)
+  })
+  return {
+    ready: ready.promise,
+    async close() {
+      worker.postMessage({ type: 'close' })
+      await drained.promise
+    },
+  }
+}
+
+/** Senders are pushed back while the journal is full or the pipeline is too far behind it; nothing is dropped. */
+function createGate(config: Config, journal: Journal, board: Board): () => Refusal | undefined {
+  return () => {
+    const reason = journal.full()
+    if (reason !== undefined) return new Refusal('busy', `the journal is full (${reason})`, { retryAfterSeconds: 2 })
+    const lag = board.get('journal_appended_bytes') - board.get('followed_bytes')
+    if (lag > config.journal.maxLagBytes) return new Refusal('busy', 'the pipeline is behind the journal')
+    return undefined
+  }
+}
+
+/** Counts what goes into the journal, so that the gate knows how far the pipeline is behind. */
+function counted(journal: Journal, board: Board): Pick<Journal, 'append'> {
+  return {
+    async append(entry) {
+      const position = await journal.append(entry)
+      board.add('journal_appended_bytes', entry.body.length)
+      return position
+    },
+  }
+}
+
+function timed(ingest: Ingest, board: Board): Ingest {
+  return async (request) => {
+    const start = performance.now()
+    const accepted = await ingest(request)
+    if (request.signal === 'traces') board.observeAck((performance.now() - start) / 1000)
+    return accepted
+  }
+}
+
+/** Seeds come from the system's generator, a page at a time: one call a request would cost more than its scan. */
+function createRandom(): (size: number) => Uint8Array {
+  const page = Buffer.alloc(4096)
+  let at = page.length
+  return (size) => {
+    if (at + size > page.length) {
+      randomFillSync(page)
+      at = 0
+    }
+    const bytes = Uint8Array.prototype.slice.call(page, at, at + size)
+    page.fill(0, at, at + size)
+    at += size
+    return bytes
+  }
+}
+
+interface Receiver {
+  readonly name: 'grpc' | 'http'
+  readonly running: RunningReceiver
+  readonly endpoint: string
+}
+
+async function startReceivers(
+  config: Config,
+  shared: Omit<ReceiverOptions, 'host' | 'port'>,
+): Promise<Receiver[]> {
+  const receivers: Receiver[] = []
+  const starters = { grpc: startGrpcReceiver, http: startHttpReceiver }
+  for (const name of ['grpc', 'http'] as const) {
+    const { enabled, endpoint, maxRequestBytes } = config.receivers[name]
+    if (!enabled) continue
+    const running = await starters[name]({ ...shared, ...endpoint, maxBodyBytes: maxRequestBytes })
+    receivers.push({ name, running, endpoint: formatEndpoint(running.address) })
+  }
+  return receivers
+}
+
+function apiOptions(config: Config, identity: Identity, directories: Directories, board: Board): ApiOptions {
+  return {
+    board: board.buffer,
+    ...config.api.endpoint,
+    logDirectory: directories.log,
+    packsDirectory: directories.packs,
+    key: identity.key,
+    version: readVersion(),
+    graceMillis: config.shutdown.gracePeriod,
+  }
+}
+
+/** Starts the API's thread; it has only a reader's view of the store. */
+async function startApi(
+  options: ApiOptions,
+  log: Logger,
+  fail: (error: Error) => void,
+): Promise<{ endpoint: string; close(): Promise<void> }> {
+  const ready = Promise.withResolvers<string>()
+  const closed = Promise.withResolvers<void>()
+  const worker: Worker = startThread('api/thread', options, (error) => {
+    ready.reject(error)
+    fail(error)
+  })
+  worker.on('message', (message: ApiMessage) => {
+    if (message.type === 'ready') ready.resolve(message.endpoint)
+    else log[message.level](message.fields, message.message)
+  })
+  worker.on('exit', () => closed.resolve())
+  return {
+    endpoint: await ready.promise,
+    async close() {
+      worker.postMessage({ type: 'close' } satisfies ApiCommand)
+      await closed.promise
+    },
+  }
+}
+
+function measure(board: Board, journal: Journal): void {
+  board.set('journal_bytes', journal.bytes)
+  const cpu = process.threadCpuUsage?.()
+  if (cpu !== undefined) board.set('cpu_seconds_main', (cpu.user + cpu.system) / 1e6)
+}

@@ -1,0 +1,94 @@
+/** What people search an execution by: its services, the name of its first span, its time. */
+import { MalformedError } from '@rootspan/lineage/errors'
+import { BYTES, WireReader } from '@rootspan/lineage/wire'
+import type { OpenSpan } from './assembler.ts'
+import type { SegmentRow } from './store/rows.ts'
+
+/** Longest service or span name that the index holds, in bytes. */
+const MAX_NAME = 255
+/** Services of one segment that the index holds. */
+const MAX_SERVICES = 64
+
+/** Service names by resource; one per commit, so that a resource is looked into once. */
+export class ServiceNames {
+  readonly #names = new Map<Uint8Array, Map<number, string>>()
+
+  of(span: OpenSpan): string {
+    if (span.resourceEnd === 0) return ''
+    const { body } = span.source
+    let inBody = this.#names.get(body)
+    if (inBody === undefined) this.#names.set(body, (inBody = new Map()))
+    let name = inBody.get(span.resourceStart)
+    if (name === undefined) {
+      name = serviceName(body, span.resourceStart, span.resourceEnd)
+      inBody.set(span.resourceStart, name)
+    }
+    return name
+  }
+}
+
+export function describeSegment(
+  spans: readonly OpenSpan[],
+  names: ServiceNames,
+): Pick<SegmentRow, 'start' | 'end' | 'services' | 'name'> {
+  const services = new Set<string>()
+  let first = spans[0]!
+  let last = first
+  for (const span of spans) {
+    if (before(span.startHigh, span.startLow, first.startHigh, first.startLow)) first = span
+    if (before(last.endHigh, last.endLow, span.endHigh, span.endLow)) last = span
+    const service = names.of(span)
+    if (service !== '' && services.size < MAX_SERVICES) services.add(service)
+  }
+  const { source, spanStart, spanEnd } = spans[0]!
+  return {
+    start: nanos(first.startHigh, first.startLow),
+    end: nanos(last.endHigh, last.endLow),
+    services: [...services],
+    name: spanName(source.body, spanStart, spanEnd),
+  }
+}
+
+function before(aHigh: number, aLow: number, bHigh: number, bLow: number): boolean {
+  return aHigh < bHigh || (aHigh === bHigh && aLow < bLow)
+}
+
+function nanos(high: number, low: number): bigint {
+  return (BigInt(high) << 32n) | BigInt(low)
+}
+
+/** Value of `service.name` of an encoded resource; empty where it has none or not a string. */
+export function serviceName(body: Uint8Array, start: number, end: number): string {
+  const resource = new WireReader(body, start, end)
+  while (resource.next()) {
+    if (resource.field !== 1 || resource.type !== BYTES) continue
+    const attribute = new WireReader(body, resource.start, resource.end)
+    let isName = false
+    let value = ''
+    while (attribute.next()) {
+      if (attribute.field === 1) isName = name(attribute) === 'service.name'
+      else if (attribute.field === 2) {
+        const any = new WireReader(body, attribute.start, attribute.end)
+        while (any.next()) if (any.field === 1 && any.type === BYTES) value = name(any)
+      }
+    }
+    if (isName) return value
+  }
+  return ''
+}
+
+/** Name of an encoded span (Span, field 5). */
+function spanName(body: Uint8Array, start: number, end: number): string {
+  const span = new WireReader(body, start, end)
+  let value = ''
+  while (span.next()) if (span.field === 5 && span.type === BYTES) value = name(span)
+  return value
+}
+
+/** At most MAX_NAME bytes of a string; broken UTF-8 is replaced, since this is for people and never verified. */
+function name(reader: WireReader): string {
+  if (reader.type !== BYTES) throw new MalformedError('a name is not a string')
+  const bytes = reader.bytes.subarray(reader.start, Math.min(reader.end, reader.start + MAX_NAME))
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8')
+  return reader.end - reader.start > MAX_NAME ? text.replace(/\uFFFD+$/, '') : text
+}

@@ -1,0 +1,312 @@
+/**
+ * The pipeline thread: follows the journal, assembles, derives, commits, signs.
+ *
+ * It owns everything that decides: assembler, sequencer, tree, signer, and LevelDB's writes. It talks with the
+ * main thread by the board (how far the journal is durable, how far it was followed) and by three messages:
+ * `ready`, `keep` (the journal below is not needed any more), and `close` from the main thread.
+ */
+import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
+import { equalBytes } from '@rootspan/lineage/bytes'
+import { createSpanTable, scanTraces, WORDS_PER_SPAN } from '@rootspan/lineage/otlp/scan'
+import { Closed } from '@rootspan/lineage/record/payload'
+import { proveConsistency } from '@rootspan/lineage/tlog/proof'
+import { TILE_WIDTH } from '@rootspan/lineage/tlog/tile'
+import { Assembler } from './assembler.ts'
+import { Board } from './board.ts'
+import { nodeFiles } from './files.ts'
+import { FrameCache, JournalReader } from './journal/reader.ts'
+import { openPacks } from './pack.ts'
+import { parseReceipt } from '@rootspan/lineage/record/receipt'
+import { type Committed, Sequencer, type Settled } from './sequencer.ts'
+import { type CheckpointSigner, openSigner } from './signer.ts'
+import { LevelLogStore, loadCursor, loadTree, LogReader, openDatabase } from './store/log-store.ts'
+
+/** What the main thread starts this one with. Everything in it can be cloned. */
+export interface PipelineOptions {
+  readonly board: SharedArrayBuffer
+  readonly journalDirectory: string
+  readonly logDirectory: string
+  readonly packsDirectory: string
+  readonly signerDirectory: string
+  readonly origin: string
+  /** The log's verifier key as text. */
+  readonly key: string
+  readonly checkpointMillis: number
+  readonly quietMillis: number
+  readonly maxAgeMillis: number
+  readonly maxOpenSpans: number
+  readonly maxSegmentSpans: number
+  readonly maxPackBytes: number
+  readonly compressionLevel: number
+}
+
+export type PipelineMessage =
+  | { readonly type: 'ready' }
+  | { readonly type: 'keep'; readonly from: number }
+  | { readonly type: 'log'; readonly level: 'info' | 'warn'; readonly fields: object; readonly message: string }
+  | { readonly type: 'closed' }
+
+/** Spans that one commit takes at most, about; it bounds how long the thread computes in one go. */
+const COMMIT_SPANS = 8192
+/** A commit with less than this waits until the last one is this long ago, so that a trickle costs little. */
+const SMALL_COMMIT_SPANS = 4096
+const COMMIT_MILLIS = 100
+const FOLLOW_BYTES = 4 * 1024 * 1024
+const CACHE_BYTES = 96 * 1024 * 1024
+
+class Pipeline {
+  readonly #options: PipelineOptions
+  readonly #board: Board
+  readonly #port: MessagePort
+  readonly #journal: JournalReader
+  readonly #assembler: Assembler
+  readonly #sequencer: Sequencer
+  readonly #store: LevelLogStore
+  readonly #reader: LogReader
+  readonly #signer: CheckpointSigner
+  #table = createSpanTable()
+  #closing = false
+  #settledAt = 0
+  #checkpointing: Promise<void> | undefined
+  #checkpointSize: number
+  /** When the segments of commits without a checkpoint were settled, and how many there were. */
+  #unsigned: { at: number; segments: number }[] = []
+
+  constructor(parts: PipelineParts) {
+    this.#options = parts.options
+    this.#board = parts.board
+    this.#port = parts.port
+    this.#journal = parts.journal
+    this.#assembler = parts.assembler
+    this.#sequencer = parts.makeSequencer((done) => this.#committed(done))
+    this.#store = parts.store
+    this.#reader = parts.reader
+    this.#signer = parts.signer
+    this.#checkpointSize = parts.checkpointSize
+  }
+
+  /** Runs until it is told to close; then drains, so that everything journalled is in a signed tree. */
+  async run(): Promise<void> {
+    const timer = setInterval(() => void this.#checkpoint(), this.#options.checkpointMillis)
+    try {
+      while (!this.#closing) await this.#turn()
+      await this.#drain()
+    } finally {
+      clearInterval(timer)
+    }
+    await this.#checkpointing
+    await this.#checkpoint()
+  }
+
+  close(): void {
+    this.#closing = true
+    this.#board.notify()
+  }
+
+  async #turn(): Promise<void> {
+    const mark = this.#board.mark()
+    const followed = this.#follow()
+    const now = performance.now()
+    const work = this.#due(now)
+    const spans = work.reduce((sum, { trace }) => sum + trace.count, 0)
+    const rest = this.#settledAt + COMMIT_MILLIS - now
+    if (work.length > 0 && (spans >= SMALL_COMMIT_SPANS || rest <= 0)) {
+      this.#settledAt = now
+      await this.#sequencer.settle(work)
+      this.#board.add('settle_seconds', (performance.now() - now) / 1000)
+    } else if (followed) await new Promise(setImmediate)
+    else {
+      const due = work.length > 0 ? rest : (this.#assembler.nextDue() ?? now + 1000) - now
+      await this.#board.wait(mark, Math.max(1, Math.min(due, 1000)))
+    }
+    this.#report()
+  }
+
+  #due(now: number): Settled[] {
+    const pressure = this.#assembler.openSpans > this.#options.maxOpenSpans * 0.9
+    const { cut, quiet } = this.#assembler.due(now, COMMIT_SPANS, pressure)
+    const work: Settled[] = []
+    for (const trace of cut) work.push({ trace, closed: Closed.cut })
+    for (const trace of quiet) work.push({ trace, closed: Closed.settled })
+    return work.filter(({ trace }) => !this.#sequencer.isCommitting(trace))
+  }
+
+  /** Reads on in the journal; returns whether there was anything. Stops while the assembler is full. */
+  #follow(): boolean {
+    const until = this.#board.get('journal_durable_position')
+    if (this.#journal.next >= until || this.#assembler.openSpans >= this.#options.maxOpenSpans) return false
+    const start = performance.now()
+    const frames = this.#journal.read(until, FOLLOW_BYTES)
+    let bytes = 0
+    for (const frame of frames) {
+      const { tenant, tracked } = parseReceipt(frame.receipt)
+      scanTraces(frame.body, this.#table)
+      this.#assembler.add({ ...frame, body: frame.body as Buffer }, tenant, tracked, this.#table, start)
+      bytes += frame.bytes.length
+    }
+    if (this.#table.words.length > 65_536 * WORDS_PER_SPAN) this.#table = createSpanTable()
+    this.#board.add('followed_bytes', bytes)
+    this.#board.add('follow_seconds', (performance.now() - start) / 1000)
+    return frames.length > 0
+  }
+
+  /** Takes everything that is durable in the journal, and settles all that is open. */
+  async #drain(): Promise<void> {
+    for (;;) {
+      while (this.#follow());
+      const open = this.#assembler.all().filter((trace) => !this.#sequencer.isCommitting(trace))
+      if (open.length > 0) {
+        const work: Settled[] = []
+        let spans = 0
+        for (const trace of open) {
+          work.push({ trace, closed: Closed.drained })
+          spans += trace.count
+          if (spans >= COMMIT_SPANS) break
+        }
+        await this.#sequencer.settle(work)
+      } else await this.#sequencer.flush()
+      const behind = this.#journal.next < this.#board.get('journal_durable_position')
+      if (this.#assembler.openTraces === 0 && !behind) return this.#sequencer.flush()
+    }
+  }
+
+  #committed(done: Committed): void {
+    const board = this.#board
+    board.add('commits', 1)
+    board.add('committed_segments', done.segments)
+    board.add('committed_spans', done.spans)
+    board.add('committed_leaves', done.leaves)
+    board.add('duplicate_spans', done.duplicates)
+    board.add('pack_bytes', done.packBytes)
+    board.set('tree_size', done.size)
+    board.set('needed_position', done.keepFrom)
+    this.#journal.forget(done.keepFrom)
+    this.#send({ type: 'keep', from: done.keepFrom })
+    if (done.segments > 0) this.#unsigned.push({ at: done.settledAt, segments: done.segments })
+  }
+
+  /** Signs the committed tree if it grew. Order: signer's memory, signature, store; only then it is published. */
+  #checkpoint(): Promise<void> | undefined {
+    const head = this.#store.head
+    if (this.#checkpointing !== undefined || head === undefined || head.commit.size === this.#checkpointSize)
+      return this.#checkpointing
+    const { size, root } = head.commit
+    const signed = this.#unsigned
+    this.#unsigned = []
+    const sign = async (): Promise<void> => {
+      const note = await this.#signer.sign({ size, root }, (from, to) =>
+        proveConsistency(from, to, this.#reader.tileReader),
+      )
+      await this.#store.putCheckpoint(size, note)
+      this.#checkpointSize = size
+      this.#board.set('checkpoint_size', size)
+      this.#board.set('checkpoint_time', Date.now() / 1000)
+      for (const { at, segments } of signed) this.#board.observeSeal((performance.now() - at) / 1000, segments)
+    }
+    this.#checkpointing = sign().finally(() => {
+      this.#checkpointing = undefined
+    })
+    return this.#checkpointing
+  }
+
+  #report(): void {
+    this.#board.set('followed_position', this.#journal.next)
+    this.#board.set('open_spans', this.#assembler.openSpans)
+    this.#board.set('open_traces', this.#assembler.openTraces)
+    const cpu = process.threadCpuUsage?.()
+    if (cpu !== undefined) this.#board.set('cpu_seconds_pipeline', (cpu.user + cpu.system) / 1e6)
+  }
+
+  #send(message: PipelineMessage): void {
+    this.#port.postMessage(message)
+  }
+}
+
+interface PipelineParts {
+  readonly options: PipelineOptions
+  readonly board: Board
+  readonly port: MessagePort
+  readonly journal: JournalReader
+  readonly assembler: Assembler
+  readonly makeSequencer: (onCommit: (done: Committed) => void) => Sequencer
+  readonly store: LevelLogStore
+  readonly reader: LogReader
+  readonly signer: CheckpointSigner
+  readonly checkpointSize: number
+}
+
+/** Opens everything in the order in which damage is found: commits, tree, cursor, packs, signer. */
+async function start(options: PipelineOptions, port: MessagePort): Promise<void> {
+  const board = new Board(options.board)
+  const log = {
+    info: (fields: object, message: string) => port.postMessage({ type: 'log', level: 'info', fields, message }),
+    warn: (fields: object, message: string) => port.postMessage({ type: 'log', level: 'warn', fields, message }),
+  }
+  const now = (): bigint => BigInt(Date.now()) * 1_000_000n
+  const database = await openDatabase(options.logDirectory, 'open')
+  const reader = new LogReader(database)
+  const store = await LevelLogStore.open(database)
+  const tree = await loadTree(reader, store.head)
+  const cursor = await loadCursor(reader, store.head)
+  const tails = store.head?.commit.packs ?? []
+  const packs = await openPacks({
+    directory: options.packsDirectory,
+    files: nodeFiles,
+    log,
+    maxPackBytes: options.maxPackBytes,
+    level: options.compressionLevel,
+    nextPack: Math.max(0, ...tails.map(({ pack }) => pack + 1)),
+  })
+  await packs.cut(tails)
+  const { origin, key } = options
+  const signer = await openSigner({ directory: options.signerDirectory, origin, key, files: nodeFiles })
+  const head = { size: tree.size, root: tree.root() }
+  await signer.check(head, (from, to) => proveConsistency(from, to, reader.tileReader))
+
+  const width = tree.size % TILE_WIDTH
+  const partialBundle =
+    width === 0 ? new Uint8Array(0) : await reader.entries(Math.floor(tree.size / TILE_WIDTH), width)
+  if (partialBundle === undefined) throw new Error('the last entry bundle is missing')
+
+  const journal = new JournalReader({ directory: options.journalDirectory, from: cursor.next })
+  const assembler = new Assembler(options, cursor)
+  const frames = new FrameCache(journal, CACHE_BYTES)
+  const pipeline = new Pipeline({
+    options,
+    board,
+    port,
+    journal,
+    assembler,
+    makeSequencer: (onCommit) =>
+      new Sequencer({ assembler, frames, store, reader, packs, tree, partialBundle, now, onCommit }),
+    store,
+    reader,
+    signer,
+    checkpointSize: await signedSize(reader, head),
+  })
+  board.set('tree_size', tree.size)
+  board.set('needed_position', cursor.next)
+  board.set('pipeline_ready', 1)
+  port.on('message', (message: { type: 'close' }) => {
+    if (message.type === 'close') pipeline.close()
+  })
+  port.postMessage({ type: 'ready' } satisfies PipelineMessage)
+  await pipeline.run()
+  board.set('pipeline_ready', 0)
+  await packs.shutdown()
+  journal.close()
+  await database.close()
+  port.postMessage({ type: 'closed' } satisfies PipelineMessage)
+  port.close()
+}
+
+/** Size of the last stored checkpoint, when its root is still that of the tree. */
+async function signedSize(reader: LogReader, head: { size: number; root: Uint8Array }): Promise<number> {
+  const note = await reader.checkpoint()
+  if (note === undefined) return 0
+  const [, size, root] = new TextDecoder().decode(note).split('\n')
+  const same = root !== undefined && equalBytes(Buffer.from(root, 'base64'), head.root)
+  return same && Number(size) === head.size ? head.size : 0
+}
+
+if (parentPort !== null) await start(workerData as PipelineOptions, parentPort)

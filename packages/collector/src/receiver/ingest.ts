@@ -1,0 +1,171 @@
+/**
+ * What happens to a request behind its transport: pushed back or scanned, its bad spans set aside, the rest
+ * journalled, and only then acknowledged.
+ */
+import {
+  createSpanTable,
+  FAULT,
+  faultText,
+  RESOURCE_END,
+  RESOURCE_START,
+  SCOPE_END,
+  SCOPE_START,
+  SPAN_END,
+  SPAN_START,
+  type SpanTable,
+  scanTraces,
+  WORDS_PER_SPAN,
+} from '@rootspan/lineage/otlp/scan'
+import { WireReader, WireWriter } from '@rootspan/lineage/wire'
+import type { Quarantine, QuarantinedSpan } from './quarantine.ts'
+import { type Accepted, type Counters, type Ingest, type Received, Refusal } from './receiver.ts'
+
+/** One accepted request on its way into the journal. */
+export interface JournalFrame {
+  /** 32 random bytes, drawn on receipt. */
+  readonly seed: Uint8Array
+  /** Encoded `rootspan.v0.Receipt`. */
+  readonly receipt: Uint8Array
+  /** The `ExportTraceServiceRequest` as received. */
+  readonly body: Uint8Array
+}
+
+export interface IngestOptions {
+  /** Resolves with the frame's position when the frame is durable; may throw a `Refusal` of its own. */
+  readonly journal: { append(frame: JournalFrame): Promise<number> }
+  readonly quarantine: Pick<Quarantine, 'keep'>
+  readonly counters: Counters
+  /** Nanoseconds since the Unix epoch. */
+  readonly now: () => bigint
+  /** That many random bytes, fit for secrets. */
+  readonly random: (size: number) => Uint8Array
+  /** Says whether senders must be pushed back, because of lag or a full disk. */
+  readonly gate: () => Refusal | undefined
+}
+
+const SEED_BYTES = 32
+
+// A table that one large request has grown is not kept for the small ones after it.
+const KEPT_WORDS = 65_536 * WORDS_PER_SPAN
+
+/** Nothing to store, nothing to say. */
+const TAKEN: Accepted = { rejectedSpans: 0, message: '', position: undefined }
+
+export function createIngest(options: IngestOptions): Ingest {
+  let table = createSpanTable()
+  return async (request) => {
+    const refusal = options.gate()
+    if (refusal !== undefined) throw refusal
+    if (request.signal !== 'traces') {
+      checkFields(request.body)
+      count(options.counters, request)
+      return TAKEN
+    }
+    // The table is shared by all requests, so nothing of it is read after the first await.
+    if (table.words.length > KEPT_WORDS) table = createSpanTable()
+    scanTraces(request.body, table)
+    return storeTraces(options, request, table)
+  }
+}
+
+async function storeTraces(options: IngestOptions, request: Received, table: SpanTable): Promise<Accepted> {
+  const { journal, quarantine, counters, now, random } = options
+  const time = now()
+  const spans = table.count
+  const bad = badSpans(request, table, time)
+  const rejectedSpans = bad.total
+  const message = describe(bad)
+
+  // The quarantine first: if it fails nothing is stored yet, and the sender's retry stores everything once. The other
+  // way round the good spans would come twice.
+  if (rejectedSpans > 0) {
+    await storing(() => quarantine.keep(bad.kept))
+    counters.add('spans_quarantined', rejectedSpans)
+    if (rejectedSpans > bad.kept.length)
+      counters.add('quarantine_records_dropped', rejectedSpans - bad.kept.length)
+  }
+  let position: number | undefined
+  if (spans > rejectedSpans) {
+    const frame = { seed: random(SEED_BYTES), receipt: encodeReceipt(request, time), body: request.body }
+    position = await storing(() => journal.append(frame))
+    counters.add('spans_accepted', spans - rejectedSpans)
+  }
+  count(counters, request)
+  return { rejectedSpans, message, position }
+}
+
+interface BadSpans {
+  readonly total: number
+  /** The first of them, for the quarantine. */
+  readonly kept: QuarantinedSpan[]
+  /** How many, by fault. */
+  readonly faults: ReadonlyMap<number, number>
+}
+
+// An empty span takes two bytes, so a request can hold millions of bad ones; that many objects would be an attack.
+const MAX_KEPT = 10_000
+
+function badSpans(request: Received, { words, count }: SpanTable, time: bigint): BadSpans {
+  const kept: QuarantinedSpan[] = []
+  const faults = new Map<number, number>()
+  const { body, receiver } = request
+  let total = 0
+  for (let row = 0, end = count * WORDS_PER_SPAN; row < end; row += WORDS_PER_SPAN) {
+    const fault = words[row + FAULT]!
+    if (fault === 0) continue
+    total++
+    faults.set(fault, (faults.get(fault) ?? 0) + 1)
+    if (kept.length === MAX_KEPT) continue
+    kept.push({
+      time,
+      receiver,
+      reason: faultText(fault),
+      span: body.subarray(words[row + SPAN_START], words[row + SPAN_END]),
+      resource: body.subarray(words[row + RESOURCE_START], words[row + RESOURCE_END]),
+      scope: body.subarray(words[row + SCOPE_START], words[row + SCOPE_END]),
+    })
+  }
+  return { total, kept, faults }
+}
+
+/** The reasons and how often each, most frequent first. */
+function describe({ total, faults }: BadSpans): string {
+  if (total === 0) return ''
+  const parts = [...faults]
+    .sort((a, b) => b[1] - a[1])
+    .map(([fault, times]) => `${faultText(fault)} (${times})`)
+  return `${total === 1 ? '1 span was' : `${total} spans were`} rejected: ${parts.join(', ')}`
+}
+
+/** Encoded `rootspan.v0.Receipt`; empty strings and `false` are left out. The tenant is the default one. */
+export function encodeReceipt(request: Received, time: bigint): Uint8Array {
+  const out = new WireWriter(64).string(1, request.receiver)
+  if (request.peer !== '') out.string(2, request.peer)
+  out.fixed64(4, time)
+  if (request.tracked) out.varint(5, 1)
+  return out.finish()
+}
+
+// A storage error is the sender's cue to try again: only `unavailable` and `busy` keep the data with it. Whatever
+// went wrong is the storage's to report.
+async function storing<T>(store: () => Promise<T>): Promise<T> {
+  try {
+    return await store()
+  } catch (error) {
+    if (error instanceof Refusal) throw error
+    throw new Refusal('unavailable', 'the request cannot be stored now', { cause: error })
+  }
+}
+
+/** Walks the outermost fields of a metrics or logs request, which is not kept: enough to tell it from noise. */
+function checkFields(body: Uint8Array): void {
+  const reader = new WireReader(body)
+  while (reader.next()) {
+    if (reader.field === 1) reader.expect(2, 'a resource group')
+  }
+}
+
+function count(counters: Counters, request: Received): void {
+  counters.add(`requests_accepted_${request.signal}`, 1)
+  counters.add('bytes_received', request.body.length)
+}

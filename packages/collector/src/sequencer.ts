@@ -1,0 +1,332 @@
+/**
+ * The sequencer: settled traces in, committed segments out.
+ *
+ * The story of one commit, in order: read what the log holds of these traces; derive their records; append
+ * payloads to the pack and sync it; commit entries, tiles, rows, cursor in one synced batch. Only the last
+ * step makes anything true, and everything before it is repeatable: a crash anywhere leaves the tail of a
+ * pack that the next start cuts, and a cursor from which the journal is followed again.
+ *
+ * One commit is on its way to the disk while the next one is derived. Its tree is ahead of the store by that
+ * one commit, so after any failure the whole process stops: nothing in memory may be believed then.
+ */
+
+import { utf8 } from '@rootspan/lineage/bytes'
+import { Committer } from '@rootspan/lineage/record/commitment'
+import { parseEntry } from '@rootspan/lineage/record/entry'
+import { TraceHistory } from '@rootspan/lineage/record/history'
+import type { Source } from '@rootspan/lineage/record/order'
+import { Closed, parsePayload, writePayload } from '@rootspan/lineage/record/payload'
+import { deriveSegment, LeafSink } from '@rootspan/lineage/record/segment'
+import { Sink } from '@rootspan/lineage/record/sink'
+import { parseEntryBundle, TILE_WIDTH } from '@rootspan/lineage/tlog/tile'
+import type { TileTree } from '@rootspan/lineage/tlog/tile-tree'
+import type { Assembler, OpenFrame, OpenSpan, OpenTrace } from './assembler.ts'
+import { describeSegment, ServiceNames } from './describe.ts'
+import type { FrameCache } from './journal/reader.ts'
+import { MAX_BLOCK_BYTES, type Packs } from './pack.ts'
+import { traceId } from './store/keys.ts'
+import type { Batch, LogReader, LogStore, ReceiptLeaves } from './store/log-store.ts'
+import type { SegmentRow } from './store/rows.ts'
+import { latin1 } from './text.ts'
+
+/** Payloads share a block up to about this size: small segments compress badly and cost a call each alone. */
+const BLOCK_BYTES = 128 * 1024
+
+export interface Settled {
+  readonly trace: OpenTrace
+  readonly closed: Closed
+}
+
+export interface SequencerOptions {
+  readonly assembler: Assembler
+  readonly frames: FrameCache
+  readonly store: LogStore
+  readonly reader: LogReader
+  readonly packs: Packs
+  readonly tree: TileTree
+  /** The last entry bundle, when it is partial. */
+  readonly partialBundle: Uint8Array
+  /** Nanoseconds since 1970. */
+  readonly now: () => bigint
+  /** Called when a commit is durable: what it added, and the first journal position still needed. */
+  readonly onCommit: (done: Committed) => void
+}
+
+export interface Committed {
+  readonly segments: number
+  readonly spans: number
+  readonly leaves: number
+  readonly duplicates: number
+  readonly size: number
+  readonly keepFrom: number
+  readonly packBytes: number
+  /** When its segments were settled: milliseconds of `performance.now`. */
+  readonly settledAt: number
+}
+
+export class Sequencer {
+  readonly #options: SequencerOptions
+  readonly #committer = new Committer()
+  readonly #leaves = new LeafSink()
+  /** Traces of the commit that is on its way: what the store says about them is not the last word. */
+  #inFlight = new Set<string>()
+  #writing: Promise<void> = Promise.resolve()
+  /** The last entry bundle as far as it goes. */
+  #bundle: Uint8Array
+
+  constructor(options: SequencerOptions) {
+    this.#options = options
+    this.#bundle = options.partialBundle
+  }
+
+  /** Whether the trace is in the commit under way: it can be settled again only after that. */
+  isCommitting(trace: OpenTrace): boolean {
+    return this.#inFlight.has(trace.key)
+  }
+
+  /**
+   * Derives the records of these traces and starts their commit; resolves when the one before is durable.
+   * A quiet trace that lacks a parent is put back to wait.
+   */
+  async settle(work: readonly Settled[]): Promise<void> {
+    const { assembler, reader, packs } = this.#options
+    const ids = work.map(({ trace }) => traceId(utf8(trace.tenant), latin1(trace.id)))
+    const earlier = await reader.traces(ids)
+    const ready: { item: Settled; earlier: SegmentRow[]; history: TraceHistory | undefined }[] = []
+    for (const [at, item] of work.entries()) {
+      const rows = earlier[at]!
+      const history = rows.length === 0 ? undefined : await loadHistory(reader, packs, rows)
+      const missing = item.closed === Closed.settled ? assembler.missingParents(item.trace) : []
+      if (missing.some((id) => history?.leafOf(id) === undefined)) assembler.wait(item.trace)
+      else ready.push({ item, earlier: rows, history })
+    }
+    if (ready.length === 0) return
+    const draft = this.#derive(ready)
+    await this.#writing
+    this.#inFlight = new Set(ready.map(({ item }) => item.trace.key))
+    this.#writing = this.#write(draft)
+  }
+
+  /** Resolves when everything settled so far is durable. */
+  async flush(): Promise<void> {
+    await this.#writing
+  }
+
+  #derive(
+    ready: readonly { item: Settled; earlier: SegmentRow[]; history: TraceHistory | undefined }[],
+  ): Draft {
+    const { assembler, tree, now } = this.#options
+    const leaves = this.#leaves
+    leaves.reset()
+    const time = now()
+    const settledAt = performance.now()
+    const first = tree.size
+    const blocks: Uint8Array[] = []
+    const segments: DraftSegment[] = []
+    const receipts = new Map<number, [number, number][]>()
+    let duplicates = 0
+    const services = new ServiceNames()
+    let block = new Sink(BLOCK_BYTES + BLOCK_BYTES / 2)
+    for (const { item, earlier, history } of ready) {
+      const { trace, closed } = item
+      const spans = assembler.spans(trace, this.#sources(trace))
+      const head = { tenant: trace.tenant, traceId: latin1(trace.id), closed, evaluatedAt: time }
+      const start = leaves.count
+      const derived = deriveSegment(head, spans, history, this.#committer, leaves)
+      duplicates += derived.duplicates.length
+      noteReceipts(receipts, derived, first + start)
+      assembler.decide(trace)
+      if (derived.count === 0) continue
+      const segment = history?.segment ?? 0
+      const at = block.at
+      writePayload(block, { ...head, segment }, derived.spans)
+      segments.push({
+        block: blocks.length,
+        earlier,
+        row: {
+          tenant: trace.tenant,
+          traceId: head.traceId,
+          segment,
+          first: first + start,
+          count: derived.count,
+          closed,
+          at,
+          size: block.at - at,
+          spans: derived.spans.length,
+          ...describeSegment(derived.spans, services),
+        },
+      })
+      if (block.at >= BLOCK_BYTES) {
+        blocks.push(block.view())
+        block = new Sink(BLOCK_BYTES + BLOCK_BYTES / 2)
+      }
+    }
+    if (block.at > 0) blocks.push(block.view())
+    tree.append(leaves.hashes.view())
+    return {
+      time,
+      first,
+      settledAt,
+      blocks,
+      segments,
+      receipts,
+      duplicates,
+      size: tree.size,
+      root: tree.root(),
+      tiles: tree.takeChanged(),
+      bundles: this.#bundles(first),
+      cursor: assembler.cursor(),
+    }
+  }
+
+  /** One source for each frame that holds spans of the trace. */
+  #sources(trace: OpenTrace): (frame: OpenFrame) => Source {
+    const { frames } = this.#options
+    const tenant = utf8(trace.tenant)
+    const id = latin1(trace.id)
+    const sources = new Map<OpenFrame, Source>()
+    return (frame) => {
+      let source = sources.get(frame)
+      if (source === undefined) {
+        source = {
+          receipt: frame.receipt,
+          seed: this.#committer.traceSeed(frame.seed, tenant, id),
+          body: frames.frame(frame.position).body,
+          contexts: frame.contexts,
+        }
+        sources.set(frame, source)
+      }
+      return source
+    }
+  }
+
+  /** Cuts the entries of this derivation into bundles; keeps the last one, which may be partial. */
+  #bundles(first: number): { index: number; data: Uint8Array }[] {
+    const bytes = this.#leaves.entries.view()
+    const bundles: { index: number; data: Uint8Array }[] = []
+    let index = Math.floor(first / TILE_WIDTH)
+    let width = first % TILE_WIDTH
+    let start = 0
+    let at = 0
+    while (at < bytes.length) {
+      at += 2 + bytes[at]! * 256 + bytes[at + 1]!
+      width++
+      if (width < TILE_WIDTH && at < bytes.length) continue
+      const data = Buffer.concat([this.#bundle, bytes.subarray(start, at)])
+      bundles.push({ index, data })
+      start = at
+      this.#bundle = width === TILE_WIDTH ? Buffer.alloc(0) : data
+      if (width === TILE_WIDTH) {
+        index++
+        width = 0
+      }
+    }
+    return bundles
+  }
+
+  async #write(draft: Draft): Promise<void> {
+    const { store, packs, onCommit } = this.#options
+    const day = new Date(Number(draft.time / 1_000_000n)).toISOString().slice(0, 10).replaceAll('-', '')
+    const refs = draft.blocks.length === 0 ? [] : await packs.append(draft.blocks, day)
+    if (refs.length > 0) await packs.sync()
+    const rows = draft.segments.map(({ row, block }) => ({ ...row, block: refs[block]! }))
+    const batch: Batch = {
+      size: draft.size,
+      root: draft.root,
+      time: draft.time,
+      bundles: draft.bundles,
+      tiles: draft.tiles,
+      rows,
+      earlier: new Map(rows.map((row, at) => [row, draft.segments[at]!.earlier])),
+      receipts: [...draft.receipts].map(([position, leaves]): ReceiptLeaves => ({ position, leaves })),
+      cursor: draft.cursor,
+      packs: packs.tails(),
+    }
+    await store.commit(store.head, batch)
+    this.#inFlight = new Set()
+    onCommit({
+      segments: rows.length,
+      spans: rows.reduce((sum, row) => sum + row.spans, 0),
+      leaves: draft.size - draft.first,
+      duplicates: draft.duplicates,
+      size: draft.size,
+      keepFrom: batch.cursor.next,
+      packBytes: refs.reduce((sum, ref) => sum + ref.length, 0),
+      settledAt: draft.settledAt,
+    })
+  }
+}
+
+interface DraftSegment {
+  readonly row: Omit<SegmentRow, 'block'>
+  /** Which of the draft's blocks holds its payload. */
+  readonly block: number
+  readonly earlier: readonly SegmentRow[]
+}
+
+/** A commit that was derived and is not written yet. */
+interface Draft extends Pick<Batch, 'time' | 'size' | 'root' | 'tiles' | 'bundles' | 'cursor'> {
+  /** Tree size before it. */
+  readonly first: number
+  readonly settledAt: number
+  readonly blocks: readonly Uint8Array[]
+  readonly segments: readonly DraftSegment[]
+  readonly receipts: ReadonlyMap<number, [number, number][]>
+  readonly duplicates: number
+}
+
+/** Notes the leaf of each span of a tracked request; of a delivery that repeats another, that one's leaf. */
+function noteReceipts(
+  receipts: Map<number, [number, number][]>,
+  derived: ReturnType<typeof deriveSegment<OpenSpan>>,
+  first: number,
+): void {
+  const note = ({ frame, index }: OpenSpan, leaf: number): void => {
+    if (!frame.tracked) return
+    const leaves = receipts.get(frame.position)
+    if (leaves === undefined) receipts.set(frame.position, [[index, leaf]])
+    else leaves.push([index, leaf])
+  }
+  for (const [place, span] of derived.spans.entries())
+    if (span.frame.tracked) note(span, first + derived.leaves[place]!)
+  for (const { span, of } of derived.duplicates)
+    note(span, typeof of === 'number' ? first + derived.leaves[of]! : of.index)
+}
+
+/** Reads the entries of a trace's segments back, and their payloads when they are asked for. */
+export async function loadHistory(
+  reader: LogReader,
+  packs: Pick<Packs, 'readSync'>,
+  rows: readonly SegmentRow[],
+): Promise<TraceHistory> {
+  const history = new TraceHistory()
+  for (const row of rows) {
+    const { entries, leaves } = await readSegment(reader, row)
+    history.add(row.first, entries.map(parseEntry), leaves, row.closed, () => {
+      const block = packs.readSync(row.block, MAX_BLOCK_BYTES)
+      return parsePayload(block.slice(row.at, row.at + row.size)).spans
+    })
+  }
+  return history
+}
+
+/** Entries of one segment and their leaf hashes, from bundles and tiles. */
+export async function readSegment(
+  reader: LogReader,
+  row: Pick<SegmentRow, 'first' | 'count'>,
+): Promise<{ entries: Uint8Array[]; leaves: Uint8Array }> {
+  const entries: Uint8Array[] = []
+  const leaves = new Uint8Array(row.count * 32)
+  const end = row.first + row.count
+  for (let at = row.first; at < end; ) {
+    const index = Math.floor(at / TILE_WIDTH)
+    const from = at - index * TILE_WIDTH
+    const to = Math.min(TILE_WIDTH, end - index * TILE_WIDTH)
+    const [bundle, tile] = await Promise.all([reader.entries(index, to), reader.tile(0, index, to)])
+    if (bundle === undefined || tile === undefined) throw new Error(`entry bundle ${index} is missing`)
+    entries.push(...parseEntryBundle(bundle, to).slice(from))
+    leaves.set(tile.subarray(from * 32, to * 32), (at - row.first) * 32)
+    at += to - from
+  }
+  return { entries, leaves }
+}

@@ -1,0 +1,114 @@
+/**
+ * The keys of the log's database (docs/formats/store.md). One prefix byte, then big-endian numbers, so that
+ * LevelDB's byte order is the natural one.
+ *
+ * There is no key per span: a span is found through its trace.
+ */
+
+export const Prefix = {
+  /** Entry bundle by index. */
+  entries: 1,
+  /** Tile by level and index. */
+  tile: 2,
+  /** Commit record by number. */
+  commit: 3,
+  /** The journal cursor of the last commit: one key. */
+  cursor: 4,
+  /** Signed checkpoint by tree size. */
+  checkpoint: 5,
+  /** Segment rows of one trace, by tenant and trace id. */
+  trace: 6,
+  /** Traces newest first. */
+  byTime: 7,
+  /** Traces of a service, newest first. */
+  byService: 8,
+  /** Leaves of the spans of a tracked request, by journal position and commit. */
+  receipt: 9,
+} as const
+
+export const CURSOR_KEY = Uint8Array.of(Prefix.cursor)
+
+function numbered(prefix: number, value: number, more = 0): Uint8Array {
+  const key = new Uint8Array(9 + more)
+  key[0] = prefix
+  new DataView(key.buffer).setBigUint64(1, BigInt(value))
+  return key
+}
+
+export function entriesKey(index: number): Uint8Array {
+  return numbered(Prefix.entries, index)
+}
+
+export function tileKey(level: number, index: number): Uint8Array {
+  const key = new Uint8Array(10)
+  key[0] = Prefix.tile
+  key[1] = level
+  new DataView(key.buffer).setBigUint64(2, BigInt(index))
+  return key
+}
+
+export function commitKey(number: number): Uint8Array {
+  return numbered(Prefix.commit, number)
+}
+
+export function checkpointKey(size: number): Uint8Array {
+  return numbered(Prefix.checkpoint, size)
+}
+
+export function receiptKey(position: number, commit: number): Uint8Array {
+  const key = numbered(Prefix.receipt, position, 8)
+  new DataView(key.buffer).setBigUint64(9, BigInt(commit))
+  return key
+}
+
+/** The number in a numbered key: an entry bundle's index, a commit's number, a checkpoint's size. */
+export function keyNumber(key: Uint8Array): number {
+  return Number(new DataView(key.buffer, key.byteOffset, key.byteLength).getBigUint64(1))
+}
+
+/** Tenant behind its length, then the trace id: what identifies a trace everywhere in the store. */
+export function traceId(tenant: Uint8Array, trace: Uint8Array): Uint8Array {
+  const id = new Uint8Array(1 + tenant.length + trace.length)
+  id[0] = tenant.length
+  id.set(tenant, 1)
+  id.set(trace, 1 + tenant.length)
+  return id
+}
+
+export function traceKey(id: Uint8Array): Uint8Array {
+  const key = new Uint8Array(1 + id.length)
+  key[0] = Prefix.trace
+  key.set(id, 1)
+  return key
+}
+
+/** Start times count down, so that an ascending walk gives the newest first. */
+export function byTimeKey(start: bigint, id: Uint8Array): Uint8Array {
+  const key = new Uint8Array(9 + id.length)
+  key[0] = Prefix.byTime
+  new DataView(key.buffer).setBigUint64(1, 0xffff_ffff_ffff_ffffn - start)
+  key.set(id, 9)
+  return key
+}
+
+/** `service` is UTF-8, cut to 255 bytes by the caller. */
+export function byServiceKey(service: Uint8Array, start: bigint, id: Uint8Array): Uint8Array {
+  const key = new Uint8Array(2 + service.length + 8 + id.length)
+  key[0] = Prefix.byService
+  key[1] = service.length
+  key.set(service, 2)
+  new DataView(key.buffer).setBigUint64(2 + service.length, 0xffff_ffff_ffff_ffffn - start)
+  key.set(id, 10 + service.length)
+  return key
+}
+
+/** First key after all that begin with `key`: the end of a walk over them. */
+export function after(key: Uint8Array): Uint8Array {
+  const end = key.slice()
+  for (let i = end.length - 1; i >= 0; i--)
+    if (end[i]! < 255) {
+      end[i]! += 1
+      return end.subarray(0, i + 1)
+    }
+  throw new Error('bad key: nothing comes after it')
+}

@@ -1,0 +1,307 @@
+/**
+ * The log's store on LevelDB: the one atomic commit, and reads of what was committed.
+ *
+ * A commit is one synced batch: entry bundles, tiles, segment rows, search terms, receipts, the journal
+ * cursor and the commit record. Commits form a chain by digests, because LevelDB can lose the middle of its
+ * history after a damaged byte in its log without an error.
+ */
+import { sha256 } from '@rootspan/lineage/crypto'
+import { equalBytes, formatHex, utf8 } from '@rootspan/lineage/bytes'
+import { MalformedError } from '@rootspan/lineage/errors'
+import { EMPTY_ROOT } from '@rootspan/lineage/tlog/merkle'
+import { HASH_SIZE } from '@rootspan/lineage/tlog/tile'
+import { type ChangedTile, loadTileTree, type TileTree } from '@rootspan/lineage/tlog/tile-tree'
+import { ClassicLevel } from 'classic-level'
+import { type Cursor, encodeCursor, parseCursor, START } from './cursor.ts'
+import * as keys from './keys.ts'
+import type { PackTail } from '../pack.ts'
+import { type Commit, encodeCommit, encodeRows, parseCommit, parseRows, type SegmentRow } from './rows.ts'
+
+export type Database = ClassicLevel<Uint8Array, Uint8Array>
+
+/** LevelDB's write buffer: what it may lose is in its log, which is about twice this long. */
+const WRITE_BUFFER = 32 * 1024 * 1024
+
+/**
+ * A handle of the log's database in this thread. The main thread opens it first and closes it last: the
+ * options of the first opener count, and its cache serves all the others.
+ */
+export async function openDatabase(directory: string, mode: 'create' | 'open'): Promise<Database> {
+  const database: Database = new ClassicLevel(directory, {
+    keyEncoding: 'view',
+    valueEncoding: 'view',
+    multithreading: true,
+    createIfMissing: mode === 'create',
+    errorIfExists: mode === 'create',
+    writeBufferSize: WRITE_BUFFER,
+    cacheSize: 32 * 1024 * 1024,
+    maxFileSize: 16 * 1024 * 1024,
+    blockSize: 16 * 1024,
+  })
+  await database.open()
+  return database
+}
+
+/** The last commit: what the next one is based on. */
+export interface Head {
+  readonly commit: Commit
+  readonly digest: Uint8Array
+}
+
+/** Damage of the store, or a second writer: the collector must stop. */
+export class StoreError extends Error {
+  override readonly name = 'StoreError'
+}
+
+/** Leaves of the spans of one tracked request that a commit decided: place of the span, leaf index. */
+export interface ReceiptLeaves {
+  readonly position: number
+  readonly leaves: readonly (readonly [number, number])[]
+}
+
+/** What one commit adds. */
+export interface Batch {
+  readonly size: number
+  readonly root: Uint8Array
+  /** Nanoseconds since 1970. */
+  readonly time: bigint
+  /** Entry bundles that changed, whole: full ones and the last partial one. */
+  readonly bundles: readonly { readonly index: number; readonly data: Uint8Array }[]
+  readonly tiles: readonly ChangedTile[]
+  readonly rows: readonly SegmentRow[]
+  /** For each row the rows of its trace's earlier segments. */
+  readonly earlier: ReadonlyMap<SegmentRow, readonly SegmentRow[]>
+  readonly receipts: readonly ReceiptLeaves[]
+  readonly cursor: Cursor
+  readonly packs: readonly PackTail[]
+}
+
+/** Where commits go. `commit` is atomic and durable when it resolves; any rejection is fatal to the writer. */
+export interface LogStore {
+  /** The last commit, or undefined before the first. */
+  readonly head: Head | undefined
+  /** Commits on top of `expected`, which must be the head. Calls do not overlap. */
+  commit(expected: Head | undefined, batch: Batch): Promise<Head>
+}
+
+export class LevelLogStore implements LogStore {
+  head: Head | undefined
+  readonly #database: Database
+
+  private constructor(database: Database, head: Head | undefined) {
+    this.#database = database
+    this.head = head
+  }
+
+  /** Reads the head and walks the chain back past what LevelDB's log may have held. */
+  static async open(database: Database): Promise<LevelLogStore> {
+    return new LevelLogStore(database, await readChain(database, 4 * WRITE_BUFFER))
+  }
+
+  async commit(expected: Head | undefined, batch: Batch): Promise<Head> {
+    if (expected !== this.head) throw new StoreError('another writer has committed: this one is not on its head')
+    const cursor = encodeCursor(batch.cursor)
+    const operations = this.#database.batch()
+    let bytes = 0
+    const put = (key: Uint8Array, value: Uint8Array): void => {
+      bytes += key.length + value.length
+      operations.put(key, value)
+    }
+    for (const { index, data } of batch.bundles) put(keys.entriesKey(index), data)
+    for (const tile of batch.tiles) put(keys.tileKey(tile.level, tile.index), tile.data)
+    for (const row of batch.rows) putRow(put, row, batch.earlier.get(row) ?? [])
+    const number = (expected?.commit.number ?? -1) + 1
+    for (const { position, leaves } of batch.receipts) put(keys.receiptKey(position, number), encodeLeaves(leaves))
+    put(keys.CURSOR_KEY, cursor)
+    const commit: Commit = {
+      number,
+      previous: expected?.digest ?? new Uint8Array(32),
+      first: expected?.commit.size ?? 0,
+      size: batch.size,
+      root: batch.root,
+      time: batch.time,
+      cursorDigest: sha256(cursor),
+      batchBytes: bytes,
+      packs: batch.packs,
+      rows: batch.rows,
+    }
+    const { value, digest } = encodeCommit(commit)
+    put(keys.commitKey(number), value)
+    await operations.write({ sync: true })
+    this.head = { commit: { ...commit, rows: [] }, digest }
+    return this.head
+  }
+
+  /** Stores a signed checkpoint; durable when it resolves. */
+  async putCheckpoint(size: number, note: Uint8Array): Promise<void> {
+    await this.#database.put(keys.checkpointKey(size), note, { sync: true })
+  }
+}
+
+type Put = (key: Uint8Array, value: Uint8Array) => void
+
+const NOTHING = new Uint8Array(0)
+
+/** The rows of the trace, and its search terms under the start of its first segment. */
+function putRow(put: Put, row: SegmentRow, earlier: readonly SegmentRow[]): void {
+  const id = keys.traceId(utf8(row.tenant), row.traceId)
+  put(keys.traceKey(id), encodeRows([...earlier, row]))
+  const { start } = earlier[0] ?? row
+  if (earlier.length === 0) put(keys.byTimeKey(start, id), NOTHING)
+  for (const service of row.services)
+    if (!earlier.some((before) => before.services.includes(service)))
+      put(keys.byServiceKey(utf8(service).subarray(0, 255), start, id), NOTHING)
+}
+
+/** Pairs of place and leaf, each in 4 and 8 bytes. */
+function encodeLeaves(leaves: readonly (readonly [number, number])[]): Uint8Array {
+  const bytes = new Uint8Array(leaves.length * 12)
+  const view = new DataView(bytes.buffer)
+  for (const [at, [place, leaf]] of leaves.entries()) {
+    view.setUint32(at * 12, place)
+    view.setBigUint64(at * 12 + 4, BigInt(leaf))
+  }
+  return bytes
+}
+
+function parseLeaves(bytes: Uint8Array): [number, number][] {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const leaves: [number, number][] = []
+  for (let at = 0; at + 12 <= bytes.length; at += 12)
+    leaves.push([view.getUint32(at), Number(view.getBigUint64(at + 4))])
+  return leaves
+}
+
+/**
+ * Reads the last commit and follows the chain back until `backBytes` of batches lie behind, or to the first
+ * commit. Throws a StoreError that names the first link that does not hold. `Infinity` walks all of it.
+ */
+export async function readChain(
+  database: Database,
+  backBytes: number,
+  onCommit?: (commit: Commit) => void,
+): Promise<Head | undefined> {
+  let head: Head | undefined
+  let later: Commit | undefined
+  let bytes = 0
+  const walk = database.iterator({
+    gte: keys.commitKey(0),
+    lt: Uint8Array.of(keys.Prefix.commit + 1),
+    reverse: true,
+    highWaterMarkBytes: 1024 * 1024,
+  })
+  for await (const [key, value] of walk) {
+    const { commit, digest } = parseStored(key, value)
+    if (later !== undefined) {
+      if (commit.number !== later.number - 1) throw new StoreError(`commit ${later.number - 1} is missing`)
+      if (!equalBytes(digest, later.previous))
+        throw new StoreError(`commit ${later.number} does not follow from commit ${commit.number}`)
+      if (commit.size !== later.first)
+        throw new StoreError(`commit ${later.number} does not begin where commit ${commit.number} ends`)
+    }
+    head ??= { commit: { ...commit, rows: [] }, digest }
+    onCommit?.(commit)
+    later = commit
+    bytes += commit.batchBytes
+    if (bytes > backBytes) return head
+  }
+  if (later !== undefined && later.number !== 0) throw new StoreError(`commit ${later.number - 1} is missing`)
+  return head
+}
+
+function parseStored(key: Uint8Array, value: Uint8Array): { commit: Commit; digest: Uint8Array } {
+  const number = keys.keyNumber(key)
+  try {
+    const parsed = parseCommit(value)
+    if (parsed.commit.number === number) return parsed
+  } catch (error) {
+    if (!(error instanceof MalformedError)) throw error
+  }
+  throw new StoreError(`commit ${number} is damaged`)
+}
+
+/** Reads of committed data. Every thread has one of its own over its own database handle. */
+export class LogReader {
+  readonly database: Database
+
+  constructor(database: Database) {
+    this.database = database
+  }
+
+  /** The first `width` entries of a bundle, as in C2SP tlog-tiles; undefined where there are not that many. */
+  async entries(index: number, width: number): Promise<Uint8Array | undefined> {
+    const value = await this.database.get(keys.entriesKey(index))
+    return value === undefined ? undefined : cutBundle(value, width)
+  }
+
+  /** The first `width` hashes of a tile; undefined where there are not that many. */
+  async tile(level: number, index: number, width: number): Promise<Uint8Array | undefined> {
+    const value = await this.database.get(keys.tileKey(level, index))
+    return value === undefined || value.length < width * HASH_SIZE ? undefined : value.subarray(0, width * HASH_SIZE)
+  }
+
+  /** A tile that must be there; throws a StoreError when it is not. Bound, to be passed to proofs. */
+  readonly tileReader = async (level: number, index: number, width: number): Promise<Uint8Array> => {
+    const tile = await this.tile(level, index, width)
+    if (tile === undefined) throw new StoreError(`tile ${level}/${index} with ${width} hashes is missing`)
+    return tile
+  }
+
+  /** The last signed checkpoint with a size of at most `size`. */
+  async checkpoint(size = Number.MAX_SAFE_INTEGER): Promise<Uint8Array | undefined> {
+    const range = { gte: keys.checkpointKey(0), lte: keys.checkpointKey(size), reverse: true, limit: 1 }
+    for await (const note of this.database.values(range)) return note
+    return undefined
+  }
+
+  /** Segment rows of traces, in the order asked for; empty where a trace is not in the log. */
+  async traces(ids: readonly Uint8Array[]): Promise<SegmentRow[][]> {
+    const values = await this.database.getMany(ids.map(keys.traceKey))
+    return values.map((value) => (value === undefined ? [] : parseRows(value)))
+  }
+
+  async cursor(): Promise<Cursor> {
+    const value = await this.database.get(keys.CURSOR_KEY)
+    return value === undefined ? START : parseCursor(value)
+  }
+
+  /** The committed leaves of a tracked request: place of the span in it, leaf index. */
+  async receipt(position: number): Promise<[number, number][]> {
+    const from = keys.receiptKey(position, 0)
+    const leaves: [number, number][] = []
+    for await (const value of this.database.values({ gte: from, lt: keys.after(from.subarray(0, 9)) }))
+      leaves.push(...parseLeaves(value))
+    return leaves
+  }
+}
+
+/** The first `width` entries of an entry bundle, without a copy; undefined where it is shorter. */
+export function cutBundle(bundle: Uint8Array, width: number): Uint8Array | undefined {
+  let at = 0
+  for (let i = 0; i < width; i++) {
+    if (at + 2 > bundle.length) return undefined
+    at += 2 + bundle[at]! * 256 + bundle[at + 1]!
+  }
+  return at > bundle.length ? undefined : bundle.subarray(0, at)
+}
+
+/** Opens the tree at the head and compares its root with the committed one. */
+export async function loadTree(reader: LogReader, head: Head | undefined): Promise<TileTree> {
+  const tree = await loadTileTree(head?.commit.size ?? 0, reader.tileReader)
+  const root = head?.commit.root ?? EMPTY_ROOT
+  if (!equalBytes(tree.root(), root))
+    throw new StoreError(`the tree's root is ${formatHex(tree.root())}, commit says ${formatHex(root)}`)
+  return tree
+}
+
+/** Checks that the stored cursor is the one that the head was committed with. */
+export async function loadCursor(reader: LogReader, head: Head | undefined): Promise<Cursor> {
+  const value = await reader.database.get(keys.CURSOR_KEY)
+  if (head === undefined) {
+    if (value !== undefined) throw new StoreError('there is a journal cursor and no commit')
+    return START
+  }
+  if (value === undefined || !equalBytes(sha256(value), head.commit.cursorDigest))
+    throw new StoreError(`the journal cursor is not the one of commit ${head.commit.number}`)
+  return parseCursor(value)
+}
