@@ -1,0 +1,24 @@
+/**
+ * `npm run generate` writes what is generated from code and kept in the repository; with `--check` it fails
+ * instead where a file is not what would be written.
+ */
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { root } from './workspace.ts'
+
+/** Path from the repository's root, and how its text is made. Deterministic: no clock, no machine. */
+const generated: ReadonlyMap<string, () => Promise<string>> = new Map()
+
+const check = process.argv.includes('--check')
+for (const [path, generate] of generated) {
+  const text = await generate()
+  const current = await readFile(join(root, path), 'utf8').catch(() => undefined)
+  if (text === current) continue
+  if (check) {
+    console.error(`${path} is out of date: run npm run generate`)
+    process.exitCode = 1
+  } else {
+    await writeFile(join(root, path), text)
+    console.log(path)
+  }
+}

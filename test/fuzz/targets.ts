@@ -1,0 +1,179 @@
+/**
+ * What is fuzzed. A target takes any bytes and may refuse them with a MalformedError or a VerificationError; any
+ * other error is a find, and so is a run that takes too long. Add a target by adding it to the list.
+ */
+import { MalformedError } from '@rootspan/lineage/errors'
+import { contentDigest } from '@rootspan/lineage/otlp/content'
+import { decodeResource, decodeScope, decodeSpan, type KeyValue } from '@rootspan/lineage/otlp/decode'
+import { tracesFromJson } from '@rootspan/lineage/otlp/json'
+import {
+  RESOURCE_END,
+  RESOURCE_START,
+  SCOPE_END,
+  SCOPE_START,
+  SPAN_END,
+  SPAN_START,
+  scanTraces,
+  WORDS_PER_SPAN,
+} from '@rootspan/lineage/otlp/scan'
+import { encodeValue, formatValue } from '@rootspan/lineage/otlp/value'
+import fc from 'fast-check'
+import { mutateProtobuf, type Random, randomOf } from './mutate.ts'
+import {
+  anyRequests,
+  anyResources,
+  anyScopes,
+  anySpans,
+  encodeRequest,
+  encodeResource,
+  encodeScope,
+  encodeSpan,
+  formatJson,
+  RESOURCE_NESTING,
+  reencode,
+  SCOPE_NESTING,
+  SPAN_NESTING,
+} from './otlp.ts'
+import { scanChecked } from './otlp-check.ts'
+
+export interface Target {
+  readonly name: string
+  /** Good inputs to start from, made by code, the same each time. */
+  seeds(): Uint8Array[]
+  /** Takes any input. May throw only a MalformedError or a VerificationError. */
+  run(bytes: Uint8Array): void
+  /** The longest that one input of up to 64 KiB may take. */
+  readonly maxMillis: number
+  /** Words of the format, for text. */
+  readonly tokens?: readonly string[]
+  /** A mutation of the format's own, used half of the time. */
+  mutate?(bytes: Uint8Array, corpus: readonly Uint8Array[], random: Random): Uint8Array
+}
+
+const SAMPLES = { seed: 1, numRuns: 24 }
+
+const JSON_TOKENS = [
+  ...[
+    'null',
+    'true',
+    'false',
+    '{}',
+    '[]',
+    '{"',
+    '":',
+    ',',
+    '-',
+    '1e999',
+    '0.5',
+    '"\\ud800"',
+    '"NaN"',
+    '"Infinity"',
+  ],
+  ...[
+    '"18446744073709551616"',
+    '9007199254740993',
+    '"resourceSpans":[',
+    '"scope_spans":[',
+    '"spans":[{',
+    '"kind":',
+  ],
+  ...[
+    '"attributes":[{"key":"k","value":{',
+    '"arrayValue":{"values":[',
+    '"kvlistValue":{"values":[',
+    '"bytesValue":',
+  ],
+  ...['"traceId":"', '"spanId":"', '"status":{"code":', '"SPAN_KIND_CLIENT"', '"__proto__":', '"events":[{'],
+]
+
+const otlpTargets: readonly Target[] = [
+  {
+    name: 'scan',
+    maxMillis: 1000,
+    seeds: () => fc.sample(anyRequests, SAMPLES).map(encodeRequest),
+    mutate: mutateProtobuf,
+    run: (bytes) => {
+      scanChecked(bytes)
+    },
+  },
+  {
+    name: 'decode',
+    maxMillis: 1000,
+    seeds: () => [
+      ...fc.sample(anySpans, SAMPLES).map(encodeSpan),
+      ...fc.sample(anyResources, SAMPLES).map(encodeResource),
+      ...fc.sample(anyScopes, SAMPLES).map(encodeScope),
+    ],
+    mutate: mutateProtobuf,
+    run: (bytes) => {
+      const refusals: MalformedError[] = []
+      for (const decode of [decodeSpan, decodeResource, decodeScope])
+        try {
+          useValues(decode(bytes).attributes)
+        } catch (error) {
+          if (!(error instanceof MalformedError)) throw error
+          refusals.push(error)
+        }
+      if (refusals.length === 3) throw refusals[0]
+    },
+  },
+  {
+    name: 'json',
+    maxMillis: 1000,
+    seeds: () =>
+      fc
+        .sample(anyRequests, SAMPLES)
+        .map((groups, index) =>
+          formatJson(groups, {
+            snake: index % 2 === 1,
+            upperHex: index % 3 === 1,
+            numbers: index % 4 === 1,
+            names: index % 5 === 1,
+          }),
+        )
+        .map((text) => new TextEncoder().encode(text)),
+    tokens: JSON_TOKENS,
+    run: (bytes) => {
+      const body = tracesFromJson(bytes)
+      try {
+        scanChecked(body)
+        JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
+      } catch (error) {
+        throw new Error('accepted JSON is not sound', { cause: error })
+      }
+    },
+  },
+  {
+    name: 'content',
+    maxMillis: 2000,
+    seeds: () => fc.sample(anyRequests, SAMPLES).map(encodeRequest),
+    mutate: mutateProtobuf,
+    run: (bytes) => {
+      const { words, count } = scanTraces(bytes)
+      const random = randomOf(bytes.length)
+      for (let index = 0; index < Math.min(count, 8); index++) {
+        const row = words.subarray(index * WORDS_PER_SPAN)
+        const resource = bytes.subarray(row[RESOURCE_START]!, row[RESOURCE_END]!)
+        const scope = bytes.subarray(row[SCOPE_START]!, row[SCOPE_END]!)
+        const span = bytes.subarray(row[SPAN_START]!, row[SPAN_END]!)
+        const digest = contentDigest(resource, scope, span)
+        const again = contentDigest(
+          reencode(resource, RESOURCE_NESTING, random),
+          reencode(scope, SCOPE_NESTING, random),
+          reencode(span, SPAN_NESTING, random),
+        )
+        if (!digest.every((byte, i) => byte === again[i]))
+          throw new Error('the digest depends on the encoding')
+      }
+    },
+  },
+]
+
+export const targets: readonly Target[] = [...otlpTargets]
+
+function useValues(attributes: readonly KeyValue[]): void {
+  for (const { value } of attributes) {
+    encodeValue(value)
+    formatValue(value)
+  }
+}

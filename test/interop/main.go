@@ -1,0 +1,328 @@
+// Command interop reads a log with Go's transparency log packages, which know nothing of this project.
+//
+//	interop audit <base URL> <verifier key>   checks everything that a log serves, prints counts as JSON
+//	interop notes <file>                      opens the notes of a vector file, prints what came of each
+package main
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+const height = 8
+
+func main() {
+	var result any
+	err := errors.New("usage: interop audit <base URL> <verifier key> | interop notes <file>")
+	if len(os.Args) == 4 && os.Args[1] == "audit" {
+		result, err = audit(strings.TrimSuffix(os.Args[2], "/"), os.Args[3])
+	} else if len(os.Args) == 3 && os.Args[1] == "notes" {
+		result, err = notes(os.Args[2])
+	}
+	if err == nil {
+		err = json.NewEncoder(os.Stdout).Encode(result)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+type report struct {
+	Origin        string `json:"origin"`
+	Size          int64  `json:"size"`
+	Root          string `json:"root"`
+	Tiles         int    `json:"tiles"`
+	Bundles       int    `json:"bundles"`
+	Entries       int64  `json:"entries"`
+	Inclusions    int64  `json:"inclusions"`
+	Consistencies int64  `json:"consistencies"`
+}
+
+func audit(url, vkey string) (*report, error) {
+	tree, origin, err := openCheckpoint(url, vkey)
+	if err != nil {
+		return nil, fmt.Errorf("checkpoint: %w", err)
+	}
+	log := &log{url: url, tiles: map[string][]byte{}}
+	r := &report{Origin: origin, Size: tree.N, Root: tree.Hash.String()}
+
+	// Every tile and bundle, through the reader that checks tiles against the root as clients do.
+	checked := tlog.TileHashReader(tree, log)
+	var stored storage
+	for start := int64(0); start < tree.N; start += 1 << height {
+		width := int(min(tree.N-start, 1<<height))
+		entries, err := log.readEntries(tlog.Tile{H: height, L: -1, N: start >> height, W: width})
+		if err != nil {
+			return nil, err
+		}
+		r.Bundles++
+		for i, entry := range entries {
+			index := start + int64(i)
+			want, err := checked.ReadHashes([]int64{tlog.StoredHashIndex(0, index)})
+			if err != nil {
+				return nil, fmt.Errorf("leaf %d: %w", index, err)
+			}
+			if tlog.RecordHash(entry) != want[0] {
+				return nil, fmt.Errorf("leaf %d: the entry has another hash", index)
+			}
+			hashes, err := tlog.StoredHashes(index, entry, stored)
+			if err != nil {
+				return nil, err
+			}
+			stored = append(stored, hashes...)
+			r.Entries++
+		}
+	}
+	root, err := tlog.TreeHash(tree.N, stored)
+	if err != nil {
+		return nil, err
+	}
+	if root != tree.Hash {
+		return nil, fmt.Errorf("the entries have the root %v", root)
+	}
+	for _, tile := range tlog.NewTiles(height, 0, tree.N) {
+		want, err := tlog.ReadTileData(tile, stored)
+		if err != nil {
+			return nil, err
+		}
+		got, err := log.readTile(tile)
+		if err != nil {
+			return nil, err
+		}
+		if !bytes.Equal(got, want) {
+			return nil, fmt.Errorf("%s: other bytes than the entries give", path(tile))
+		}
+		r.Tiles++
+	}
+
+	// Proofs: of all leaves from the entries, which the tiles equal by now, and of some from the tiles.
+	for index := int64(0); index < tree.N; index++ {
+		readers := []tlog.HashReader{stored}
+		if spread(index, tree.N) {
+			readers = append(readers, checked)
+		}
+		for _, reader := range readers {
+			proof, err := tlog.ProveRecord(tree.N, index, reader)
+			if err != nil {
+				return nil, fmt.Errorf("leaf %d: %w", index, err)
+			}
+			leaf, err := reader.ReadHashes([]int64{tlog.StoredHashIndex(0, index)})
+			if err != nil {
+				return nil, err
+			}
+			if err := tlog.CheckRecord(proof, tree.N, tree.Hash, index, leaf[0]); err != nil {
+				return nil, fmt.Errorf("leaf %d: %w", index, err)
+			}
+		}
+		r.Inclusions++
+	}
+	for size := int64(1); size <= tree.N; size++ {
+		if !spread(size, tree.N) {
+			continue
+		}
+		old, err := tlog.TreeHash(size, stored)
+		if err != nil {
+			return nil, err
+		}
+		proof, err := tlog.ProveTree(tree.N, size, checked)
+		if err != nil {
+			return nil, fmt.Errorf("size %d: %w", size, err)
+		}
+		if err := tlog.CheckTree(proof, tree.N, tree.Hash, size, old); err != nil {
+			return nil, fmt.Errorf("size %d: %w", size, err)
+		}
+		r.Consistencies++
+	}
+	return r, nil
+}
+
+// spread picks all numbers up to 300, about 300 more up to n, and n itself.
+func spread(i, n int64) bool {
+	return i <= 300 || i == n || i%(n/300+1) == 0
+}
+
+func openCheckpoint(url, vkey string) (tlog.Tree, string, error) {
+	data, err := get(url+"/checkpoint", "text/plain; charset=utf-8")
+	if err != nil {
+		return tlog.Tree{}, "", err
+	}
+	verifier, err := note.NewVerifier(vkey)
+	if err != nil {
+		return tlog.Tree{}, "", err
+	}
+	opened, err := note.Open(data, note.VerifierList(verifier))
+	if err != nil {
+		return tlog.Tree{}, "", err
+	}
+	lines := strings.Split(opened.Text, "\n")
+	if len(lines) != 4 || lines[3] != "" {
+		return tlog.Tree{}, "", errors.New("not three lines")
+	}
+	if lines[0] != verifier.Name() {
+		return tlog.Tree{}, "", errors.New("the origin is not the name of the key")
+	}
+	size, err := strconv.ParseInt(lines[1], 10, 64)
+	if err != nil || size < 0 || strconv.FormatInt(size, 10) != lines[1] {
+		return tlog.Tree{}, "", errors.New("the size is not a decimal")
+	}
+	root, err := tlog.ParseHash(lines[2])
+	return tlog.Tree{N: size, Hash: root}, lines[0], err
+}
+
+// A log reads tiles over HTTP, each once.
+type log struct {
+	url   string
+	tiles map[string][]byte
+}
+
+func (l *log) Height() int { return height }
+
+func (l *log) ReadTiles(tiles []tlog.Tile) ([][]byte, error) {
+	var all [][]byte
+	for _, tile := range tiles {
+		data, err := l.readTile(tile)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, data)
+	}
+	return all, nil
+}
+
+func (l *log) SaveTiles([]tlog.Tile, [][]byte) {}
+
+func (l *log) readTile(tile tlog.Tile) ([]byte, error) {
+	p := path(tile)
+	if data, ok := l.tiles[p]; ok {
+		return data, nil
+	}
+	data, err := get(l.url+"/"+p, "application/octet-stream")
+	if err == nil && tile.L >= 0 && len(data) != tile.W*tlog.HashSize {
+		err = fmt.Errorf("%s: %d bytes", p, len(data))
+	}
+	if err != nil {
+		return nil, err
+	}
+	l.tiles[p] = data
+	return data, nil
+}
+
+func (l *log) readEntries(tile tlog.Tile) ([][]byte, error) {
+	data, err := get(l.url+"/"+path(tile), "application/octet-stream")
+	if err != nil {
+		return nil, err
+	}
+	var entries [][]byte
+	for len(data) >= 2 && len(data)-2 >= int(binary.BigEndian.Uint16(data)) {
+		end := 2 + int(binary.BigEndian.Uint16(data))
+		entries = append(entries, data[2:end])
+		data = data[end:]
+	}
+	if len(data) > 0 || len(entries) != tile.W {
+		return nil, fmt.Errorf("%s: not %d entries", path(tile), tile.W)
+	}
+	return entries, nil
+}
+
+// path is the C2SP path of a tile: Go's has the height in it and another word for entries.
+func path(tile tlog.Tile) string {
+	p := strings.TrimPrefix(tile.Path(), fmt.Sprintf("tile/%d/", height))
+	if tile.L < 0 {
+		p = "entries" + strings.TrimPrefix(p, "data")
+	}
+	return "tile/" + p
+}
+
+// storage holds every complete subtree's hash, in Go's order.
+type storage []tlog.Hash
+
+func (s storage) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
+	var hashes []tlog.Hash
+	for _, index := range indexes {
+		if index < 0 || index >= int64(len(s)) {
+			return nil, fmt.Errorf("no hash %d", index)
+		}
+		hashes = append(hashes, s[index])
+	}
+	return hashes, nil
+}
+
+func get(url, contentType string) ([]byte, error) {
+	response, err := http.Get(url)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	data, err := io.ReadAll(response.Body)
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s", url, response.Status)
+	}
+	if got := response.Header.Get("Content-Type"); err == nil && got != contentType {
+		err = fmt.Errorf("%s: content type %q", url, got)
+	}
+	return data, err
+}
+
+type noteResult struct {
+	Name       string `json:"name"`
+	Result     string `json:"result"`
+	Text       string `json:"text"`
+	Verified   int    `json:"verified"`
+	Unverified int    `json:"unverified"`
+}
+
+func notes(file string) ([]noteResult, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var vectors []struct {
+		Name  string   `json:"name"`
+		Note  []byte   `json:"note"`
+		Vkeys []string `json:"vkeys"`
+	}
+	if err := json.Unmarshal(data, &vectors); err != nil {
+		return nil, err
+	}
+	var results []noteResult
+	for _, vector := range vectors {
+		var verifiers []note.Verifier
+		for _, vkey := range vector.Vkeys {
+			verifier, err := note.NewVerifier(vkey)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", vector.Name, err)
+			}
+			verifiers = append(verifiers, verifier)
+		}
+		result := noteResult{Name: vector.Name, Result: "ok"}
+		opened, err := note.Open(vector.Note, note.VerifierList(verifiers...))
+		var unverified *note.UnverifiedNoteError
+		var invalid *note.InvalidSignatureError
+		switch {
+		case err == nil:
+			result.Text = base64.StdEncoding.EncodeToString([]byte(opened.Text))
+			result.Verified, result.Unverified = len(opened.Sigs), len(opened.UnverifiedSigs)
+		case errors.As(err, &unverified):
+			result.Result = "untrusted"
+		case errors.As(err, &invalid):
+			result.Result = "signature"
+		default:
+			result.Result = "malformed"
+		}
+		results = append(results, result)
+	}
+	return results, nil
+}
