@@ -34,7 +34,7 @@ async function makeExecutable(path: string): Promise<void> {
 /** The compiler rewrites imports only: a worker's path ending in `.ts` would be dead once compiled. */
 async function refuseSourcePaths(directory: string): Promise<void> {
   for await (const file of glob('dist/**/*.js', { cwd: directory })) {
-    const path = (await readFile(join(directory, file), 'utf8')).match(/['"`]\.{1,2}\/[^'"`\s]*\.ts['"`]/)
+    const path = (await readFile(join(directory, file), 'utf8')).match(/['"`]\.{1,2}\/[^'"`\s]*\.c?ts['"`]/)
     if (path) fail(`${join(directory, file)} names the source file ${path[0]}`, '')
   }
 }

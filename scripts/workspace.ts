@@ -12,7 +12,7 @@ export const packages = ['lineage', 'collector', 'verifier'] as const
 /** All TypeScript of the repository by path from its root, with `/` between names. */
 export async function sourceFiles(): Promise<Map<string, string>> {
   const files = new Map<string, string>()
-  const patterns = ['packages/*/{src,test}/**/*.ts', 'test/**/*.ts', 'scripts/**/*.ts']
+  const patterns = ['packages/*/{src,test}/**/*.{ts,cts}', 'test/**/*.ts', 'scripts/**/*.ts']
   const found: string[] = []
   for await (const path of glob(patterns, { cwd: root, exclude: ['**/node_modules/**'] })) found.push(path)
   for (const path of found.sort())

@@ -32,7 +32,8 @@ afterAll(async () => {
 })
 
 const get = (path: string) => api.inject({ url: path })
-const many = (count: number) => Array.from({ length: count }, (_, at) => ({ id: at + 1, ...(at > 0 && { parent: 1 }) }))
+const many = (count: number) =>
+  Array.from({ length: count }, (_, at) => ({ id: at + 1, ...(at > 0 && { parent: 1 }) }))
 
 test('before the first checkpoint there is none, and no tile', async () => {
   const { statusCode } = await get('/log/checkpoint')
@@ -80,15 +81,22 @@ test('every tile and bundle of the published tree is there, and leads to its roo
     for (const entry of parseEntryBundle(bundle.rawPayload, width)) leaves.push(Buffer.from(leafHash(entry)))
   }
   expect(Buffer.concat(leaves)).toEqual(Buffer.concat(hashes))
-  const tree = await loadTileTree(published, async (level, index, width) =>
-    (await get(`/log/${tilePath(level, index, width)}`)).rawPayload,
+  const tree = await loadTileTree(
+    published,
+    async (level, index, width) => (await get(`/log/${tilePath(level, index, width)}`)).rawPayload,
   )
   expect(Buffer.from(tree.root())).toEqual(Buffer.from(checkpoint.root))
 })
 
 test('of every place near the edge, just what the checkpoint covers is served', async () => {
   const wrong: string[] = []
-  for (const [level, end] of [[0, 4], [1, 2], [2, 1], [7, 1], [63, 1]] as const)
+  for (const [level, end] of [
+    [0, 4],
+    [1, 2],
+    [2, 1],
+    [7, 1],
+    [63, 1],
+  ] as const)
     for (let index = 0; index < end; index++)
       for (let width = 1; width <= TILE_WIDTH; width++) {
         const covered = index * TILE_WIDTH + width <= Math.floor(published / TILE_WIDTH ** level)

@@ -1,6 +1,7 @@
 /** What the tests of the API share. */
-import { createServer, type ApiServer } from '../../packages/collector/src/api/server.ts'
+
 import { Failure } from '../../packages/collector/src/api/schema.ts'
+import { type ApiServer, createServer } from '../../packages/collector/src/api/server.ts'
 import type { StoredLog } from '../support/stored-log.ts'
 
 export interface ApiFailure {

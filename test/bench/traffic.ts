@@ -228,6 +228,7 @@ function encodeSpan(
     ['network.protocol.version', '1.1'],
     ['session.id', (random() * 4096 + random()).toString(36)],
     ['thread.id', random() % 64],
+    ['code.function.name', 'shop.orders.OrderController.handle'],
   ]
   for (const [key, value] of values) span.bytes(9, attribute(key, value))
   if (at % 2 === 0)

@@ -13,6 +13,7 @@ import { basename, join } from 'node:path'
 import {
   type DurableFile,
   type Files,
+  nodeFiles,
   type OpenMode,
   systemError,
 } from '../../packages/collector/src/files.ts'
@@ -66,6 +67,13 @@ export interface FaultyFiles extends Files {
   kill(): Promise<void>
   /** What was not synced is gone, but for the 512-byte sectors and the names that `keep` picks. */
   powerCut(keep?: () => boolean): Promise<void>
+}
+
+/** Real files without real syncs, which say nothing where {@link faultyFiles} decides what a power cut leaves. */
+export const unsyncedFiles: Files = {
+  ...nodeFiles,
+  fsyncDirectory: async () => {},
+  open: async (...args) => ({ ...(await nodeFiles.open(...args)), fdatasync: async () => {} }),
 }
 
 /** Wraps a file layer for files directly in `root`, which must exist; what is in it counts as durable. */

@@ -7,25 +7,17 @@ import { mkdtemp } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
-import { type Files, nodeFiles } from '../../packages/collector/src/files.ts'
 import { journalContract } from '../../packages/collector/src/journal/contract.ts'
 import { JournalFailed, JournalFull } from '../../packages/collector/src/journal/errors.ts'
 import { type Journal, openJournal } from '../../packages/collector/src/journal/journal.ts'
 import { JournalReader } from '../../packages/collector/src/journal/reader.ts'
-import { type Fault, type FaultyFiles, faultyFiles } from './files.ts'
+import { type Fault, type FaultyFiles, faultyFiles, unsyncedFiles } from './files.ts'
 
 const base = fs.mkdtempSync(join(tmpdir(), 'rootspan-faults-'))
 afterAll(() => fs.rmSync(base, { recursive: true }))
 const directory = () => mkdtemp(join(base, 'f-'))
 
 const silent = { info() {}, warn() {} }
-/** Real syncs say nothing here: the fault layer decides what a power cut leaves. */
-const UNSYNCED: Files = {
-  ...nodeFiles,
-  fsyncDirectory: async () => {},
-  open: async (...args) => ({ ...(await nodeFiles.open(...args)), fdatasync: async () => {} }),
-}
-
 interface Run {
   readonly files: FaultyFiles
   now: number
@@ -124,7 +116,7 @@ async function restart(path: string, run: Run): Promise<number> {
 }
 
 async function start(path: string): Promise<Run> {
-  const files = faultyFiles(UNSYNCED, path)
+  const files = faultyFiles(unsyncedFiles, path)
   files.setFree(1e12)
   return { files, now: 0, acknowledged: new Map(), refused: new Set(), next: 0, trimmed: 0 }
 }
@@ -197,7 +189,7 @@ describe('journal, dying between any two operations', () => {
 describe('journal on short writes', () => {
   journalContract(test, async () => {
     const path = await directory()
-    const files = faultyFiles(UNSYNCED, path)
+    const files = faultyFiles(unsyncedFiles, path)
     files.shortWrites(33)
     return {
       open: (more) =>

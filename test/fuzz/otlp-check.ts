@@ -55,10 +55,10 @@ export function scanChecked(body: Uint8Array, table?: SpanTable): SpanTable {
     fast = scanTraces(body, table)
   } catch (error) {
     if (error instanceof MalformedError && Array.isArray(slow))
-      throw new Error(`the scan refuses what decodes: ${error.message}`)
+      throw new Error('the scan refuses what decodes', { cause: error })
     throw error
   }
-  if (!Array.isArray(slow)) throw new Error(`the scan accepts what does not decode: ${slow.message}`)
+  if (!Array.isArray(slow)) throw new Error('the scan accepts what does not decode', { cause: slow })
   const rows = slow.length
   if (fast.count !== rows) throw new Error(`the scan finds ${fast.count} spans, not ${rows}`)
   slow.forEach((row, index) => {

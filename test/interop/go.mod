@@ -1,5 +1,6 @@
 module rootspan.dev/interop
 
-go 1.24.0
+go 1.25.0
 
-require golang.org/x/mod v0.30.0 // indirect
+// Not below v0.40.0: before it, tlog.TileHashReader took some tiles unchecked.
+require golang.org/x/mod v0.40.0

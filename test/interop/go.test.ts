@@ -84,7 +84,11 @@ describe.skipIf(!hasGo())('Go', { timeout: 120_000 }, () => {
       (files) => files.set('tile/0/002.p/88', spoil(files.get('tile/0/002.p/88')!, 87 * 32)),
       '',
     ],
-    ['a tile above', (files) => files.set('tile/1/000.p/2', spoil(files.get('tile/1/000.p/2')!, 0)), ''],
+    [
+      'a tile above',
+      (files) => files.set('tile/1/000.p/2', spoil(files.get('tile/1/000.p/2')!, 0)),
+      'inconsistent',
+    ],
     [
       'an entry',
       (files) => files.set('tile/entries/001', spoil(files.get('tile/entries/001')!, 4)),

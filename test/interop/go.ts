@@ -35,7 +35,7 @@ export function hasGo(): boolean {
   const found = spawnSync('go', ['version']).status === 0
   if (!found)
     console.warn(
-      'SKIPPED: the log is not checked with Go. Install Go 1.24 or newer (https://go.dev/dl), then: npx vitest run test/interop',
+      'SKIPPED: the log is not checked with Go. Install Go 1.25 or newer (https://go.dev/dl), then: npx vitest run test/interop',
     )
   return found
 }

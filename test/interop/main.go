@@ -69,13 +69,17 @@ func audit(url, vkey string) (*report, error) {
 			return nil, err
 		}
 		r.Bundles++
+		var indexes []int64
+		for i := range entries {
+			indexes = append(indexes, tlog.StoredHashIndex(0, start+int64(i)))
+		}
+		leaves, err := checked.ReadHashes(indexes)
+		if err != nil {
+			return nil, fmt.Errorf("leaves from %d on: %w", start, err)
+		}
 		for i, entry := range entries {
 			index := start + int64(i)
-			want, err := checked.ReadHashes([]int64{tlog.StoredHashIndex(0, index)})
-			if err != nil {
-				return nil, fmt.Errorf("leaf %d: %w", index, err)
-			}
-			if tlog.RecordHash(entry) != want[0] {
+			if tlog.RecordHash(entry) != leaves[i] {
 				return nil, fmt.Errorf("leaf %d: the entry has another hash", index)
 			}
 			hashes, err := tlog.StoredHashes(index, entry, stored)

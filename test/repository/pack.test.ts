@@ -51,7 +51,7 @@ test.runIf(reachable)('packages hold what they should, and only that', async () 
     const directory = join(project, 'node_modules', '@rootspan', name)
     expect((await readdir(directory)).toSorted()).toEqual(['LICENSE', 'README.md', 'dist', 'package.json'])
     const files = await readdir(join(directory, 'dist'), { recursive: true })
-    const extra = files.filter((file) => file.includes('.') && !/\.(?:js|js\.map|d\.ts)$/.test(file))
+    const extra = files.filter((file) => file.includes('.') && !/\.(?:c?js|c?js\.map|d\.c?ts)$/.test(file))
     expect(extra).toEqual([])
     expect(files.filter((file) => file.includes('.test.'))).toEqual([])
   }
@@ -117,7 +117,7 @@ test.runIf(reachable)(
       '127.0.0.1:0',
     ])
     try {
-      const api = await printed(child, /\bapi\b.*?(http:\/\/127\.0\.0\.1:[1-9][0-9]*)/i)
+      const api = `http://${await printed(child, /"api":"(127\.0\.0\.1:[1-9][0-9]*)"/)}`
       const ready = await fetch(`${api}/health/ready`)
       expect(ready.status).toBe(200)
       const checkpoint = await fetch(`${api}/log/checkpoint`)

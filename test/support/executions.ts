@@ -220,7 +220,7 @@ export class TestLog {
     const tile = this.#tiles.get(`${level}/${index}`)
     if (tile === undefined || tile.length < width * 32)
       throw new Error(`bad tile ${level}/${index} of ${width}`)
-    return tile.subarray(0, width * 32)
+    return new Uint8Array(tile.subarray(0, width * 32)) // `slice` of a Buffer is a view
   }
 
   entryBundle(index: number, width: number): Uint8Array {

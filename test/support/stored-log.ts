@@ -51,7 +51,7 @@ export class StoredLog {
   readonly #assembler: Assembler
   readonly #sequencer: Sequencer
   readonly #table = createSpanTable()
-  /** What the last commit made of the tree. */
+  /** Nanoseconds since 1970; moves on by one with each look at it. */
   #clock = EPOCH
 
   private constructor(parts: Parts) {
@@ -107,8 +107,12 @@ export class StoredLog {
   }
 
   /** Journals one request with spans of one trace; resolves with its position. */
-  async receive(trace: number, specs: readonly SpanSpec[], tracked = false): Promise<number> {
-    const body = encodeRequest(trace, specs)
+  receive(trace: number, specs: readonly SpanSpec[], tracked = false): Promise<number> {
+    return this.receiveBody(encodeRequest(trace, specs), tracked)
+  }
+
+  /** Journals an `ExportTraceServiceRequest`; resolves with its position. */
+  async receiveBody(body: Uint8Array, tracked = false): Promise<number> {
     const receipt = encodeReceipt({
       receiver: 'otlp/grpc',
       peer: '',

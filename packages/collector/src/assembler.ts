@@ -28,6 +28,7 @@ import {
   WORDS_PER_SPAN,
 } from '@rootspan/lineage/otlp/scan'
 import { isParentRemote, type Source, type SpanInput } from '@rootspan/lineage/record/order'
+import type { Frame } from './journal/frame.ts'
 import type { Cursor } from './store/cursor.ts'
 
 /** A journal frame that still holds undecided spans, or lies behind one that does. */
@@ -44,6 +45,8 @@ export interface OpenFrame {
   decided: Uint8Array | undefined
   /** Context digests of its spans (record/order.ts). */
   readonly contexts: Map<number, Uint8Array>
+  /** Evidence commitments, 32 bytes a span, where they were computed ahead. */
+  readonly evidence: Uint8Array | undefined
 }
 
 /** An open trace. Its spans are a list through the arena. */
@@ -142,11 +145,12 @@ export class Assembler {
    * are decided by being bad.
    */
   add(
-    frame: { position: number; seed: Uint8Array; receipt: Uint8Array; body: Buffer },
+    frame: Pick<Frame, 'position' | 'seed' | 'receipt' | 'body'>,
     tenant: string,
     tracked: boolean,
     table: SpanTable,
     now: number,
+    evidence?: Uint8Array,
   ): void {
     if (frame.position !== this.nextPosition)
       throw new Error('bad journal order: a frame is missing or comes twice')
@@ -161,11 +165,12 @@ export class Assembler {
       undecided: 0,
       decided: undefined,
       contexts: new Map(),
+      evidence,
     }
     this.#frames.push(open)
     if (resumed === 'whole') return this.#advance()
     const { words } = table
-    const { body } = frame
+    const body = Buffer.from(frame.body.buffer, frame.body.byteOffset, frame.body.byteLength)
     let trace: OpenTrace | undefined
     let traceAt = 0
     for (let index = 0, row = 0; index < table.count; index++, row += WORDS_PER_SPAN) {
@@ -339,10 +344,11 @@ export class Assembler {
       const at = slot * WORDS
       const bits = arena[at + BITS]!
       const frame = this.#frameOf(arena[at + FRAME]!)
+      const index = arena[at + INDEX]!
       spans.push({
         frame,
         source: sourceOf(frame),
-        index: arena[at + INDEX]!,
+        index,
         spanStart: arena[at + ROW]!,
         spanEnd: arena[at + ROW + 1]!,
         resourceStart: arena[at + ROW + 2]!,
@@ -358,6 +364,7 @@ export class Assembler {
         kind: arena[at + SPAN_KIND]!,
         remote: (bits & REMOTE) !== 0,
         governed: (bits & IS_GOVERNED) !== 0,
+        evidence: frame.evidence?.subarray(index * 32, index * 32 + 32),
       })
     }
     return spans

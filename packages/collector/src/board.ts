@@ -19,7 +19,10 @@ const SLOTS = [
   'requests_refused_busy',
   'requests_refused_unavailable',
   'requests_refused_internal',
-  'requests_refused_other',
+  'requests_refused_protocol',
+  'requests_refused_timeout',
+  'requests_refused_not_found',
+  'requests_refused_not_allowed',
   'requests_aborted',
   'bytes_received',
   'spans_accepted',
@@ -82,9 +85,8 @@ export class Board {
     this.#values[PLACE.get(slot)!] = value
   }
 
-  /** Adds to a counter; a name that has no slot counts under `requests_refused_other`. */
-  add(slot: string, more: number): void {
-    this.#values[PLACE.get(slot) ?? PLACE.get('requests_refused_other')!]! += more
+  add(slot: Slot, more: number): void {
+    this.#values[PLACE.get(slot)!]! += more
   }
 
   observeAck(seconds: number): void {

@@ -15,6 +15,8 @@
 import { randomFillSync } from 'node:crypto'
 import { join, resolve } from 'node:path'
 import type { Worker } from 'node:worker_threads'
+import { Committer } from '@rootspan/lineage/record/commitment'
+import { workAhead } from './ahead.ts'
 import type { ApiCommand, ApiMessage, ApiOptions } from './api/options.ts'
 import { Board } from './board.ts'
 import type { Config } from './config.ts'
@@ -23,13 +25,14 @@ import { nodeFiles } from './files.ts'
 import { type Journal, openJournal } from './journal/journal.ts'
 import type { Logger } from './logger.ts'
 import type { Identity } from './origin.ts'
-import type { PipelineMessage, PipelineOptions } from './pipeline.ts'
+import type { PipelineCommand, PipelineMessage, PipelineOptions } from './pipeline.ts'
 import { Budget } from './receiver/budget.ts'
 import { startGrpcReceiver } from './receiver/grpc.ts'
 import { startHttpReceiver } from './receiver/http.ts'
-import { createIngest } from './receiver/ingest.ts'
+import { createIngest, DEFAULT_TENANT, type IngestOptions } from './receiver/ingest.ts'
 import { openQuarantine } from './receiver/quarantine.ts'
 import { type Ingest, type ReceiverOptions, Refusal, type RunningReceiver } from './receiver/receiver.ts'
+import { cursorEnd } from './store/cursor.ts'
 import { checkLevelFiles } from './store/leveldb-files.ts'
 import { LevelLogStore, loadCursor, LogReader, openDatabase, StoreError } from './store/log-store.ts'
 import { readVersion } from './version.ts'
@@ -69,6 +72,7 @@ export async function startCollector(config: Config, identity: Identity, log: Lo
     maxBytes: config.journal.maxBytes,
     minFreeBytes: config.journal.minFreeBytes,
     committedEnd: cursor.next,
+    knownEnd: cursorEnd(cursor),
     onDurable(end) {
       board.set('journal_durable_position', end)
       board.notify()
@@ -93,6 +97,7 @@ export async function startCollector(config: Config, identity: Identity, log: Lo
       counters: board,
       now: () => BigInt(Date.now()) * 1_000_000n,
       random: createRandom(),
+      workAhead: createAhead(pipeline.post),
       gate,
     }),
     board,
@@ -179,13 +184,15 @@ function pipelineOptions(
   }
 }
 
+type PipelinePort = (command: PipelineCommand, transfer: readonly ArrayBuffer[]) => void
+
 /** Starts the pipeline; what it does not need any more is trimmed from the journal. */
 function startPipeline(
   options: PipelineOptions,
   journal: Journal,
   log: Logger,
   fail: (error: Error) => void,
-): { ready: Promise<void>; close(): Promise<void> } {
+): { ready: Promise<void>; post: PipelinePort; close(): Promise<void> } {
   const ready = Promise.withResolvers<void>()
   const drained = Promise.withResolvers<void>()
   const worker = startThread('pipeline', options, fail)
@@ -197,8 +204,9 @@ function startPipeline(
   })
   return {
     ready: ready.promise,
+    post: (command, transfer) => worker.postMessage(command, transfer),
     async close() {
-      worker.postMessage({ type: 'close' })
+      worker.postMessage({ type: 'close' } satisfies PipelineCommand)
       await drained.promise
     },
   }
@@ -232,6 +240,17 @@ function timed(ingest: Ingest, board: Board): Ingest {
     const accepted = await ingest(request)
     if (request.signal === 'traces') board.observeAck((performance.now() - start) / 1000)
     return accepted
+  }
+}
+
+function createAhead(post: PipelinePort): NonNullable<IngestOptions['workAhead']> {
+  const committer = new Committer()
+  return (frame, table) => {
+    const ahead = workAhead(frame, DEFAULT_TENANT, table, committer)
+    return (position) => {
+      const { words } = ahead.table
+      post({ type: 'ahead', position, ...ahead }, [words.buffer as ArrayBuffer, ahead.evidence.buffer as ArrayBuffer])
+    }
   }
 }
 

@@ -10,16 +10,17 @@ import { equalBytes } from '@rootspan/lineage/bytes'
 import { createSpanTable, scanTraces, WORDS_PER_SPAN } from '@rootspan/lineage/otlp/scan'
 import { Closed } from '@rootspan/lineage/record/payload'
 import { proveConsistency } from '@rootspan/lineage/tlog/proof'
-import { TILE_WIDTH } from '@rootspan/lineage/tlog/tile'
+import type { TileTree } from '@rootspan/lineage/tlog/tile-tree'
+import type { Ahead } from './ahead.ts'
 import { Assembler } from './assembler.ts'
 import { Board } from './board.ts'
 import { nodeFiles } from './files.ts'
 import { FrameCache, JournalReader } from './journal/reader.ts'
-import { openPacks } from './pack.ts'
+import { openLog } from './open-log.ts'
 import { parseReceipt } from '@rootspan/lineage/record/receipt'
 import { type Committed, Sequencer, type Settled } from './sequencer.ts'
-import { type CheckpointSigner, openSigner } from './signer.ts'
-import { LevelLogStore, loadCursor, loadTree, LogReader, openDatabase } from './store/log-store.ts'
+import type { CheckpointSigner } from './signer.ts'
+import { type LevelLogStore, type LogReader, openDatabase } from './store/log-store.ts'
 
 /** What the main thread starts this one with. Everything in it can be cloned. */
 export interface PipelineOptions {
@@ -46,6 +47,8 @@ export type PipelineMessage =
   | { readonly type: 'log'; readonly level: 'info' | 'warn'; readonly fields: object; readonly message: string }
   | { readonly type: 'closed' }
 
+export type PipelineCommand = { readonly type: 'close' } | ({ readonly type: 'ahead'; readonly position: number } & Ahead)
+
 /** Spans that one commit takes at most, about; it bounds how long the thread computes in one go. */
 const COMMIT_SPANS = 8192
 /** A commit with less than this waits until the last one is this long ago, so that a trickle costs little. */
@@ -65,6 +68,7 @@ class Pipeline {
   readonly #reader: LogReader
   readonly #signer: CheckpointSigner
   #table = createSpanTable()
+  readonly #ahead = new Map<number, Ahead>()
   #closing = false
   #settledAt = 0
   #checkpointing: Promise<void> | undefined
@@ -101,6 +105,11 @@ class Pipeline {
   close(): void {
     this.#closing = true
     this.#board.notify()
+  }
+
+  /** Takes what was computed of a frame, unless the frame was read already. */
+  takeAhead(position: number, ahead: Ahead): void {
+    if (position >= this.#journal.next) this.#ahead.set(position, ahead)
   }
 
   async #turn(): Promise<void> {
@@ -140,8 +149,10 @@ class Pipeline {
     let bytes = 0
     for (const frame of frames) {
       const { tenant, tracked } = parseReceipt(frame.receipt)
-      scanTraces(frame.body, this.#table)
-      this.#assembler.add({ ...frame, body: frame.body as Buffer }, tenant, tracked, this.#table, start)
+      const ahead = this.#ahead.get(frame.position)
+      if (ahead !== undefined) this.#ahead.delete(frame.position)
+      const table = ahead?.table ?? scanTraces(frame.body, this.#table)
+      this.#assembler.add(frame, tenant, tracked, table, start, ahead?.evidence)
       bytes += frame.bytes.length
     }
     if (this.#table.words.length > 65_536 * WORDS_PER_SPAN) this.#table = createSpanTable()
@@ -244,30 +255,12 @@ async function start(options: PipelineOptions, port: MessagePort): Promise<void>
   }
   const now = (): bigint => BigInt(Date.now()) * 1_000_000n
   const database = await openDatabase(options.logDirectory, 'open')
-  const reader = new LogReader(database)
-  const store = await LevelLogStore.open(database)
-  const tree = await loadTree(reader, store.head)
-  const cursor = await loadCursor(reader, store.head)
-  const tails = store.head?.commit.packs ?? []
-  const packs = await openPacks({
-    directory: options.packsDirectory,
-    files: nodeFiles,
+  const { reader, store, tree, partialBundle, cursor, signer, packs } = await openLog({
+    ...options,
+    database,
+    files: { packs: nodeFiles, signer: nodeFiles },
     log,
-    maxPackBytes: options.maxPackBytes,
-    level: options.compressionLevel,
-    nextPack: Math.max(0, ...tails.map(({ pack }) => pack + 1)),
   })
-  await packs.cut(tails)
-  const { origin, key } = options
-  const signer = await openSigner({ directory: options.signerDirectory, origin, key, files: nodeFiles })
-  const head = { size: tree.size, root: tree.root() }
-  await signer.check(head, (from, to) => proveConsistency(from, to, reader.tileReader))
-
-  const width = tree.size % TILE_WIDTH
-  const partialBundle =
-    width === 0 ? new Uint8Array(0) : await reader.entries(Math.floor(tree.size / TILE_WIDTH), width)
-  if (partialBundle === undefined) throw new Error('the last entry bundle is missing')
-
   const journal = new JournalReader({ directory: options.journalDirectory, from: cursor.next })
   const assembler = new Assembler(options, cursor)
   const frames = new FrameCache(journal, CACHE_BYTES)
@@ -282,13 +275,14 @@ async function start(options: PipelineOptions, port: MessagePort): Promise<void>
     store,
     reader,
     signer,
-    checkpointSize: await signedSize(reader, head),
+    checkpointSize: await signedSize(reader, tree),
   })
   board.set('tree_size', tree.size)
   board.set('needed_position', cursor.next)
   board.set('pipeline_ready', 1)
-  port.on('message', (message: { type: 'close' }) => {
-    if (message.type === 'close') pipeline.close()
+  port.on('message', (command: PipelineCommand) => {
+    if (command.type === 'close') pipeline.close()
+    else pipeline.takeAhead(command.position, command)
   })
   port.postMessage({ type: 'ready' } satisfies PipelineMessage)
   await pipeline.run()
@@ -301,12 +295,12 @@ async function start(options: PipelineOptions, port: MessagePort): Promise<void>
 }
 
 /** Size of the last stored checkpoint, when its root is still that of the tree. */
-async function signedSize(reader: LogReader, head: { size: number; root: Uint8Array }): Promise<number> {
+async function signedSize(reader: LogReader, tree: TileTree): Promise<number> {
   const note = await reader.checkpoint()
   if (note === undefined) return 0
   const [, size, root] = new TextDecoder().decode(note).split('\n')
-  const same = root !== undefined && equalBytes(Buffer.from(root, 'base64'), head.root)
-  return same && Number(size) === head.size ? head.size : 0
+  const same = root !== undefined && equalBytes(Buffer.from(root, 'base64'), tree.root())
+  return same && Number(size) === tree.size ? tree.size : 0
 }
 
 if (parentPort !== null) await start(workerData as PipelineOptions, parentPort)

@@ -121,6 +121,12 @@ function histogram(
 const lag = ({ board }: MetricSources): number =>
   Math.max(0, board.get('journal_durable_position') - board.get('followed_position'))
 
+const ACCEPTED: readonly Slot[] = [
+  'requests_accepted_traces',
+  'requests_accepted_metrics',
+  'requests_accepted_logs',
+]
+
 const REFUSALS = [
   ['malformed', 'requests_refused_malformed'],
   ['too_large', 'requests_refused_too_large'],
@@ -128,7 +134,10 @@ const REFUSALS = [
   ['busy', 'requests_refused_busy'],
   ['unavailable', 'requests_refused_unavailable'],
   ['internal', 'requests_refused_internal'],
-  ['other', 'requests_refused_other'],
+  ['protocol', 'requests_refused_protocol'],
+  ['timeout', 'requests_refused_timeout'],
+  ['not_found', 'requests_refused_not_found'],
+  ['not_allowed', 'requests_refused_not_allowed'],
 ] as const
 
 const METRICS: readonly Metric[] = [
@@ -149,8 +158,16 @@ const METRICS: readonly Metric[] = [
     ['logs', 'requests_accepted_logs'],
   ]),
   family('rootspan_requests_refused_total', 'counter', 'Requests refused, by reason.', 'reason', REFUSALS),
-  counter('rootspan_requests_aborted_total', 'Requests whose sender went away.', 'requests_aborted'),
-  counter('rootspan_received_bytes_total', 'Bytes of request bodies, as sent.', 'bytes_received'),
+  counter(
+    'rootspan_requests_aborted_total',
+    'Requests whose sender went away before they were complete.',
+    'requests_aborted',
+  ),
+  counter(
+    'rootspan_received_bytes_total',
+    'Bytes of the bodies of accepted requests, decompressed.',
+    'bytes_received',
+  ),
   counter('rootspan_spans_accepted_total', 'Spans acknowledged as durable.', 'spans_accepted'),
   counter(
     'rootspan_spans_quarantined_total',
@@ -276,13 +293,13 @@ const METRICS: readonly Metric[] = [
   {
     name: 'otelcol_receiver_requests_total',
     type: 'counter',
-    help: 'Trace requests by outcome; refused are those that the sender should send again.',
+    help: 'Requests of all signals by outcome; refused ones may be sent again.',
     read: ({ board }) => {
       const sum = (reasons: readonly Slot[]) => reasons.reduce((total, slot) => total + board.get(slot), 0)
       const retryable: readonly Slot[] = ['requests_refused_busy', 'requests_refused_unavailable']
       const failed = REFUSALS.map(([, slot]) => slot).filter((slot) => !retryable.includes(slot))
       return [
-        ['{receiver="otlp",outcome="success"}', board.get('requests_accepted_traces')],
+        ['{receiver="otlp",outcome="success"}', sum(ACCEPTED)],
         ['{receiver="otlp",outcome="refused"}', sum(retryable)],
         ['{receiver="otlp",outcome="failure"}', sum(failed)],
       ]

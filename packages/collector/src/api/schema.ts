@@ -2,7 +2,7 @@
  * Parameters and answers of the API, in zod: requests are checked against them, the types come from them, and the
  * OpenAPI description is made of them. Nothing is coerced: a number has one spelling.
  */
-import { parseDecimal, parseDecimal64 } from '@rootspan/lineage/bytes'
+import { parseDecimal64 } from '@rootspan/lineage/bytes'
 import { Kind } from '@rootspan/lineage/governance/kind'
 import type { FastifyTypeProvider } from 'fastify'
 import { z } from 'zod'
@@ -19,7 +19,7 @@ function decimal(minimum: number, maximum: number): z.ZodType<number, string> {
   return z
     .string()
     .regex(/^(?:0|[1-9][0-9]{0,15})$/)
-    .transform((text) => parseDecimal(text))
+    .transform(Number)
     .refine((value) => value >= minimum && value <= maximum, `must be from ${minimum} to ${maximum}`)
     .meta({ type: 'integer', minimum, maximum, pattern: undefined })
 }
@@ -191,7 +191,12 @@ export function content(type: string, description: string): object {
 
 /** The errors that a route may answer with. */
 export function failures(...statuses: readonly (keyof typeof FAILURES)[]): Record<string, object> {
-  return Object.fromEntries(statuses.map((status) => [status, json(Failure, FAILURES[status])]))
+  const schema = { $ref: '#/components/schemas/Failure' }
+  const of = (status: keyof typeof FAILURES) => ({
+    description: FAILURES[status],
+    content: { 'application/json': { schema } },
+  })
+  return Object.fromEntries(statuses.map((status) => [status, of(status)]))
 }
 
 const FAILURES = {

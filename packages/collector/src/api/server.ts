@@ -8,7 +8,12 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import swagger from '@fastify/swagger'
 import type { VerifierKey } from '@rootspan/lineage/tlog/key'
-import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifySchema } from 'fastify'
+import Fastify, {
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifySchema,
+} from 'fastify'
 import { z } from 'zod'
 import type { Board } from '../board.ts'
 import type { PackReader } from '../pack.ts'
@@ -20,7 +25,7 @@ import { logRoutes } from './log-routes.ts'
 import type { ProcessUse } from './metrics.ts'
 import { operateRoutes } from './operate-routes.ts'
 import { PublishedLog } from './published.ts'
-import { jsonSchema, type ZodTypes } from './schema.ts'
+import { Failure, jsonSchema, type ZodTypes } from './schema.ts'
 
 /** What the API reads from. It owns none of it. */
 export interface ApiDependencies {
@@ -55,6 +60,14 @@ const IDLE_MILLIS = 30_000
 /** An answer that was not taken after this long is cut off. The largest bundle needs about 1 MB/s. */
 const RESPONSE_MILLIS = 600_000
 
+const HEADERS = {
+  'cache-control': 'no-store',
+  'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
+  'cross-origin-resource-policy': 'same-origin',
+  'referrer-policy': 'no-referrer',
+  'x-content-type-options': 'nosniff',
+} as const
+
 /** The API, without a port. Call `listen` or `inject`, and `close`. */
 export async function createServer(dependencies: ApiDependencies): Promise<ApiServer> {
   const { reader, board, key, packs } = dependencies
@@ -71,6 +84,9 @@ export async function createServer(dependencies: ApiDependencies): Promise<ApiSe
     keepAliveTimeout: IDLE_MILLIS,
     forceCloseConnections: 'idle',
     routerOptions: { maxParamLength: 64 },
+    // A path that is none comes here without any hook.
+    frameworkErrors: (error, _, reply) =>
+      refuse(reply.headers(HEADERS) as unknown as FastifyReply, ofFastify(error)),
   }).withTypeProvider<ZodTypes>()
   app.server.maxConnections = MAX_CONNECTIONS
   app.setValidatorCompiler<z.ZodType>(({ schema }) => (data) => {
@@ -91,13 +107,7 @@ export async function createServer(dependencies: ApiDependencies): Promise<ApiSe
 /** Headers, methods, errors and the time limit that all routes share. */
 function guard(app: ApiServer, { onError }: Api): void {
   app.addHook('onRequest', async (request, reply) => {
-    reply.headers({
-      'cache-control': 'no-store',
-      'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
-      'cross-origin-resource-policy': 'same-origin',
-      'referrer-policy': 'no-referrer',
-      'x-content-type-options': 'nosniff',
-    })
+    reply.headers(HEADERS)
     if (request.method !== 'GET' && request.method !== 'HEAD') {
       reply.header('allow', 'GET, HEAD')
       throw new ApiError(405, 'method_not_allowed', `there is no ${request.method} here`, 'Use GET or HEAD.')
@@ -117,9 +127,13 @@ function guard(app: ApiServer, { onError }: Api): void {
   app.setErrorHandler((error, request, reply) => {
     const shown = error instanceof ApiError ? error : ofFastify(error)
     if (shown.status === 500) onError(error, { method: request.method, url: request.url })
-    if (shown.retryAfter !== undefined) reply.header('retry-after', String(shown.retryAfter))
-    return reply.code(shown.status).type('application/json; charset=utf-8').send(errorBody(shown))
+    return refuse(reply, shown)
   })
+}
+
+function refuse(reply: FastifyReply, error: ApiError): FastifyReply {
+  if (error.retryAfter !== undefined) reply.header('retry-after', String(error.retryAfter))
+  return reply.code(error.status).type('application/json; charset=utf-8').send(errorBody(error))
 }
 
 /** Errors that are not ours: the framework's about the request keep their status, all others are bugs or damage. */
@@ -162,6 +176,7 @@ async function describe(app: ApiServer, version: string): Promise<void> {
           'The log of a Rootspan collector, its executions and their evidence. Read-only. Verify what you get with rootspan-verify and your own policy.',
         license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
       },
+      components: { schemas: { Failure: jsonSchema(Failure, 'output') } },
       tags: [
         { name: 'log', description: 'The transparency log, as C2SP tlog-tiles lays it out.' },
         { name: 'executions', description: 'Executions, their evidence and proofs.' },
@@ -169,7 +184,11 @@ async function describe(app: ApiServer, version: string): Promise<void> {
         { name: 'operation', description: 'Health and metrics.' },
       ],
     },
-    transform: ({ schema, url }) => ({ schema: describeParameters(schema), url }),
+    // OpenAPI has no name for the rest of a path: the parameter `path` of tiles may hold slashes.
+    transform: ({ schema, url }) => ({
+      schema: describeParameters(schema),
+      url: url.replace(/\*$/, ':path'),
+    }),
   })
   app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger())
 }

@@ -79,6 +79,11 @@ export interface JournalOptions {
    * there. Checked against the files. Leave out only where nobody knows.
    */
   readonly committedEnd?: number
+  /**
+   * Every position below was read back by whoever commits, some above `committedEnd` are committed already: a
+   * journal that ends before is damaged, and its positions must not be given out again. Default `committedEnd`.
+   */
+  readonly knownEnd?: number
   /** Called with `durableEnd` after each group, before its appends resolve. */
   readonly onDurable?: (end: number) => void
   /** Called once, when the journal is done for. */
@@ -95,12 +100,12 @@ export interface JournalOptions {
 export async function openJournal(options: JournalOptions): Promise<Journal> {
   const settings = { ...DEFAULTS, ...options }
   if (settings.maxBytes < 2 * settings.segmentBytes) throw new RangeError('maxBytes is below two segments')
-  const { directory, files, random, committedEnd } = settings
+  const { directory, files, random, committedEnd, knownEnd } = settings
   await makeDirectory(files, directory)
   // Segments may have been made or removed by a process that died before it synced the directory.
   await files.fsyncDirectory(directory)
   const found =
-    (await recover({ directory, files, committedEnd, random, log: settings.log })) ??
+    (await recover({ directory, files, committedEnd, knownEnd, random, log: settings.log })) ??
     (await createFirst(directory, files, random))
   return new SegmentJournal(settings, found, await files.freeBytes(directory))
 }
@@ -408,6 +413,7 @@ async function removeUnfinished(files: Files, directory: string, path: string): 
     await files.unlink(path).catch((error: unknown) => {
       if (!hasCode(error, 'ENOENT')) throw error
     })
+    await files.fsyncDirectory(directory)
   } catch (cause) {
     throw new JournalFailed('cannot remove an unfinished journal segment', { cause })
   }

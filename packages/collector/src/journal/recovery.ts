@@ -47,6 +47,8 @@ export interface RecoverOptions {
   readonly files: Files
   /** Everything below was committed, and nothing at or above it was trimmed; undefined when not known. */
   readonly committedEnd: number | undefined
+  /** Everything below was there once; not below `committedEnd`, its default. */
+  readonly knownEnd?: number | undefined
   readonly log: Log
   readonly random: (size: number) => Uint8Array
 }
@@ -68,10 +70,11 @@ interface Scan {
  */
 export async function recover(options: RecoverOptions): Promise<Recovered | undefined> {
   const { directory, files, committedEnd } = options
+  const knownEnd = Math.max(committedEnd ?? 0, options.knownEnd ?? 0)
   const firsts = segmentFirsts(await files.readdir(directory))
   const segments: Segment[] = []
   let expected: number | undefined
-  if (firsts.length === 0 && committedEnd !== undefined && committedEnd > 0)
+  if (firsts.length === 0 && knownEnd > 0)
     throw new JournalCorruption(directory, 0, 'all segments are missing')
   for (const [index, first] of firsts.entries()) {
     const path = segmentPath(directory, first)
@@ -82,7 +85,7 @@ export async function recover(options: RecoverOptions): Promise<Recovered | unde
     const last = index === firsts.length - 1
     const file = await files.open(path, last ? 'write' : 'read')
     try {
-      if (last) return await recoverLast(file, segments, first, committedEnd ?? 0, options)
+      if (last) return await recoverLast(file, segments, first, knownEnd, options)
       const size = await file.size()
       const { tag } = await readSegmentHeader(file, size, first)
       const scan = await scanSegment(file, size, first, tag)
@@ -103,7 +106,7 @@ async function recoverLast(
   file: DurableFile,
   segments: Segment[],
   first: number,
-  committedEnd: number,
+  knownEnd: number,
   options: RecoverOptions,
 ): Promise<Recovered> {
   let size = await file.size()
@@ -114,7 +117,7 @@ async function recoverLast(
   }
   const { tag } = await readSegmentHeader(file, size, first)
   const scan = await scanSegment(file, size, first, tag)
-  if (scan.end < committedEnd)
+  if (scan.end < knownEnd)
     throw new JournalCorruption(file.path, scan.offset, scan.fault ?? 'committed frames are missing')
   if (scan.fault !== undefined) {
     if (await hasWitness(file, size, scan.offset, scan.end, tag))

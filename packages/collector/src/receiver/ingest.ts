@@ -16,7 +16,8 @@ import {
   scanTraces,
   WORDS_PER_SPAN,
 } from '@rootspan/lineage/otlp/scan'
-import { WireReader, WireWriter } from '@rootspan/lineage/wire'
+import { encodeReceipt } from '@rootspan/lineage/record/receipt'
+import { WireReader } from '@rootspan/lineage/wire'
 import type { Quarantine, QuarantinedSpan } from './quarantine.ts'
 import { type Accepted, type Counters, type Ingest, type Received, Refusal } from './receiver.ts'
 
@@ -39,11 +40,15 @@ export interface IngestOptions {
   readonly now: () => bigint
   /** That many random bytes, fit for secrets. */
   readonly random: (size: number) => Uint8Array
+  /** Computes what the pipeline will need of the request; what it returns is called with the frame's position. */
+  readonly workAhead?: (frame: JournalFrame, table: SpanTable) => (position: number) => void
   /** Says whether senders must be pushed back, because of lag or a full disk. */
   readonly gate: () => Refusal | undefined
 }
 
 const SEED_BYTES = 32
+/** Nobody is authenticated yet, so everything belongs to the one tenant without a name. */
+export const DEFAULT_TENANT = ''
 
 // A table that one large request has grown is not kept for the small ones after it.
 const KEPT_WORDS = 65_536 * WORDS_PER_SPAN
@@ -86,8 +91,16 @@ async function storeTraces(options: IngestOptions, request: Received, table: Spa
   }
   let position: number | undefined
   if (spans > rejectedSpans) {
-    const frame = { seed: random(SEED_BYTES), receipt: encodeReceipt(request, time), body: request.body }
-    position = await storing(() => journal.append(frame))
+    const receipt = encodeReceipt({ ...request, tenant: DEFAULT_TENANT, receivedAt: time })
+    const frame = { seed: random(SEED_BYTES), receipt, body: request.body }
+    position = await storing(async () => {
+      const appended = journal.append(frame)
+      // While the disk works. The table is the request's own only as long as nothing was awaited.
+      const handOver = rejectedSpans === 0 ? options.workAhead?.(frame, table) : undefined
+      const at = await appended
+      handOver?.(at)
+      return at
+    })
     counters.add('spans_accepted', spans - rejectedSpans)
   }
   count(counters, request)
@@ -135,15 +148,6 @@ function describe({ total, faults }: BadSpans): string {
     .sort((a, b) => b[1] - a[1])
     .map(([fault, times]) => `${faultText(fault)} (${times})`)
   return `${total === 1 ? '1 span was' : `${total} spans were`} rejected: ${parts.join(', ')}`
-}
-
-/** Encoded `rootspan.v0.Receipt`; empty strings and `false` are left out. The tenant is the default one. */
-export function encodeReceipt(request: Received, time: bigint): Uint8Array {
-  const out = new WireWriter(64).string(1, request.receiver)
-  if (request.peer !== '') out.string(2, request.peer)
-  out.fixed64(4, time)
-  if (request.tracked) out.varint(5, 1)
-  return out.finish()
 }
 
 // A storage error is the sender's cue to try again: only `unavailable` and `busy` keep the data with it. Whatever

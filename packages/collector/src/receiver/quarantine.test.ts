@@ -52,6 +52,7 @@ test('what is kept is on disk, in order, one line each', async () => {
     span: Buffer.alloc(10, 1).toString('base64'),
     resource: 'AQID',
     scope: '',
+    crc32: expect.stringMatching(/^[0-9a-f]{8}$/),
   })
   await quarantine.close()
   await expect(quarantine.keep([record(4)])).rejects.toThrow('closed')

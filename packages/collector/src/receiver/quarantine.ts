@@ -6,6 +6,7 @@
  */
 import * as nodeFiles from 'node:fs/promises'
 import { join } from 'node:path'
+import { crc32 } from 'node:zlib'
 import { type Counters, type ReceiverName, Refusal } from './receiver.ts'
 
 /** A refused span as it was received. */
@@ -45,7 +46,7 @@ const DEFAULT_MAX_BYTES = 64 * 1024 * 1024
 const FULL_FILES = 8
 /** Files of any size: each start of the process begins a new one, so that a torn last line stays the last. */
 const MAX_FILES = 1024
-const NAME = /^quarantine-([0-9]{8})\.jsonl$/
+export const QUARANTINE_FILE = /^quarantine-([0-9]{8})\.jsonl$/
 
 interface Waiter {
   readonly text: string
@@ -59,7 +60,7 @@ export async function openQuarantine(options: QuarantineOptions): Promise<Quaran
   await files.mkdir(options.directory, { recursive: true })
   const known: KeptFile[] = []
   for (const name of (await files.readdir(options.directory)).sort()) {
-    const match = NAME.exec(name)
+    const match = QUARANTINE_FILE.exec(name)
     if (match === null) continue
     const { size } = await files.stat(join(options.directory, name))
     known.push({ number: Number(match[1]), size })
@@ -202,9 +203,9 @@ class FileQuarantine implements Quarantine {
   }
 }
 
-/** One record as one line of JSON, without the line end. */
+/** One record as one line of JSON, without the line end; its last member is the CRC-32 of the others. */
 function formatQuarantined(record: QuarantinedSpan): string {
-  return JSON.stringify({
+  return sealLine({
     time: String(record.time),
     receiver: record.receiver,
     reason: record.reason,
@@ -212,6 +213,24 @@ function formatQuarantined(record: QuarantinedSpan): string {
     resource: base64(record.resource),
     scope: base64(record.scope),
   })
+}
+
+function sealLine(members: object): string {
+  const crc = crc32(JSON.stringify(members)).toString(16).padStart(8, '0')
+  return JSON.stringify({ ...members, crc32: crc })
+}
+
+/** What is wrong with a line that was kept, as it is after its `\n` was cut off; undefined when it is undamaged. */
+export function findLineFault(line: string): string | undefined {
+  let value: unknown
+  try {
+    value = JSON.parse(line)
+  } catch {
+    return 'is not JSON'
+  }
+  if (typeof value !== 'object' || value === null) return 'is not a JSON object'
+  const { crc32: _, ...members } = value as Record<string, unknown>
+  return sealLine(members) === line ? undefined : 'is not what its checksum covers'
 }
 
 function base64(bytes: Uint8Array): string {

@@ -19,6 +19,14 @@ export interface Cursor {
 
 export const START: Cursor = { next: 0, whole: [], partial: new Map() }
 
+/** The position after the last one of which the cursor knows anything: the journal reaches at least up to here. */
+export function cursorEnd({ next, whole, partial }: Cursor): number {
+  let end = next
+  for (const { from, count } of whole) end = Math.max(end, from + count)
+  for (const position of partial.keys()) end = Math.max(end, position + 1)
+  return end
+}
+
 export function encodeCursor(cursor: Cursor): Uint8Array {
   const sink = new Sink(256)
   const one = new Sink(256)

@@ -30,6 +30,8 @@ import { MAX_KEY_BYTES, MAX_VALUE_DEPTH } from './schema.ts'
 const TRACE = Uint8Array.from({ length: 16 }, (_, i) => i + 1)
 const SPAN = Uint8Array.from({ length: 8 }, (_, i) => i + 65)
 
+const STRANGER = new WireWriter().varint(100, 1).finish() // three bytes that are a field in any message
+
 function blank(over: Partial<Span> = {}): Span {
   return {
     ...decodeSpan(new Uint8Array(0)),
@@ -101,6 +103,37 @@ describe('scanTraces', () => {
     )
   })
 
+  test('agrees with the decoder on every small attribute', () => {
+    const table = createSpanTable()
+    let accepted = 0
+    const judge = (attribute: readonly number[]) => {
+      const span = concatBytes(Uint8Array.of(0x4a, attribute.length), Uint8Array.from(attribute))
+      try {
+        scanChecked(concatBytes(request(span), STRANGER, STRANGER, STRANGER), table)
+        accepted++
+      } catch (error) {
+        if (!(error instanceof MalformedError)) throw new Error(`${attribute}`, { cause: error })
+      }
+    }
+    const alphabet = [0x00, 0x01, 0x02, 0x0a, 0x10, 0x12, 0x18, 0x80]
+    const extend = (prefix: readonly number[], most: number) => {
+      judge(prefix)
+      if (prefix.length < most) for (const byte of alphabet) extend([...prefix, byte], most)
+    }
+    extend([], 4)
+    for (const size of [0, 1, 2, 3, 4]) extend([0x0a, 0x01, 0x6b, 0x12, size], 5 + 4)
+    for (const tag of [0x0a, 0x10, 0x18, 0x21, 0x3a])
+      for (let size = 0; size < 14; size++)
+        for (const fill of [0x00, 0x80, 0xff])
+          for (const last of [0x00, 0x01, 0x02, 0x7f, 0x80])
+            for (const second of [fill, Math.max(size - 2, 0), size]) {
+              const value = [tag, second, ...new Array(size).fill(fill), last].slice(0, size)
+              if (value.length > 1) value[value.length - 1] = last
+              judge([0x0a, 0x00, 0x12, value.length, ...value])
+            }
+    expect(accepted).toBeGreaterThan(1000)
+  })
+
   test('an empty request has no spans, and a table is emptied before it is used', () => {
     const table = scanTraces(request(encodeSpan(blank()), encodeSpan(blank())))
     expect(table.count).toBe(2)
@@ -115,7 +148,7 @@ describe('scanTraces', () => {
     expect(table.words.length).toBeGreaterThanOrEqual(300 * WORDS_PER_SPAN)
     const row = table.words.subarray(299 * WORDS_PER_SPAN)
     expect(row[SPAN_END]! - row[SPAN_START]!).toBe(spans[0]!.length)
-    expect(() => scanTraces(request(...spans).subarray(0, -1), table)).toThrow(MalformedError)
+    expect(() => scanTraces(request(...spans, Uint8Array.of(0x0a)), table)).toThrow(MalformedError)
     expect(table.count).toBe(0)
   })
 
@@ -190,6 +223,27 @@ describe('marks', () => {
     expect(marksOf({ attributes: [{ key: 'a', value }, ...attributes, { key: 'z', value }] })).toBe(GOVERNED)
     expect(marksOf({ events: [event, { ...event, attributes }] })).toBe(GOVERNED)
     expect(marksOf({ events: [{ ...event, name: 'governance.decision' }, event] })).toBe(GOVERNED)
+  })
+
+  test('of two names or keys, the last counts', () => {
+    const named = (...names: string[]) => {
+      const out = new WireWriter()
+      for (const name of names) out.string(2, name)
+      return word(request(new WireWriter().bytes(11, out.finish()).finish()), MARKS)
+    }
+    expect(named('governance.x', 'x')).toBe(0)
+    expect(named('x', 'governance.x')).toBe(GOVERNED)
+    const keyed = (...keys: string[]) => {
+      const out = new WireWriter()
+      for (const key of keys) out.string(1, key)
+      return word(request(new WireWriter().bytes(9, out.finish()).finish()), MARKS)
+    }
+    expect(keyed('governance.x', 'x')).toBe(0)
+    expect(keyed('x', 'governance.x')).toBe(GOVERNED)
+    const dropped = concatBytes(
+      ...[10, 12, 14].map((field) => new WireWriter().varint(field, 3).varint(field, 0).finish()),
+    )
+    expect(word(request(dropped), MARKS)).toBe(0)
   })
 
   test('it is nowhere else', () => {
@@ -279,6 +333,89 @@ describe('limits', () => {
       request(new WireWriter().bytes(9, new WireWriter().string(1, 'k'.repeat(size)).finish()).finish())
     expect(scanChecked(keyed(MAX_KEY_BYTES)).count).toBe(1)
     expect(() => scanChecked(keyed(MAX_KEY_BYTES + 1))).toThrow(/over 65535 bytes/)
+  })
+})
+
+/** Fields from the request down to a field of wire type 2: every way into the schema. */
+const PATHS = [
+  [1, 1, 1, 2, 5, 1, 6, 1, 2, 1],
+  [1, 1, 1, 2, 7],
+  [1, 1, 1, 1],
+  [1, 1, 3, 4],
+  [1, 2, 1, 3, 2, 1],
+  [1, 2, 1, 2],
+  [1, 2, 2, 9, 2, 6, 1, 2, 5, 1, 1],
+  [1, 2, 2, 9, 2, 1],
+  [1, 2, 2, 9, 1],
+  [1, 2, 2, 11, 3, 2, 1],
+  [1, 2, 2, 11, 2],
+  [1, 2, 2, 13, 4, 2, 1],
+  [1, 2, 2, 13, 1],
+  [1, 2, 2, 15, 2],
+  ...[1, 2, 3, 4, 5, 17].map((field) => [1, 2, 2, field]),
+  [1, 2, 3],
+  [1, 3],
+  [1000],
+]
+
+describe('what runs past the end of its message', () => {
+  test('is refused at every level, although the bytes behind it would do', () => {
+    for (const path of PATHS)
+      for (let level = 0; level < path.length; level++)
+        for (const steal of [0, STRANGER.length]) {
+          let content: Uint8Array = new Uint8Array(0)
+          for (let i = path.length - 1; i >= 0; i--) {
+            const tag = path[i]! * 8 + 2
+            const tagBytes = tag < 0x80 ? [tag] : [(tag & 0x7f) | 0x80, tag >>> 7]
+            content = concatBytes(
+              Uint8Array.of(...tagBytes, content.length + (i === level ? steal : 0)),
+              content,
+              i < level ? STRANGER : new Uint8Array(0),
+            )
+          }
+          const scan = () => scanChecked(content)
+          if (steal === 0) expect(scan, `${path} ${level}`).not.toThrow()
+          else expect(scan, `${path} ${level}`).toThrow(/^a length runs past the end of its message$/)
+        }
+  })
+
+  test('is refused for fixed values and varints too', () => {
+    const span = (bytes: Uint8Array) => request(bytes)
+    const inside = (field: number) => (bytes: Uint8Array) =>
+      request(new WireWriter().bytes(field, bytes).finish())
+    const value = (bytes: Uint8Array) => withValue(bytes)
+    const cases: [(bytes: Uint8Array) => Uint8Array, tag: number[], size: number][] = [
+      [value, [0x21], 8],
+      [span, [0x39], 8],
+      [span, [0x41], 8],
+      [span, [0x85, 0x01], 4],
+      [span, [0xa1, 0x06], 8],
+      [span, [0xa5, 0x06], 4],
+      [inside(11), [0x09], 8],
+      [inside(13), [0x35], 4],
+    ]
+    for (const [wrap, tag, size] of cases)
+      for (let short = 0; short <= size; short++) {
+        const fixed = concatBytes(Uint8Array.from(tag), new Uint8Array(size - short).fill(1))
+        const body = concatBytes(wrap(fixed), ...new Array(4).fill(STRANGER))
+        if (short === 0) expect(scanChecked(body).count).toBe(1)
+        else expect(() => scanChecked(body), `${tag} ${short}`).toThrow(/past the end|cut off/)
+      }
+    for (const [wrap, tag] of [
+      [value, 0x10],
+      [value, 0x18],
+      [span, 0x30],
+      [span, 0x50],
+      [span, 0x60],
+      [span, 0x70],
+      [inside(15), 0x18],
+      [inside(11), 0x20],
+      [inside(13), 0x28],
+    ] as const)
+      for (const bytes of [[], [0x80], [0xff, 0xff]]) {
+        const body = concatBytes(wrap(Uint8Array.of(tag, ...bytes)), STRANGER)
+        expect(() => scanChecked(body), `${tag} ${bytes}`).toThrow(/^a varint is cut off$/)
+      }
   })
 })
 

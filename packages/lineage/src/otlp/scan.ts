@@ -452,13 +452,13 @@ function scanLink(b: Uint8Array, start: number, end: number): number {
 function scanUsual(b: Uint8Array, start: number, end: number): number {
   if (end - start < 6 || b[start] !== 0x0a) return -1
   const keyEnd = start + 2 + b[start + 1]!
-  if (b[start + 1]! >= 0x80 || keyEnd + 3 > end || b[keyEnd] !== 0x12) return -1
+  if (b[start + 1]! >= 0x80 || keyEnd + 4 > end || b[keyEnd] !== 0x12) return -1
   const size = b[keyEnd + 1]!
   const at = keyEnd + 2
-  if (size >= 0x80 || size !== end - at) return -1
+  if (size < 2 || size >= 0x80 || size !== end - at) return -1
   const tag = b[at]!
   if (tag === 0x0a) {
-    if (size < 2 || b[at + 1] !== size - 2) return -1
+    if (b[at + 1] !== size - 2) return -1
   } else if (tag === 0x18 || tag === 0x10) {
     if (b[end - 1]! >= 0x80 || size > 10) return -1
     for (let i = at + 1; i < end - 1; i++) if (b[i]! < 0x80) return -1

