@@ -4,10 +4,11 @@
  */
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { OPENAPI_FILE, openapiText } from './openapi.ts'
 import { root } from './workspace.ts'
 
 /** Path from the repository's root, and how its text is made. Deterministic: no clock, no machine. */
-const generated: ReadonlyMap<string, () => Promise<string>> = new Map()
+const generated: ReadonlyMap<string, () => Promise<string>> = new Map([[OPENAPI_FILE, openapiText]])
 
 const check = process.argv.includes('--check')
 for (const [path, generate] of generated) {

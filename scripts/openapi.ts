@@ -19,7 +19,17 @@ export async function openapiText(): Promise<string> {
   const { info, ...rest } = app.swagger()
   await app.close()
   // Without the version: the API's is in its paths, the package's changes with every release.
-  return `${JSON.stringify({ ...rest, info: { ...info, version: 'v1' } }, undefined, 2)}\n`
+  return formatJson({ ...rest, info: { ...info, version: 'v1' } })
+}
+
+/** JSON as the formatter wants it: a list of words is on one line where it fits. */
+function formatJson(value: object): string {
+  const text = JSON.stringify(value, undefined, 2)
+  const joined = text.replace(/^( *)(.*)\[\n([^[\]{}]*)\n *\](,?)$/gm, (whole, indent, start, items, end) => {
+    const line = `${indent}${start}[${items.trim().replace(/\n */g, ' ')}]${end}`
+    return line.length <= 110 ? line : whole
+  })
+  return `${joined}\n`
 }
 
 if (import.meta.main) {

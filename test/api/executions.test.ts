@@ -11,7 +11,6 @@ import { Closed } from '@rootspan/lineage/record/payload'
 import { parseTlogProof, verifyTlogProof } from '@rootspan/lineage/tlog/tlog-proof'
 import { type ExecutionNode, verify } from '@rootspan/lineage/verify'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import type { z } from 'zod'
 import { Execution, Executions, Receipt } from '../../packages/collector/src/api/schema.ts'
 import type { ApiServer } from '../../packages/collector/src/api/server.ts'
 import { EPOCH, spanHex, traceIdOf } from '../support/executions.ts'
@@ -175,7 +174,7 @@ test('pages of records join to the same list', async () => {
       const paged: unknown[] = []
       let next: number | undefined = 0
       while (next !== undefined) {
-        const page: z.infer<typeof Execution> = Execution.parse(
+        const page: ReturnType<typeof Execution.parse> = Execution.parse(
           (await get(`/api/v1/executions/${hexOf(trace)}?from=${next}&limit=${limit}`)).json(),
         )
         paged.push(...page.recordList)

@@ -2,7 +2,7 @@ import { TestLog, SHAPES } from './executions.ts'
 import { createAudit } from '@rootspan/lineage/audit'
 const log = new TestLog()
 let t=performance.now()
-for (let trace=1; log.size < 300000; trace++) {
+for (let trace=1; log.size < 20000; trace++) {
   const spans = Array.from({length: 12}, (_, i) => i===0 ? {id: trace*16+i+1} : {id: trace*16+i+1, parent: trace*16+((i-1)>>1)+1})
   log.settle(trace, [spans])
 }

@@ -396,16 +396,18 @@ export class Assembler {
     this.#advance()
     const whole: { from: number; count: number }[] = []
     const partial = new Map<number, Uint8Array>()
+    const isWhole = (position: number): void => {
+      const last = whole.at(-1)
+      if (last !== undefined && last.from + last.count === position) last.count++
+      else whole.push({ from: position, count: 1 })
+    }
     for (const frame of this.#frames) {
-      if (frame.undecided === 0) {
-        const last = whole.at(-1)
-        if (last !== undefined && last.from + last.count === frame.position) last.count++
-        else whole.push({ from: frame.position, count: 1 })
-      } else if (frame.decided !== undefined) partial.set(frame.position, frame.decided.slice())
+      if (frame.undecided === 0) isWhole(frame.position)
+      else if (frame.decided !== undefined) partial.set(frame.position, frame.decided.slice())
     }
     // Positions that a restart has not read again yet are as the cursor said that it began with.
     for (const [position, bits] of this.#resume)
-      if (bits === 'whole') whole.push({ from: position, count: 1 })
+      if (bits === 'whole') isWhole(position)
       else partial.set(position, bits)
     return { next: this.#firstFrame, whole, partial }
   }

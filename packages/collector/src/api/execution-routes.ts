@@ -26,7 +26,7 @@ import {
 } from './schema.ts'
 import type { Api, ApiServer } from './server.ts'
 
-export const EVIDENCE_TYPE = 'application/vnd.rootspan.evidence+json'
+const EVIDENCE_TYPE = 'application/vnd.rootspan.evidence+json'
 
 /** Bundles that are written at once: each holds a decompressed block. */
 const MAX_BUNDLES = 8

@@ -39,7 +39,7 @@ export async function lookUpReceipt(
 }
 
 /** Whether every span of the request at this position is decided. */
-export function isDecided(cursor: Cursor, position: number): boolean {
+function isDecided(cursor: Cursor, position: number): boolean {
   if (position < cursor.next) return true
   return cursor.whole.some(({ from, count }) => position >= from && position < from + count)
 }

@@ -41,7 +41,7 @@ const time = z
   .meta({ description: 'ISO 8601 with a zone, or nanoseconds since 1970' })
 
 /** Nanoseconds since 1970 of a time in either spelling; digits of a second past the ninth are dropped. */
-export function parseTime(text: string): bigint {
+function parseTime(text: string): bigint {
   if (/^[0-9]+$/.test(text)) return parseDecimal64(text)
   const fraction = /\.([0-9]+)/.exec(text)?.[1] ?? ''
   const seconds = Date.parse(text.replace(/\.[0-9]+/, '')) / 1000

@@ -78,7 +78,7 @@ interface KeptFile {
 const REQUEST_SHARE = 8
 const WAITING_FILES = 2
 /** The most that a line holds beside its base64. */
-const LINE_BYTES = 250
+const LINE_BYTES = 280
 
 class FileQuarantine implements Quarantine {
   readonly #directory: string

@@ -67,12 +67,16 @@ export function factsOf(span: Span): SpanFacts {
     if (attribute.key === RECORD_KIND) marked = kindOfName(attribute.value)
     const kind = kindOfKey(attribute.key)
     if (kind === undefined || kind === Kind.request || kind === Kind.action) own.push(claimOf(attribute))
-    else groups.set(kind, [...(groups.get(kind) ?? []), claimOf(attribute)])
+    else {
+      const group = groups.get(kind)
+      if (group === undefined) groups.set(kind, [claimOf(attribute)])
+      else group.push(claimOf(attribute))
+    }
   }
   // Without an outcome nothing was decided here: the span refers to a decision taken elsewhere.
   const decision = groups.get(Kind.decision)
   if (decision !== undefined && !decision.some((claim) => claim.key === DECISION_OUTCOME)) {
-    own.push(...decision)
+    for (const claim of decision) own.push(claim)
     groups.delete(Kind.decision)
   }
   const facts: Fact[] = []

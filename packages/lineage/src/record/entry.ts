@@ -174,7 +174,8 @@ const PERSISTENCES: ReadonlySet<number> = new Set(Object.values(Persistence))
  * not check", never "bad") and a MalformedError for anything that is not the one encoding of a record.
  */
 export function parseEntry(bytes: Uint8Array): Entry {
-  if (bytes.length > MAX_ENTRY) throw new MalformedError('an entry is over 4 KiB')
+  // A newer version may have other bounds, so the version comes first.
+  if (bytes.length > MAX_ENTRY && bytes[0] !== 0x08) throw new MalformedError('an entry is over 4 KiB')
   const entry = emptyEntry(Kind.span)
   const causes: Cause[] = []
   const reader = new WireReader(bytes)
@@ -183,7 +184,7 @@ export function parseEntry(bytes: Uint8Array): Entry {
     switch (reader.field) {
       case 1:
         reader.expect(VARINT, 'the format version')
-        if (reader.safe('the format version') > FORMAT_VERSION)
+        if (reader.low !== FORMAT_VERSION || reader.high !== 0)
           throw new VerificationError('unsupported', 'entry', 'a newer format version: could not check')
         break
       case 2:

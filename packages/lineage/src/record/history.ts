@@ -4,6 +4,7 @@
  * Built from entries alone, so that everybody who has the log builds the same; payloads are asked for only
  * where a span comes again.
  */
+import { formatHex } from '../bytes.ts'
 import { Kind } from '../governance/kind.ts'
 import { type Entry, isSpanBorn, Parent, Persistence } from './entry.ts'
 import { idKey, type SpanInput, spanContent } from './order.ts'
@@ -27,6 +28,8 @@ export class TraceHistory {
   previousClosed: Closed = Closed.settled
   readonly #spans = new Map<string, EarlierSpan[]>()
   readonly #waiting = new Map<string, Uint8Array[]>()
+  /** What `earlier` has answered since a segment was added. */
+  readonly #earlier = new Map<string, EarlierSpans>()
 
   /**
    * Adds a sealed segment: the index of its first leaf, its entries in order, their leaf hashes (32 bytes
@@ -41,6 +44,7 @@ export class TraceHistory {
   ): void {
     let spans: readonly SpanInput[] | undefined | null = null
     let born = 0
+    this.#earlier.clear()
     for (const [at, entry] of entries.entries()) {
       if (!isSpanBorn(entry)) continue
       const leaf = leaves.slice(at * 32, at * 32 + 32)
@@ -84,13 +88,42 @@ export class TraceHistory {
     return this.#waiting.get(id) ?? []
   }
 
-  earlier(id: string): readonly EarlierSpan[] {
-    return this.#spans.get(id) ?? []
+  /** The earlier records of a span id; undefined where there is none. Looks into payloads on the first call. */
+  earlier(id: string): EarlierSpans | undefined {
+    let earlier = this.#earlier.get(id)
+    const held = earlier === undefined ? this.#spans.get(id) : undefined
+    if (held !== undefined) this.#earlier.set(id, (earlier = new EarlierSpans(held)))
+    return earlier
   }
 }
 
-/** Content digest of an earlier span, or undefined where it was erased. */
-export function earlierContent(earlier: EarlierSpan): Uint8Array | undefined {
-  const span = earlier.span()
-  return span === undefined ? undefined : spanContent(span)
+/** The records that earlier segments hold of one span id. */
+class EarlierSpans {
+  /** By content digest. */
+  readonly #byContent = new Map<string, EarlierSpan>()
+  /** The first that has this kind, or whose kind cannot be told. */
+  readonly #byKind = new Map<number, EarlierSpan>()
+  #erased: EarlierSpan | undefined
+
+  constructor(earlier: readonly EarlierSpan[]) {
+    for (const one of earlier) {
+      const span = one.span()
+      if (span === undefined) this.#erased ??= one
+      else {
+        const content = formatHex(spanContent(span))
+        if (!this.#byContent.has(content)) this.#byContent.set(content, one)
+        if (!this.#byKind.has(span.kind)) this.#byKind.set(span.kind, this.#erased ?? one)
+      }
+    }
+  }
+
+  /** The record of a span that equals this one. */
+  twin(span: SpanInput): EarlierSpan | undefined {
+    return this.#byContent.get(formatHex(spanContent(span)))
+  }
+
+  /** The first record of a span of this kind, or of one that was erased and may have had it. */
+  ofKind(kind: number): EarlierSpan | undefined {
+    return this.#byKind.get(kind) ?? this.#erased
+  }
 }

@@ -7,6 +7,7 @@
 import { ACTION_DIGEST, ACTION_NAME, DECISION_ID } from '../governance/attributes.ts'
 import type { Claim, SpanFacts } from '../governance/facts.ts'
 import type { Span } from '../otlp/decode.ts'
+import { sha256 } from '#crypto'
 import { equalBytes, formatHex } from '../bytes.ts'
 import { Kind } from '../governance/kind.ts'
 import { idKey } from './order.ts'
@@ -34,7 +35,8 @@ export interface Join {
 interface Decision {
   readonly leaf: number
   readonly on: GovernedSpan
-  readonly claims: readonly Claim[]
+  /** Name of the action that it says it is about, as a key. */
+  readonly action: string | undefined
 }
 
 /**
@@ -75,10 +77,12 @@ function indexDecisions(governed: readonly GovernedSpan[]): Index | undefined {
     putFirst(index.spanOfId, idKey(on.span.spanId), on)
     for (const [at, fact] of on.facts.facts.entries()) {
       if (fact.kind !== Kind.decision) continue
-      const decision = { leaf: on.factLeaves[at]!, on, claims: [...fact.claims, ...on.facts.claims] }
+      // What the event of a decision does not say, its span may.
+      const key = (name: string) => claimKey(fact.claims, name) ?? claimKey(on.facts.claims, name)
+      const decision = { leaf: on.factLeaves[at]!, on, action: key(ACTION_NAME) }
       putFirst(index.bySpan, on.place, decision)
-      putFirst(index.byId, claimKey(decision.claims, DECISION_ID), decision)
-      putFirst(index.byDigest, claimKey(decision.claims, ACTION_DIGEST), decision)
+      putFirst(index.byId, key(DECISION_ID), decision)
+      putFirst(index.byDigest, key(ACTION_DIGEST), decision)
       if (on.parentAt === -1) continue
       const siblings = index.byParent.get(on.parentAt)
       if (siblings === undefined) index.byParent.set(on.parentAt, [decision])
@@ -86,7 +90,9 @@ function indexDecisions(governed: readonly GovernedSpan[]): Index | undefined {
     }
   }
   if (index.bySpan.size === 0) return undefined
-  for (const siblings of index.byParent.values()) siblings.sort((a, b) => (endOf(a) < endOf(b) ? -1 : 1))
+  // Equal ends stay in record order: every engine must come to the same joins.
+  for (const siblings of index.byParent.values())
+    siblings.sort((a, b) => (endOf(a) < endOf(b) ? -1 : endOf(a) > endOf(b) ? 1 : 0))
   return index
 }
 
@@ -108,7 +114,8 @@ function find(
   const byId = lookup(index.byId, claimKey(on.facts.claims, DECISION_ID))
   if (byId) return [byId, 'id']
   for (const link of on.span.links) {
-    if (!equalBytes(link.traceId, on.span.traceId)) continue
+    // Ids in links are as the sender wrote them, of any length.
+    if (link.spanId.length !== 8 || !equalBytes(link.traceId, on.span.traceId)) continue
     const target = index.spanOfId.get(idKey(link.spanId))
     const linked = target && index.bySpan.get(target.place)
     if (linked) return [linked, 'link']
@@ -135,7 +142,7 @@ function latestBefore(siblings: readonly Decision[], on: GovernedSpan): Decision
     else high = middle
   }
   for (let at = low - 1; at >= Math.max(0, low - SIBLINGS); at--) {
-    const named = claimKey(siblings[at]!.claims, ACTION_NAME)
+    const named = siblings[at]!.action
     if (named === undefined || name === undefined || named === name) return siblings[at]
   }
   return undefined
@@ -153,8 +160,9 @@ function lookup<V>(map: Map<string, V>, key: string | undefined): V | undefined 
   return key === undefined ? undefined : map.get(key)
 }
 
-/** The value of a claim as a map key. */
+/** The value of a claim as a map key, short however long the value is. */
 function claimKey(claims: readonly Claim[], key: string): string | undefined {
   const value = claims.find((claim) => claim.key === key)?.value
-  return value === undefined ? undefined : formatHex(value)
+  if (value === undefined) return undefined
+  return value.length <= 64 ? formatHex(value) : `#${formatHex(sha256(value))}`
 }

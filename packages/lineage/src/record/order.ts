@@ -5,7 +5,7 @@
  * Parents come before their children, depth first; siblings by start time, span id, then content digest.
  */
 import { contentDigest } from '../otlp/content.ts'
-import { compareBytes, equalBytes } from '../bytes.ts'
+import { compareBytes, formatHex } from '../bytes.ts'
 
 /** The part of one request that belongs to one trace: what its spans share. */
 export interface Source {
@@ -102,9 +102,11 @@ export function spanContent(span: SpanInput): Uint8Array {
   )
 }
 
-/** Orders the spans of one segment. Cost: O(n log n); content is digested only where ids repeat. */
+/** Orders the spans of one segment. Cost: O(n log n), whatever they are; content is digested only where ids repeat. */
 export function orderSpans<S extends SpanInput>(input: readonly S[]): SegmentOrder<S> {
-  const byId = new Map<string, Node<S> | Node<S>[]>()
+  const byId = new Map<string, Node<S>>()
+  /** Nodes by content, of the ids that came more than once. */
+  const repeated = new Map<string, Map<string, Node<S>>>()
   const nodes: Node<S>[] = []
   const duplicates: { span: S; of: Node<S> }[] = []
   for (const span of input) {
@@ -120,27 +122,30 @@ export function orderSpans<S extends SpanInput>(input: readonly S[]): SegmentOrd
     }
     if (held === undefined) byId.set(span.id, node)
     else {
-      const group = Array.isArray(held) ? held : [held]
-      for (const other of group) other.content ??= spanContent(other.span)
+      let group = repeated.get(span.id)
+      if (group === undefined) {
+        held.content = spanContent(held.span)
+        repeated.set(span.id, (group = new Map([[formatHex(held.content), held]])))
+      }
       node.content = spanContent(span)
-      const twin = group.find((other) => equalBytes(other.content!, node.content!))
+      const content = formatHex(node.content)
+      const twin = group.get(content)
       if (twin !== undefined) {
         duplicates.push({ span, of: twin })
         continue
       }
-      byId.set(span.id, [...group, node])
+      group.set(content, node)
     }
     nodes.push(node)
   }
 
-  for (const [id, held] of byId) if (Array.isArray(held)) byId.set(id, markEquivocation(held))
+  for (const [id, group] of repeated) byId.set(id, markEquivocation([...group.values()]))
 
   const roots: Node<S>[] = []
   for (const node of nodes) {
-    const held = node.span.parent === '' ? undefined : byId.get(node.span.parent)
-    if (held === undefined) roots.push(node)
+    const parent = node.span.parent === '' ? undefined : byId.get(node.span.parent)
+    if (parent === undefined) roots.push(node)
     else {
-      const parent = Array.isArray(held) ? held[0]! : held
       node.parent = parent
       if (parent.children === undefined) parent.children = [node]
       else parent.children.push(node)
@@ -168,12 +173,15 @@ export function orderSpans<S extends SpanInput>(input: readonly S[]): SegmentOrd
   }
 }
 
-/** Sorts spans of one id and marks those that repeat a kind with other content. The first stands for the id. */
-function markEquivocation<S extends SpanInput>(group: Node<S>[]): Node<S>[] {
+/** Marks the spans of one id that repeat a kind with other content. Returns the first, which stands for the id. */
+function markEquivocation<S extends SpanInput>(group: Node<S>[]): Node<S> {
   const sorted = group.toSorted(compareNodes)
-  for (const [at, node] of sorted.entries())
-    node.equivocates = sorted.slice(0, at).find((other) => other.span.kind === node.span.kind)
-  return sorted
+  const firstOfKind = new Map<number, Node<S>>()
+  for (const node of sorted) {
+    node.equivocates = firstOfKind.get(node.span.kind)
+    if (node.equivocates === undefined) firstOfKind.set(node.span.kind, node)
+  }
+  return sorted[0]!
 }
 
 /** Depth first, without recursion: a chain may be 100,000 spans deep. */

@@ -2,7 +2,7 @@
  * The receipt: what the collector itself saw of a request (docs/formats/commitments.md). Its bytes are part of
  * the evidence of every span in the request.
  */
-import { parseUtf8 } from '../bytes.ts'
+import { equalBytes, parseUtf8 } from '../bytes.ts'
 import { MalformedError } from '../errors.ts'
 import { BYTES, FIXED64, VARINT, WireReader, WireWriter } from '../wire.ts'
 
@@ -20,14 +20,16 @@ export interface Receipt {
 }
 
 export function encodeReceipt(receipt: Receipt): Uint8Array {
-  const out = new WireWriter(64).string(1, receipt.receiver)
+  const out = new WireWriter(64)
+  if (receipt.receiver !== '') out.string(1, receipt.receiver)
   if (receipt.peer !== '') out.string(2, receipt.peer)
   if (receipt.tenant !== '') out.string(3, receipt.tenant)
-  out.fixed64(4, receipt.receivedAt)
+  if (receipt.receivedAt !== 0n) out.fixed64(4, receipt.receivedAt)
   if (receipt.tracked) out.varint(5, 1)
   return out.finish()
 }
 
+/** Parses a receipt; throws a MalformedError for anything but the one encoding of its contents. */
 export function parseReceipt(bytes: Uint8Array): Receipt {
   const receipt = { receiver: '', peer: '', tenant: '', receivedAt: 0n, tracked: false }
   const reader = new WireReader(bytes)
@@ -48,12 +50,13 @@ export function parseReceipt(bytes: Uint8Array): Receipt {
         break
       case 5:
         reader.expect(VARINT, 'the tracking mark')
-        receipt.tracked = reader.low === 1
+        receipt.tracked = (reader.low | reader.high) !== 0
         break
       default:
         throw new MalformedError('a receipt has an unknown field')
     }
   }
+  if (!equalBytes(encodeReceipt(receipt), bytes)) throw new MalformedError('a receipt is not in canonical form')
   return receipt
 }
 

@@ -6,7 +6,7 @@
  * adoptions; findings; late; gap; the seal.
  */
 import { scratch, sha256, sha256Into } from '#crypto'
-import { concatBytes, equalBytes, utf8 } from '../bytes.ts'
+import { concatBytes, utf8 } from '../bytes.ts'
 import { Claim } from '../governance/attributes.ts'
 import { type Fact, factsOf } from '../governance/facts.ts'
 import { Kind } from '../governance/kind.ts'
@@ -15,9 +15,9 @@ import { encodeValue } from '../otlp/value.ts'
 import { COLLECTOR_ORDINAL, type Committer } from './commitment.ts'
 import { type Cause, emptyEntry, MAX_CAUSES, nameOf, Parent, Persistence, Role, writeEntry } from './entry.ts'
 import type { Entry } from './entry.ts'
-import { type EarlierSpan, earlierContent, type TraceHistory } from './history.ts'
+import type { EarlierSpan, TraceHistory } from './history.ts'
 import { type GovernedSpan, joinDecisions } from './join.ts'
-import { contextKey, type Ordered, orderSpans, type SpanInput, spanContent } from './order.ts'
+import { contextKey, type Ordered, orderSpans, type SpanInput } from './order.ts'
 import { Closed, type SegmentHead } from './payload.ts'
 import { Sink } from './sink.ts'
 
@@ -120,17 +120,13 @@ function splitKnown<S extends SpanInput>(input: readonly S[], history: TraceHist
   const result: Known<S> = { fresh: [], known: [], changed: [] }
   for (const span of input) {
     const earlier = history.earlier(span.id)
-    if (earlier.length > 0) {
-      const content = spanContent(span)
-      const twin = earlier.find((other) => {
-        const held = earlierContent(other)
-        return held !== undefined && equalBytes(held, content)
-      })
+    if (earlier !== undefined) {
+      const twin = earlier.twin(span)
       if (twin !== undefined) {
         result.known.push({ span, of: twin })
         continue
       }
-      const other = earlier.find((one) => (one.span()?.kind ?? span.kind) === span.kind)
+      const other = earlier.ofKind(span.kind)
       if (other !== undefined) result.changed.push({ span, of: other.leaf, erased: other.span() === undefined })
     }
     result.fresh.push(span)
@@ -194,19 +190,19 @@ class SegmentWriter {
           this.#committer.claim(seed, input.index, ordinal++, claim.keyBytes, claim.value),
         ),
       )
-    const written: Cause[] = []
+    const written = new RecentCauses()
     const factLeaves: number[] = []
     for (const fact of facts.facts) {
       const entry = this.#entry(fact.kind)
       entry.spanId = own.spanId
-      entry.causes = reliedOn(fact.kind, written)
+      entry.causes = written.last(RELIES_ON[fact.kind] ?? [])
       if (fact.claims.length > 0) entry.claims = claims(fact)
       const leaf = this.#add(entry)
       factLeaves.push(leaf)
-      written.push({ role: ROLE_OF_KIND[fact.kind]!, leaf: this.#leaf(leaf).slice(), origin: '' })
+      written.add({ role: ROLE_OF_KIND[fact.kind]!, leaf: this.#leaf(leaf).slice(), origin: '' })
     }
     own.kind = facts.kind
-    own.causes = written.slice(-MAX_CAUSES)
+    own.causes = written.last()
     if (facts.claims.length > 0) own.claims = claims(facts)
     this.#governed.push({
       place,
@@ -428,12 +424,29 @@ const ROLE_OF_KIND: Readonly<Partial<Record<Kind, Role>>> = {
   [Kind.request]: Role.request,
 }
 
-/** Of the facts written before it on the same span, those that a fact of `kind` relies on. */
-function reliedOn(kind: Kind, written: readonly Cause[]): Cause[] {
-  const roles = RELIES_ON[kind]
-  return roles === undefined ? [] : written.filter((cause) => roles.includes(cause.role)).slice(-MAX_CAUSES)
+/** The last causes of each role: as many as an entry may name, so that a span with a great many facts stays linear. */
+class RecentCauses {
+  readonly #byRole = new Map<Role, { readonly number: number; readonly cause: Cause }[]>()
+  #count = 0
+
+  add(cause: Cause): void {
+    let recent = this.#byRole.get(cause.role)
+    if (recent === undefined) this.#byRole.set(cause.role, (recent = []))
+    recent.push({ number: this.#count++, cause })
+    if (recent.length > MAX_CAUSES) recent.shift()
+  }
+
+  /** The last causes of these roles, or of all, in the order in which they were added. */
+  last(roles?: readonly Role[]): Cause[] {
+    return [...this.#byRole]
+      .flatMap(([role, recent]) => (roles === undefined || roles.includes(role) ? recent : []))
+      .sort((a, b) => a.number - b.number)
+      .slice(-MAX_CAUSES)
+      .map(({ cause }) => cause)
+  }
 }
 
+/** The roles of earlier facts of the same span that a fact of this kind relies on. */
 const RELIES_ON: Readonly<Partial<Record<Kind, readonly Role[]>>> = {
   [Kind.verification]: [Role.authorization],
   [Kind.decision]: [Role.authorization, Role.verification],

@@ -97,6 +97,17 @@ describe('inclusion', () => {
       expectFailure('inclusion', () => verifyInclusion(log.hashes[37]!, 37, 100, spoilt, log.roots[100]!))
   })
 
+  test('a tree twice as large is no tree of this size', async () => {
+    // The right half of 8 leaves, passed off as a tree of 4 under the root of all 8, and the other way round.
+    for (let index = 0; index < 4; index++) {
+      const proof = await proveInclusion(index + 4, 8, log.read)
+      const verify = () => verifyInclusion(log.hashes[index + 4]!, index, 4, proof, log.roots[8]!)
+      expect(verify).toThrow('too long')
+      const short = await proveInclusion(index, 4, log.read)
+      expect(() => verifyInclusion(log.hashes[index]!, index, 8, short, log.roots[4]!)).toThrow('too short')
+    }
+  })
+
   test('numbers that are none', async () => {
     const [leaf, root] = [log.hashes[0]!, log.roots[1]!]
     for (const [index, size] of [
@@ -156,6 +167,16 @@ describe('consistency', () => {
         expectFailure('consistency', () =>
           verifyConsistency(old, log.roots[old]!, 100, log.roots[100]!, spoilt),
         )
+    }
+  })
+
+  test('a proof for a smaller tree is too short, one for a larger tree too long', async () => {
+    for (let old = 1; old < 8; old++) {
+      const verify = (size: number, proven: number, proof: Uint8Array[]) => () =>
+        verifyConsistency(old, log.roots[old]!, size, log.roots[proven]!, proof)
+      const proof = await proveConsistency(old, 8, log.read)
+      expect(verify(16, 8, proof)).toThrow('too short')
+      expect(verify(8, 16, await proveConsistency(old, 16, log.read))).toThrow('too long')
     }
   })
 

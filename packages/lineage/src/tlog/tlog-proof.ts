@@ -76,7 +76,7 @@ export function parseTlogProof(bytes: Uint8Array): TlogProof {
     extra,
     checkpoint: utf8(text.slice(blank + 2)),
   }
-  if (false)
+  if (!equalBytes(formatTlogProof(proof), bytes))
     throw new MalformedError('a proof is not in its canonical form')
   return proof
 }

@@ -1,0 +1,332 @@
+/**
+ * The committed log, from the first commit to the last: chain, rows, payloads, entries, tiles, roots.
+ *
+ * One walk in log order, in bounded memory. The strongest check carries the others: each segment's payload is
+ * derived again, as the collector did it, and must give the stored entries byte for byte; their hashes are then the
+ * leaves of the tree that is grown beside it, whose tiles and roots must be the stored ones.
+ */
+import { equalBytes, formatHex, utf8 } from '@rootspan/lineage/bytes'
+import { sha256 } from '@rootspan/lineage/crypto'
+import { MalformedError, VerificationError } from '@rootspan/lineage/errors'
+import { decodeSpan } from '@rootspan/lineage/otlp/decode'
+import { Committer } from '@rootspan/lineage/record/commitment'
+import { parseEntry, Persistence } from '@rootspan/lineage/record/entry'
+import { type TraceHistory } from '@rootspan/lineage/record/history'
+import type { Source } from '@rootspan/lineage/record/order'
+import { parsePayload, type SegmentPayload } from '@rootspan/lineage/record/payload'
+import { parseReceipt } from '@rootspan/lineage/record/receipt'
+import { type DerivedSegment, deriveSegment, LeafSink } from '@rootspan/lineage/record/segment'
+import { leafHash } from '@rootspan/lineage/tlog/merkle'
+import { MAX_BLOCK_BYTES, PackCorruption, type PackReader } from '../pack.ts'
+import { latin1 } from '../text.ts'
+import * as keys from '../store/keys.ts'
+import type { LogReader } from '../store/log-store.ts'
+import { type Commit, encodeRows, parseCommit, type SegmentRow } from '../store/rows.ts'
+import { BlockWalk } from './blocks.ts'
+import { Entries, LogBroken } from './entries.ts'
+import { Histories } from './histories.ts'
+import type { Findings, Progress } from './report.ts'
+import { TrackedSpans } from './tracked.ts'
+import { TreeWalk } from './tree.ts'
+
+export interface LogParts {
+  readonly reader: LogReader
+  readonly packs: PackReader
+  readonly tree: TreeWalk
+  readonly tracked: TrackedSpans
+  readonly findings: Findings
+  readonly progress: Progress
+}
+
+/** What the walk leaves for the checks of the index. */
+export interface WalkedLog {
+  readonly head: Commit | undefined
+  readonly segments: number
+  /** Segments that are the first of their trace. */
+  readonly traces: number
+}
+
+/** Walks all commits. What breaks the walk itself is a problem, too; then the result is undefined. */
+export async function checkLog(parts: LogParts): Promise<WalkedLog | undefined> {
+  const walk = new LogWalk(parts)
+  try {
+    return await walk.run()
+  } catch (error) {
+    if (!(error instanceof LogBroken)) throw error
+    parts.findings.problem(error.where, error.message)
+    parts.findings.skip('log', `everything after leaf ${parts.tree.size}, because of the problem there`)
+    return undefined
+  } finally {
+    await walk.close()
+  }
+}
+
+class LogWalk {
+  readonly #parts: LogParts
+  readonly #entries: Entries
+  readonly #blocks: BlockWalk
+  readonly #histories: Histories
+  readonly #committer = new Committer()
+  readonly #sink = new LeafSink()
+  #segments = 0
+  #traces = 0
+
+  constructor(parts: LogParts) {
+    this.#parts = parts
+    this.#entries = new Entries(parts.reader)
+    this.#blocks = new BlockWalk(parts.packs, parts.findings)
+    this.#histories = new Histories(parts.reader, parts.packs)
+  }
+
+  async run(): Promise<WalkedLog> {
+    const { reader, findings, tree, progress } = this.#parts
+    let head: { commit: Commit; digest: Uint8Array } | undefined
+    await tree.begin()
+    const range = { gte: Uint8Array.of(keys.Prefix.commit), lt: Uint8Array.of(keys.Prefix.commit + 1) }
+    for await (const [key, value] of reader.database.iterator({ ...range, highWaterMarkBytes: 1024 * 1024 })) {
+      const next = readCommit(key, value, head)
+      await this.#commit(next.commit)
+      head = { digest: next.digest, commit: { ...next.commit, rows: [] } }
+      findings.count('commits')
+      progress('records', tree.size)
+    }
+    await tree.end(head?.commit.size ?? 0)
+    await this.#entries.end()
+    await this.#blocks.end(head?.commit.packs ?? [])
+    return { head: head?.commit, segments: this.#segments, traces: this.#traces }
+  }
+
+  close(): Promise<void> {
+    return this.#entries.close()
+  }
+
+  async #commit(commit: Commit): Promise<void> {
+    const { reader, tree, findings } = this.#parts
+    const stored = await reader.database.getMany(commit.rows.map((row) => keys.traceKey(idOf(row))))
+    for (const [at, row] of commit.rows.entries()) {
+      if (row.first !== tree.size)
+        throw new LogBroken(`commit ${commit.number}, row ${at}`, `begins at leaf ${row.first}, not at ${tree.size}`)
+      const rows = this.#checkStoredRow(row, stored[at])
+      await this.#segment(row, rows, commit)
+      this.#segments++
+      if (row.segment === 0) this.#traces++
+    }
+    if (tree.size !== commit.size)
+      throw new LogBroken(`commit ${commit.number}`, `ends at leaf ${commit.size}, its rows at ${tree.size}`)
+    if (!equalBytes(tree.root(), commit.root))
+      findings.problem(
+        `commit ${commit.number}`,
+        `its root is ${formatHex(commit.root)}, the leaves have ${formatHex(tree.root())}`,
+        undefined,
+        'commit roots',
+      )
+    this.#blocks.commit(commit)
+  }
+
+  /** The trace's value holds the row of the commit in its place; returns all rows of the trace, or none. */
+  #checkStoredRow(row: SegmentRow, value: Uint8Array | undefined): readonly SegmentRow[] {
+    const { findings } = this.#parts
+    const where = `index, trace ${formatHex(row.traceId)}`
+    const rows = value === undefined ? undefined : this.#histories.rows(idOf(row), value)
+    const held = rows?.[row.segment]
+    if (held !== undefined && equalBytes(encodeRows([held]), encodeRows([row]))) return rows!
+    const what = value === undefined ? 'is missing' : `does not hold segment ${row.segment} as it was committed`
+    findings.problem(where, what, 'The log itself may be whole; restore the data directory from a copy.', 'index, trace')
+    return []
+  }
+
+  async #segment(row: SegmentRow, rows: readonly SegmentRow[], commit: Commit): Promise<void> {
+    const { tree, findings } = this.#parts
+    const where = `segment at leaf ${row.first}, trace ${formatHex(row.traceId)}`
+    const chunks = await this.#entries.take(row.count)
+    const payload = this.#payload(row, commit, where)
+    const history = await this.#history(row, rows, where)
+    const sink = this.#sink
+    sink.reset()
+    const derived =
+      payload === undefined || history === null ? undefined : this.#derive(payload, history, sink, where)
+    const isSame = derived !== undefined && sink.count === row.count && equalChunks(sink.entries.view(), chunks)
+    if (!isSame) {
+      if (derived !== undefined) this.#nameDifference(row, chunks, sink, where)
+      this.#hashStored(row, chunks, sink)
+    }
+    if (derived !== undefined && isSame) this.#track(payload!, derived, row)
+    const hashes = sink.hashes.view()
+    if (history !== null) this.#histories.add(row, rows, history, chunks, hashes)
+    await tree.append(hashes)
+    findings.count('segments')
+    findings.count('records', row.count)
+    findings.count('spans', row.spans)
+  }
+
+  /** The payload of a row, checked against the row; undefined, and a problem, when it is not there. */
+  #payload(row: SegmentRow, commit: Commit, where: string): SegmentPayload | undefined {
+    const { findings } = this.#parts
+    const bytes = this.#blocks.payload(row, where)
+    if (bytes === undefined) return undefined
+    const fault = (what: string) => findings.problem(`${where}, payload`, what, undefined, 'payloads')
+    try {
+      const payload = parsePayload(bytes)
+      if (
+        payload.tenant !== row.tenant ||
+        !equalBytes(payload.traceId, row.traceId) ||
+        payload.segment !== row.segment ||
+        payload.closed !== row.closed ||
+        payload.spans.length !== row.spans
+      )
+        fault('is of another segment than its row')
+      if (payload.evaluatedAt !== commit.time) fault(`was not judged at the time of commit ${commit.number}`)
+      for (const { source, spanStart, spanEnd } of payload.spans)
+        if (!equalBytes(decodeSpan(source.body.subarray(spanStart, spanEnd)).traceId, payload.traceId)) {
+          fault('holds a span of another trace')
+          break
+        }
+      return payload
+    } catch (error) {
+      if (!(error instanceof MalformedError)) throw error
+      fault(error.message)
+      return undefined
+    }
+  }
+
+  /** What came before in the trace; undefined for its first segment, null when it cannot be read. */
+  async #history(
+    row: SegmentRow,
+    rows: readonly SegmentRow[],
+    where: string,
+  ): Promise<TraceHistory | undefined | null> {
+    if (row.segment === 0) return undefined
+    try {
+      const history = rows.length === 0 ? undefined : await this.#histories.before(row, rows)
+      if (history !== undefined) return history
+    } catch (error) {
+      if (!isDamage(error)) throw error
+    }
+    this.#parts.findings.skip(where, 'whether it derives from its payload: earlier segments of its trace are damaged')
+    return null
+  }
+
+  #derive(
+    payload: SegmentPayload,
+    history: TraceHistory | undefined,
+    sink: LeafSink,
+    where: string,
+  ): DerivedSegment | undefined {
+    const { findings } = this.#parts
+    try {
+      const derived = deriveSegment(payload, payload.spans, history, this.#committer, sink)
+      if (derived.duplicates.length > 0)
+        findings.problem(where, 'its payload holds a span that has a record already', undefined, 'payloads')
+      else if (derived.spans.some((span, at) => span !== payload.spans[at]))
+        findings.problem(where, 'its payload is not in record order', undefined, 'payloads')
+      else return derived
+    } catch (error) {
+      if (!isDamage(error)) throw error
+      findings.problem(where, `its payload does not derive: ${error.message}`, undefined, 'payloads')
+    }
+    return undefined
+  }
+
+  /** Names the first entry that is not what the payload derives to. */
+  #nameDifference(row: SegmentRow, chunks: readonly Uint8Array[], sink: LeafSink, where: string): void {
+    const stored = splitEntries(chunks)
+    const derived = splitEntries([sink.entries.copy()])
+    const at = stored.findIndex((entry, i) => derived[i] === undefined || !equalBytes(entry, derived[i]))
+    const what =
+      at === -1
+        ? `has ${stored.length} of ${derived.length} records that its payload derives to`
+        : `leaf ${row.first + at} is not what the payload derives to`
+    this.#parts.findings.problem(where, what, undefined, 'records')
+  }
+
+  /** Hashes what is stored, where it is not what was derived; checks at least that it is a sealed run of records. */
+  #hashStored(row: SegmentRow, chunks: readonly Uint8Array[], sink: LeafSink): void {
+    const { findings } = this.#parts
+    sink.reset()
+    for (const [at, bytes] of splitEntries(chunks).entries()) {
+      sink.hashes.put(leafHash(bytes))
+      const where = `leaf ${row.first + at}`
+      try {
+        const entry = parseEntry(bytes)
+        const isSeal = entry.persistence === Persistence.sealed
+        const isLast = at === row.count - 1
+        if (isSeal !== isLast || (isSeal && (entry.leaves !== at || entry.segment !== row.segment)))
+          findings.problem(where, 'the segment is not closed by its one seal', undefined, 'records')
+      } catch (error) {
+        if (!isDamage(error)) throw error
+        findings.problem(where, error.message, undefined, 'records')
+      }
+    }
+  }
+
+  /** Notes the spans whose sender asked for a receipt; every request must be of the segment's tenant. */
+  #track(payload: SegmentPayload, derived: DerivedSegment, row: SegmentRow): void {
+    let last: Source | undefined
+    let isTracked = false
+    for (const [place, span] of derived.spans.entries()) {
+      if (span.source !== last) {
+        last = span.source
+        const receipt = parseReceipt(last.receipt)
+        isTracked = receipt.tracked
+        if (receipt.tenant !== payload.tenant)
+          this.#parts.findings.problem(`segment at leaf ${row.first}`, 'holds a request of another tenant')
+      }
+      if (isTracked) this.#parts.tracked.add(row.first + derived.leaves[place]!, span.index)
+    }
+  }
+}
+
+/** Parses the next commit and checks that it follows from the one before. */
+function readCommit(
+  key: Uint8Array,
+  value: Uint8Array,
+  before: { commit: Commit; digest: Uint8Array } | undefined,
+): { commit: Commit; digest: Uint8Array } {
+  const expected = before === undefined ? 0 : before.commit.number + 1
+  const where = `commit ${expected}`
+  if (!equalBytes(key, keys.commitKey(expected))) throw new LogBroken(where, 'is missing, though later ones are there')
+  try {
+    const read = parseCommit(value)
+    const { commit } = read
+    if (commit.number !== expected) throw new LogBroken(where, `says that it is commit ${commit.number}`)
+    if (!equalBytes(commit.previous, before?.digest ?? new Uint8Array(32)))
+      throw new LogBroken(where, 'does not follow from the commit before it')
+    if (commit.first !== (before?.commit.size ?? 0))
+      throw new LogBroken(where, 'does not begin where the commit before it ends')
+    return read
+  } catch (error) {
+    if (!(error instanceof MalformedError)) throw error
+    throw new LogBroken(where, error.message)
+  }
+}
+
+function idOf(row: SegmentRow): Uint8Array {
+  return keys.traceId(utf8(row.tenant), row.traceId)
+}
+
+/** Whether bytes are those of the pieces put together. */
+function equalChunks(bytes: Uint8Array, chunks: readonly Uint8Array[]): boolean {
+  let at = 0
+  for (const chunk of chunks) {
+    if (!equalBytes(bytes.subarray(at, at + chunk.length), chunk)) return false
+    at += chunk.length
+  }
+  return at === bytes.length
+}
+
+/** The entries of pieces of bundles, each piece of whole entries. */
+export function splitEntries(chunks: readonly Uint8Array[]): Uint8Array[] {
+  const entries: Uint8Array[] = []
+  for (const bytes of chunks)
+    for (let at = 0; at < bytes.length; ) {
+      const end = at + 2 + bytes[at]! * 256 + bytes[at + 1]!
+      entries.push(bytes.subarray(at + 2, end))
+      at = end
+    }
+  return entries
+}
+
+/** What damaged data throws, as against a bug of ours or a disk that cannot be read. */
+function isDamage(error: unknown): error is Error {
+  return error instanceof MalformedError || error instanceof VerificationError || error instanceof PackCorruption
+}

@@ -1,0 +1,22 @@
+import { createHash } from 'node:crypto'
+import { leafHash } from '@rootspan/lineage/tlog/merkle'
+import { TestLog, SHAPES } from './executions.ts'
+import { createAudit } from '@rootspan/lineage/audit'
+const log = new TestLog()
+let t=performance.now()
+for (let trace=1; log.size < 300000; trace++) {
+  const spans = Array.from({length: 12}, (_, i) => i===0 ? {id: trace*16+i+1} : {id: trace*16+i+1, parent: trace*16+((i-1)>>1)+1})
+  log.settle(trace, [spans])
+}
+console.log('made', log.size, performance.now()-t)
+const note = log.checkpoint()
+const bundles=[]; const tiles=[]
+for (let i=0;i*256<log.size;i++){ const w=Math.min(256, log.size-i*256); bundles.push(log.entryBundle(i,w)); tiles.push(log.tile(0,i,w)) }
+for (let r=0;r<3;r++){
+t=performance.now(); const c=process.cpuUsage()
+const audit = createAudit({checkpoint: note, policy: log.policy})
+for (let i=0;i<bundles.length;i++) { try { audit.add(bundles[i]!, tiles[i]!) } catch (e) { const h=Buffer.from(leafHash(log.entries[i*256]!)).toString('hex'); const b=bundles[i]!; const n=b[0]!*256+b[1]!; console.log('FLAKE', r, i, String(e), 'entry now', h, 'entry in bundle', createHash('sha256').update(Uint8Array.of(0)).update(b.subarray(2,2+n)).digest('hex'), 'tile', Buffer.from(tiles[i]!.subarray(0,32)).toString('hex')); throw e }; for (const x of audit.takeTiles()) audit.compare(x, log.tile(x.level,x.index,x.width)) }
+const rep = audit.finish()
+const u=process.cpuUsage(c)
+console.log(rep.size, 'rate', Math.round(rep.size/(performance.now()-t)*1000), 'cpu us/rec', (u.user+u.system)/rep.size, process.memoryUsage().rss/1e6)
+}
