@@ -46,6 +46,7 @@ const SLOTS = [
   'tree_size',
   'checkpoint_size',
   'checkpoint_time',
+  'seal_seconds_sum',
   'follow_seconds',
   'settle_seconds',
   'cpu_seconds_pipeline',
@@ -97,6 +98,7 @@ export class Board {
   /** `count` segments were settled this long before their checkpoint. */
   observeSeal(seconds: number, count: number): void {
     this.#observe(SEAL_AT, SEAL_BOUNDS, seconds, count)
+    this.add('seal_seconds_sum', seconds * count)
   }
 
   /** Counts by bucket, the last one without an upper bound. */

@@ -12,7 +12,14 @@ import type { Files, Log } from './files.ts'
 import { openPacks, type Packs } from './pack.ts'
 import { type CheckpointSigner, openSigner } from './signer.ts'
 import type { Cursor } from './store/cursor.ts'
-import { type Database, LevelLogStore, loadCursor, loadTree, LogReader, StoreError } from './store/log-store.ts'
+import {
+  type Database,
+  LevelLogStore,
+  LogReader,
+  loadCursor,
+  loadTree,
+  StoreError,
+} from './store/log-store.ts'
 
 export interface OpenLogOptions {
   readonly database: Database

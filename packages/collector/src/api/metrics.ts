@@ -253,7 +253,7 @@ const METRICS: readonly Metric[] = [
     'From the settling of a segment to the checkpoint that covers it.',
     SEAL_BOUNDS,
     (board) => board.sealBuckets(),
-    undefined,
+    'seal_seconds_sum',
   ),
 
   {

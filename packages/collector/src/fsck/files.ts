@@ -94,7 +94,9 @@ export async function checkNames(
   for (const name of await listNames(directory))
     if (!isKnown(name)) {
       const isLeftOver = name.endsWith('.tmp') && isKnown(name.slice(0, -4))
-      const what = isLeftOver ? 'left over from replacing the file: the next time removes it' : 'not a file of ours'
+      const what = isLeftOver
+        ? 'left over from replacing the file: the next time removes it'
+        : 'not a file of ours'
       findings.skip(join(directory, name), what)
     }
 }
@@ -172,10 +174,16 @@ function checkFrames(
           const { count } = scanTraces(frame.body, table)
           const bits = cursor.partial.get(frame.position)
           if (bits !== undefined && bits.length !== Math.ceil(count / 8))
-            findings.problem(`journal cursor, position ${frame.position}`, 'marks other spans than the frame has')
+            findings.problem(
+              `journal cursor, position ${frame.position}`,
+              'marks other spans than the frame has',
+            )
         } catch (error) {
           if (!(error instanceof MalformedError)) throw error
-          findings.problem(`${directory}, position ${frame.position}`, `a frame that cannot be taken: ${error.message}`)
+          findings.problem(
+            `${directory}, position ${frame.position}`,
+            `a frame that cannot be taken: ${error.message}`,
+          )
         }
       }
       progress('journal', reader.next)
@@ -239,7 +247,10 @@ export async function checkQuarantine(directory: string, findings: Findings): Pr
       number++
       const fault = findLineFault(text)
       if (!isWhole)
-        findings.note(`${path}, line ${number}`, 'a last line that its writer did not finish, or whose end is damaged')
+        findings.note(
+          `${path}, line ${number}`,
+          'a last line that its writer did not finish, or whose end is damaged',
+        )
       else if (fault !== undefined)
         findings.problem(
           `${path}, line ${number}`,

@@ -6,28 +6,26 @@
  * leaves of the tree that is grown beside it, whose tiles and roots must be the stored ones.
  */
 import { equalBytes, formatHex, utf8 } from '@rootspan/lineage/bytes'
-import { sha256 } from '@rootspan/lineage/crypto'
 import { MalformedError, VerificationError } from '@rootspan/lineage/errors'
 import { decodeSpan } from '@rootspan/lineage/otlp/decode'
 import { Committer } from '@rootspan/lineage/record/commitment'
-import { parseEntry, Persistence } from '@rootspan/lineage/record/entry'
-import { type TraceHistory } from '@rootspan/lineage/record/history'
+import { Persistence, parseEntry } from '@rootspan/lineage/record/entry'
+import type { TraceHistory } from '@rootspan/lineage/record/history'
 import type { Source } from '@rootspan/lineage/record/order'
 import { parsePayload, type SegmentPayload } from '@rootspan/lineage/record/payload'
 import { parseReceipt } from '@rootspan/lineage/record/receipt'
 import { type DerivedSegment, deriveSegment, LeafSink } from '@rootspan/lineage/record/segment'
 import { leafHash } from '@rootspan/lineage/tlog/merkle'
-import { MAX_BLOCK_BYTES, PackCorruption, type PackReader } from '../pack.ts'
-import { latin1 } from '../text.ts'
+import { PackCorruption, type PackReader } from '../pack.ts'
 import * as keys from '../store/keys.ts'
 import type { LogReader } from '../store/log-store.ts'
-import { type Commit, encodeRows, parseCommit, type SegmentRow } from '../store/rows.ts'
+import { type Commit, encodeRows, parseCommit, parseRows, type SegmentRow } from '../store/rows.ts'
 import { BlockWalk } from './blocks.ts'
-import { Entries, LogBroken } from './entries.ts'
+import { Entries, LogBroken, splitEntries } from './entries.ts'
 import { Histories } from './histories.ts'
 import type { Findings, Progress } from './report.ts'
-import { TrackedSpans } from './tracked.ts'
-import { TreeWalk } from './tree.ts'
+import type { TrackedSpans } from './tracked.ts'
+import type { TreeWalk } from './tree.ts'
 
 export interface LogParts {
   readonly reader: LogReader
@@ -83,7 +81,10 @@ class LogWalk {
     let head: { commit: Commit; digest: Uint8Array } | undefined
     await tree.begin()
     const range = { gte: Uint8Array.of(keys.Prefix.commit), lt: Uint8Array.of(keys.Prefix.commit + 1) }
-    for await (const [key, value] of reader.database.iterator({ ...range, highWaterMarkBytes: 1024 * 1024 })) {
+    for await (const [key, value] of reader.database.iterator({
+      ...range,
+      highWaterMarkBytes: 1024 * 1024,
+    })) {
       const next = readCommit(key, value, head)
       await this.#commit(next.commit)
       head = { digest: next.digest, commit: { ...next.commit, rows: [] } }
@@ -105,7 +106,10 @@ class LogWalk {
     const stored = await reader.database.getMany(commit.rows.map((row) => keys.traceKey(idOf(row))))
     for (const [at, row] of commit.rows.entries()) {
       if (row.first !== tree.size)
-        throw new LogBroken(`commit ${commit.number}, row ${at}`, `begins at leaf ${row.first}, not at ${tree.size}`)
+        throw new LogBroken(
+          `commit ${commit.number}, row ${at}`,
+          `begins at leaf ${row.first}, not at ${tree.size}`,
+        )
       const rows = this.#checkStoredRow(row, stored[at])
       await this.#segment(row, rows, commit)
       this.#segments++
@@ -127,11 +131,17 @@ class LogWalk {
   #checkStoredRow(row: SegmentRow, value: Uint8Array | undefined): readonly SegmentRow[] {
     const { findings } = this.#parts
     const where = `index, trace ${formatHex(row.traceId)}`
-    const rows = value === undefined ? undefined : this.#histories.rows(idOf(row), value)
+    const rows = value === undefined ? undefined : rowsIn(value)
     const held = rows?.[row.segment]
     if (held !== undefined && equalBytes(encodeRows([held]), encodeRows([row]))) return rows!
-    const what = value === undefined ? 'is missing' : `does not hold segment ${row.segment} as it was committed`
-    findings.problem(where, what, 'The log itself may be whole; restore the data directory from a copy.', 'index, trace')
+    const what =
+      value === undefined ? 'is missing' : `does not hold segment ${row.segment} as it was committed`
+    findings.problem(
+      where,
+      what,
+      'The log itself may be whole; restore the data directory from a copy.',
+      'index, trace',
+    )
     return []
   }
 
@@ -145,7 +155,8 @@ class LogWalk {
     sink.reset()
     const derived =
       payload === undefined || history === null ? undefined : this.#derive(payload, history, sink, where)
-    const isSame = derived !== undefined && sink.count === row.count && equalChunks(sink.entries.view(), chunks)
+    const isSame =
+      derived !== undefined && sink.count === row.count && equalChunks(sink.entries.view(), chunks)
     if (!isSame) {
       if (derived !== undefined) this.#nameDifference(row, chunks, sink, where)
       this.#hashStored(row, chunks, sink)
@@ -197,12 +208,14 @@ class LogWalk {
   ): Promise<TraceHistory | undefined | null> {
     if (row.segment === 0) return undefined
     try {
-      const history = rows.length === 0 ? undefined : await this.#histories.before(row, rows)
-      if (history !== undefined) return history
-    } catch (error) {
-      if (!isDamage(error)) throw error
+      if (rows.length > 0) return await this.#histories.before(row, rows)
+    } catch {
+      // The damage was told where the earlier segment was walked.
     }
-    this.#parts.findings.skip(where, 'whether it derives from its payload: earlier segments of its trace are damaged')
+    this.#parts.findings.skip(
+      where,
+      'whether it derives from its payload: earlier segments of its trace are damaged',
+    )
     return null
   }
 
@@ -284,7 +297,8 @@ function readCommit(
 ): { commit: Commit; digest: Uint8Array } {
   const expected = before === undefined ? 0 : before.commit.number + 1
   const where = `commit ${expected}`
-  if (!equalBytes(key, keys.commitKey(expected))) throw new LogBroken(where, 'is missing, though later ones are there')
+  if (!equalBytes(key, keys.commitKey(expected)))
+    throw new LogBroken(where, 'is missing, though later ones are there')
   try {
     const read = parseCommit(value)
     const { commit } = read
@@ -297,6 +311,16 @@ function readCommit(
   } catch (error) {
     if (!(error instanceof MalformedError)) throw error
     throw new LogBroken(where, error.message)
+  }
+}
+
+/** The rows in the value of a trace; undefined when it does not parse. */
+function rowsIn(value: Uint8Array): readonly SegmentRow[] | undefined {
+  try {
+    return parseRows(value)
+  } catch (error) {
+    if (!(error instanceof MalformedError)) throw error
+    return undefined
   }
 }
 
@@ -314,19 +338,9 @@ function equalChunks(bytes: Uint8Array, chunks: readonly Uint8Array[]): boolean 
   return at === bytes.length
 }
 
-/** The entries of pieces of bundles, each piece of whole entries. */
-export function splitEntries(chunks: readonly Uint8Array[]): Uint8Array[] {
-  const entries: Uint8Array[] = []
-  for (const bytes of chunks)
-    for (let at = 0; at < bytes.length; ) {
-      const end = at + 2 + bytes[at]! * 256 + bytes[at + 1]!
-      entries.push(bytes.subarray(at + 2, end))
-      at = end
-    }
-  return entries
-}
-
 /** What damaged data throws, as against a bug of ours or a disk that cannot be read. */
 function isDamage(error: unknown): error is Error {
-  return error instanceof MalformedError || error instanceof VerificationError || error instanceof PackCorruption
+  return (
+    error instanceof MalformedError || error instanceof VerificationError || error instanceof PackCorruption
+  )
 }

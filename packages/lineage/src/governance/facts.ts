@@ -3,10 +3,14 @@
  *
  * The attributes of a span give at most one fact per kind; each governance event gives one more. What
  * concerns the span itself (its request, its action, its emitter) stays on the span-born record.
+ *
+ * Deliveries that differ in the order of attributes are equal (otlp/content.ts), so that order says nothing here
+ * either: claims are in the order of key and encoded value, and of several with one key the first counts.
  */
-import { encodeText } from '../otlp/text.ts'
-import type { AnyValue, KeyValue, Span } from '../otlp/decode.ts'
-import { encodeValue } from '../otlp/value.ts'
+import { compareBytes } from '../bytes.ts'
+import type { KeyValue, Span } from '../otlp/decode.ts'
+import { decodeText, encodeText } from '../otlp/text.ts'
+import { encodeValue, VALUE_TYPES } from '../otlp/value.ts'
 import { DECISION_OUTCOME, NAMESPACE, RECORD_KIND } from './attributes.ts'
 import { Kind } from './kind.ts'
 
@@ -62,15 +66,14 @@ export function factsOf(span: Span): SpanFacts {
   const own: Claim[] = []
   const groups = new Map<Kind, Claim[]>()
   let marked: Kind | undefined
-  for (const attribute of span.attributes) {
-    if (!attribute.key.startsWith(NAMESPACE)) continue
-    if (attribute.key === RECORD_KIND) marked = kindOfName(attribute.value)
-    const kind = kindOfKey(attribute.key)
-    if (kind === undefined || kind === Kind.request || kind === Kind.action) own.push(claimOf(attribute))
+  for (const claim of claimsOf(span.attributes)) {
+    if (claim.key === RECORD_KIND) marked ??= kindOfName(claim.value)
+    const kind = kindOfKey(claim.key)
+    if (kind === undefined || kind === Kind.request || kind === Kind.action) own.push(claim)
     else {
       const group = groups.get(kind)
-      if (group === undefined) groups.set(kind, [claimOf(attribute)])
-      else group.push(claimOf(attribute))
+      if (group === undefined) groups.set(kind, [claim])
+      else group.push(claim)
     }
   }
   // Without an outcome nothing was decided here: the span refers to a decision taken elsewhere.
@@ -109,18 +112,19 @@ function spanKind(own: readonly Claim[], marked: Kind | undefined): Kind {
 
 /** A governance event: named in the namespace, or carrying attributes of it. Its kind is said, named or inferred. */
 function factOfEvent(name: string, attributes: readonly KeyValue[]): Fact | undefined {
-  const governed = attributes.filter((attribute) => attribute.key.startsWith(NAMESPACE))
-  const named = name.startsWith(NAMESPACE) ? KIND_OF_GROUP.get(groupOf(name)) : undefined
-  if (governed.length === 0 && named === undefined) return undefined
-  let kind = named
-  for (const attribute of governed) if (attribute.key === RECORD_KIND) kind = kindOfName(attribute.value) ?? kind
-  kind ??= governed.map((attribute) => kindOfKey(attribute.key)).find((found) => found !== undefined)
-  if (kind === undefined) return undefined
-  return { kind, claims: governed.map(claimOf) }
+  const claims = claimsOf(attributes)
+  const found = (kindOf: (claim: Claim) => Kind | undefined): Kind | undefined =>
+    claims.map(kindOf).find((kind) => kind !== undefined)
+  const kind =
+    found(({ key, value }) => (key === RECORD_KIND ? kindOfName(value) : undefined)) ??
+    (name.startsWith(NAMESPACE) ? KIND_OF_GROUP.get(groupOf(name)) : undefined) ??
+    found(({ key }) => kindOfKey(key))
+  return kind === undefined ? undefined : { kind, claims }
 }
 
-function kindOfName(value: AnyValue): Kind | undefined {
-  return value.type === 'string' ? KIND_OF_NAME.get(value.value) : undefined
+/** The kind that an encoded value names. */
+function kindOfName(value: Uint8Array): Kind | undefined {
+  return value[0] === VALUE_TYPES.string ? KIND_OF_NAME.get(decodeText(value.subarray(1))) : undefined
 }
 
 function kindOfKey(key: string): Kind | undefined {
@@ -133,6 +137,10 @@ function groupOf(key: string): string {
   return key.slice(NAMESPACE.length, end === -1 ? undefined : end)
 }
 
-function claimOf(attribute: KeyValue): Claim {
-  return { key: attribute.key, keyBytes: encodeText(attribute.key), value: encodeValue(attribute.value) }
+/** The attributes of the namespace as claims, in the order of key, then value. */
+function claimsOf(attributes: readonly KeyValue[]): Claim[] {
+  return attributes
+    .filter(({ key }) => key.startsWith(NAMESPACE))
+    .map(({ key, value }) => ({ key, keyBytes: encodeText(key), value: encodeValue(value) }))
+    .sort((a, b) => compareBytes(a.keyBytes, b.keyBytes) || compareBytes(a.value, b.value))
 }

@@ -99,6 +99,7 @@ test('refuses what JSON.parse refuses, at every change of one character', () => 
       ' ',
       '\n',
       '\0',
+      '\x1f',
       '\u2028',
     ]) {
       judge(sample.slice(0, at) + character + sample.slice(at))

@@ -455,7 +455,7 @@ function scanUsual(b: Uint8Array, start: number, end: number): number {
   if (b[start + 1]! >= 0x80 || keyEnd + 4 > end || b[keyEnd] !== 0x12) return -1
   const size = b[keyEnd + 1]!
   const at = keyEnd + 2
-  if (size < 2 || size >= 0x80 || size !== end - at) return -1
+  if (size >= 0x80 || size !== end - at) return -1
   const tag = b[at]!
   if (tag === 0x0a) {
     if (b[at + 1] !== size - 2) return -1

@@ -108,7 +108,13 @@ export class Committer {
   }
 
   /** The commitment of one claim: SHA-256 over the tag, the salt, the key behind its 16-bit length, the encoded value. */
-  claim(traceSeed: Uint8Array, index: number, ordinal: number, key: Uint8Array, value: Uint8Array): Uint8Array {
+  claim(
+    traceSeed: Uint8Array,
+    index: number,
+    ordinal: number,
+    key: Uint8Array,
+    value: Uint8Array,
+  ): Uint8Array {
     const sink = this.#sink
     sink.at = 0
     sink.put(CLAIM_TAG)

@@ -151,7 +151,9 @@ export function writeEntry(sink: Sink, entry: Entry): void {
 function writeCause(sink: Sink, cause: Cause): void {
   const origin = utf8(cause.origin)
   sink.byte(0x4a)
-  sink.varint(2 + 2 + cause.leaf.length + (origin.length === 0 ? 0 : (origin.length < 0x80 ? 2 : 3) + origin.length))
+  sink.varint(
+    2 + 2 + cause.leaf.length + (origin.length === 0 ? 0 : (origin.length < 0x80 ? 2 : 3) + origin.length),
+  )
   sink.byte(0x08)
   sink.byte(cause.role)
   sink.field(0x12, cause.leaf)
@@ -250,12 +252,14 @@ function checkShape(entry: Entry): void {
   if ((entry.parent !== Parent.none) !== (entry.evidence.length === 32))
     throw new MalformedError('evidence goes with a span-born record')
   const spanBorn = entry.kind === Kind.span || entry.kind === Kind.request || entry.kind === Kind.action
-  if (entry.parent !== Parent.none && !spanBorn) throw new MalformedError('a record of this kind has no parent')
+  if (entry.parent !== Parent.none && !spanBorn)
+    throw new MalformedError('a record of this kind has no parent')
   if (entry.kind === Kind.span && entry.parent === Parent.none)
     throw new MalformedError('a span record has a parent state')
   if ((entry.kind === Kind.persistence) !== (entry.persistence !== Persistence.none))
     throw new MalformedError('a persistence record says what it states')
-  if (entry.spanId.length !== 0 && entry.traceId.length === 0) throw new MalformedError('a span id goes with a trace id')
+  if (entry.spanId.length !== 0 && entry.traceId.length === 0)
+    throw new MalformedError('a span id goes with a trace id')
   if (entry.parent !== Parent.none && entry.spanId.length === 0)
     throw new MalformedError('a span-born record has a span id')
   if (entry.persistence !== Persistence.sealed && (entry.segment !== 0 || entry.leaves !== 0))

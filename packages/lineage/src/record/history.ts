@@ -90,9 +90,11 @@ export class TraceHistory {
 
   /** The earlier records of a span id; undefined where there is none. Looks into payloads on the first call. */
   earlier(id: string): EarlierSpans | undefined {
-    let earlier = this.#earlier.get(id)
-    const held = earlier === undefined ? this.#spans.get(id) : undefined
-    if (held !== undefined) this.#earlier.set(id, (earlier = new EarlierSpans(held)))
+    const known = this.#earlier.get(id)
+    const held = known === undefined ? this.#spans.get(id) : undefined
+    if (held === undefined) return known
+    const earlier = new EarlierSpans(held)
+    this.#earlier.set(id, earlier)
     return earlier
   }
 }

@@ -4,12 +4,13 @@
  * An action with a decision on its own span needs no join. Otherwise the first method that finds a decision
  * decides: explicit id, link, ancestor, earlier sibling, action digest.
  */
-import { ACTION_DIGEST, ACTION_NAME, DECISION_ID } from '../governance/attributes.ts'
-import type { Claim, SpanFacts } from '../governance/facts.ts'
-import type { Span } from '../otlp/decode.ts'
+
 import { sha256 } from '#crypto'
 import { equalBytes, formatHex } from '../bytes.ts'
+import { ACTION_DIGEST, ACTION_NAME, DECISION_ID } from '../governance/attributes.ts'
+import type { Claim, SpanFacts } from '../governance/facts.ts'
 import { Kind } from '../governance/kind.ts'
+import type { Span } from '../otlp/decode.ts'
 import { idKey } from './order.ts'
 
 export type JoinMethod = 'id' | 'link' | 'ancestor' | 'sibling' | 'digest'

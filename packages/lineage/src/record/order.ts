@@ -4,8 +4,9 @@
  * It is a function of the spans alone: whatever order and batches they arrived in, the result is the same.
  * Parents come before their children, depth first; siblings by start time, span id, then content digest.
  */
-import { contentDigest } from '../otlp/content.ts'
+
 import { compareBytes, formatHex } from '../bytes.ts'
+import { contentDigest } from '../otlp/content.ts'
 
 /** The part of one request that belongs to one trace: what its spans share. */
 export interface Source {
@@ -125,7 +126,8 @@ export function orderSpans<S extends SpanInput>(input: readonly S[]): SegmentOrd
       let group = repeated.get(span.id)
       if (group === undefined) {
         held.content = spanContent(held.span)
-        repeated.set(span.id, (group = new Map([[formatHex(held.content), held]])))
+        group = new Map([[formatHex(held.content), held]])
+        repeated.set(span.id, group)
       }
       node.content = spanContent(span)
       const content = formatHex(node.content)
@@ -212,7 +214,8 @@ function openCycles<S extends SpanInput>(nodes: readonly Node<S>[]): Node<S>[] {
     }
     if (seen.get(node) !== start) continue // ran into what an earlier walk has dealt with
     let smallest = node
-    for (let on = node.parent!; on !== node; on = on.parent!) if (compareNodes(on, smallest) < 0) smallest = on
+    for (let on = node.parent!; on !== node; on = on.parent!)
+      if (compareNodes(on, smallest) < 0) smallest = on
     openings.push(smallest)
   }
   return openings.sort(compareNodes)

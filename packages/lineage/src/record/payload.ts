@@ -67,8 +67,10 @@ export function writePayload(sink: Sink, head: SegmentHead, spans: readonly Span
     sink.field(0x0a, source.receipt)
     sink.field(0x12, source.seed)
   }
-  for (const span of tables.resources) sink.field(0x3a, span.source.body.subarray(span.resourceStart, span.resourceEnd))
-  for (const span of tables.scopes) sink.field(0x42, span.source.body.subarray(span.scopeStart, span.scopeEnd))
+  for (const span of tables.resources)
+    sink.field(0x3a, span.source.body.subarray(span.resourceStart, span.resourceEnd))
+  for (const span of tables.scopes)
+    sink.field(0x42, span.source.body.subarray(span.scopeStart, span.scopeEnd))
   for (const [at, span] of spans.entries()) {
     const place = tables.places[at]!
     const size = span.spanEnd - span.spanStart
@@ -100,7 +102,10 @@ interface Tables {
 /** Same range of the same source is one row: comparing bytes is left to the compressor. */
 function tabulate(spans: readonly SpanInput[]): Tables {
   const tables: Tables = { sources: [], resources: [], scopes: [], places: [] }
-  const places = new Map<Source, { at: number; resources: Map<number, number>; scopes: Map<number, number> }>()
+  const places = new Map<
+    Source,
+    { at: number; resources: Map<number, number>; scopes: Map<number, number> }
+  >()
   for (const span of spans) {
     let of = places.get(span.source)
     if (of === undefined) {
@@ -171,7 +176,8 @@ export function parsePayload(bytes: Uint8Array): SegmentPayload {
         break
       case 2:
         reader.expect(BYTES, 'the tenant')
-        if (reader.end - reader.start > MAX_TENANT_BYTES) throw new MalformedError('the tenant is over 255 bytes')
+        if (reader.end - reader.start > MAX_TENANT_BYTES)
+          throw new MalformedError('the tenant is over 255 bytes')
         head.tenant = parseUtf8(reader.value(), 'the tenant')
         break
       case 3:
@@ -208,7 +214,8 @@ export function parsePayload(bytes: Uint8Array): SegmentPayload {
   if (head.traceId.length === 0) throw new MalformedError('a payload has no trace id')
   checkScopes(spans)
   const payload = { ...head, spans }
-  if (!equalBytes(encodePayload(payload, spans), bytes)) throw new MalformedError('a payload is not in canonical form')
+  if (!equalBytes(encodePayload(payload, spans), bytes))
+    throw new MalformedError('a payload is not in canonical form')
   return payload
 }
 
@@ -277,7 +284,11 @@ function spanInput(source: Source, index: number, span: Range, resource: Range, 
   const decoded = decodeSpan(source.body.subarray(span.start, span.end))
   const { traceId, spanId, parentSpanId } = decoded
   // What the scan finds bad is never committed (scan.ts, FAULT).
-  if (traceId.length !== 16 || spanId.length !== 8 || (parentSpanId.length !== 0 && parentSpanId.length !== 8))
+  if (
+    traceId.length !== 16 ||
+    spanId.length !== 8 ||
+    (parentSpanId.length !== 0 && parentSpanId.length !== 8)
+  )
     throw new MalformedError('a span has ids of the wrong length')
   if (isZero(traceId) || isZero(spanId)) throw new MalformedError('a span has an id that is all zero')
   return {

@@ -56,7 +56,8 @@ export function parseReceipt(bytes: Uint8Array): Receipt {
         throw new MalformedError('a receipt has an unknown field')
     }
   }
-  if (!equalBytes(encodeReceipt(receipt), bytes)) throw new MalformedError('a receipt is not in canonical form')
+  if (!equalBytes(encodeReceipt(receipt), bytes))
+    throw new MalformedError('a receipt is not in canonical form')
   return receipt
 }
 

@@ -13,8 +13,8 @@ import { Kind } from '../governance/kind.ts'
 import { type AnyValue, decodeSpan } from '../otlp/decode.ts'
 import { encodeValue } from '../otlp/value.ts'
 import { COLLECTOR_ORDINAL, type Committer } from './commitment.ts'
-import { type Cause, emptyEntry, MAX_CAUSES, nameOf, Parent, Persistence, Role, writeEntry } from './entry.ts'
 import type { Entry } from './entry.ts'
+import { type Cause, emptyEntry, MAX_CAUSES, nameOf, Parent, Persistence, Role, writeEntry } from './entry.ts'
 import type { EarlierSpan, TraceHistory } from './history.ts'
 import { type GovernedSpan, joinDecisions } from './join.ts'
 import { contextKey, type Ordered, orderSpans, type SpanInput } from './order.ts'
@@ -127,7 +127,8 @@ function splitKnown<S extends SpanInput>(input: readonly S[], history: TraceHist
         continue
       }
       const other = earlier.ofKind(span.kind)
-      if (other !== undefined) result.changed.push({ span, of: other.leaf, erased: other.span() === undefined })
+      if (other !== undefined)
+        result.changed.push({ span, of: other.leaf, erased: other.span() === undefined })
     }
     result.fresh.push(span)
   }
@@ -221,7 +222,8 @@ class SegmentWriter {
       return
     }
     entry.parentSpanId = idBytes(span.parent)
-    const earlier = ordered.parentAt === -1 && !ordered.opensCycle ? this.#history?.leafOf(span.parent) : undefined
+    const earlier =
+      ordered.parentAt === -1 && !ordered.opensCycle ? this.#history?.leafOf(span.parent) : undefined
     if (ordered.parentAt !== -1) {
       entry.parent = Parent.linked
       entry.parentLeaf = this.#leaf(this.leaves[ordered.parentAt]!)
@@ -340,7 +342,10 @@ class SegmentWriter {
     return this.#committer.remember(`${evaluatedAt}/${closed}/${completeness}/${counts}`, () =>
       encodeValue(
         map([
-          ['counts', map(counts.map(([kind, count]) => [nameOf(Kind, kind), { type: 'int', value: BigInt(count) }]))],
+          [
+            'counts',
+            map(counts.map(([kind, count]) => [nameOf(Kind, kind), { type: 'int', value: BigInt(count) }])),
+          ],
           ['closed', { type: 'string', value: nameOf(Closed, closed) }],
           ['evaluated_at', { type: 'int', value: evaluatedAt }],
           ['ruleset', { type: 'bytes', value: RULESET_DIGEST }],
@@ -430,8 +435,8 @@ class RecentCauses {
   #count = 0
 
   add(cause: Cause): void {
-    let recent = this.#byRole.get(cause.role)
-    if (recent === undefined) this.#byRole.set(cause.role, (recent = []))
+    const recent = this.#byRole.get(cause.role) ?? []
+    this.#byRole.set(cause.role, recent)
     recent.push({ number: this.#count++, cause })
     if (recent.length > MAX_CAUSES) recent.shift()
   }
