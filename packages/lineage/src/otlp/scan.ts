@@ -67,6 +67,9 @@ export const GOVERNED = 1
 /** A dropped_*_count of the span, of an event or of a link is above 0. */
 export const DROPPED = 2
 
+/** An empty span takes two bytes of a request and 68 of the table, so their number is bounded by itself. */
+export const MAX_SPANS = 1_048_576
+
 export const FAULT_NONE = 0
 export const FAULT_TRACE_ID = 1
 export const FAULT_SPAN_ID = 2
@@ -348,7 +351,10 @@ function scanSpan(b: Uint8Array, start: number, end: number, table: SpanTable): 
 }
 
 function grow(table: SpanTable): void {
-  const grown = new Uint32Array(Math.max(table.words.length * 2, WORDS_PER_SPAN * 64))
+  if (table.count >= MAX_SPANS) throw new MalformedError('a request holds over 1,048,576 spans')
+  const grown = new Uint32Array(
+    Math.min(Math.max(table.words.length * 2, WORDS_PER_SPAN * 64), MAX_SPANS * WORDS_PER_SPAN),
+  )
   grown.set(table.words)
   table.words = grown
 }
