@@ -158,8 +158,8 @@ export class Assembler {
     this.#resume.delete(frame.position)
     const open: OpenFrame = {
       position: frame.position,
-      seed: Uint8Array.prototype.slice.call(frame.seed),
-      receipt: Uint8Array.prototype.slice.call(frame.receipt),
+      seed: new Uint8Array(frame.seed),
+      receipt: new Uint8Array(frame.receipt),
       tracked,
       total: table.count,
       undecided: 0,
@@ -325,6 +325,7 @@ export class Assembler {
 
   /** Parents that should be in the trace and are not there. Costs one pass over its spans. */
   missingParents(trace: OpenTrace): string[] {
+    if (trace.count <= FEW && this.#hasAllParents(trace)) return []
     const ids = new Set<string>()
     const parents = new Set<string>()
     for (let slot = trace.head; slot !== NONE; slot = this.#arena[slot * WORDS + NEXT]!) {
@@ -334,6 +335,24 @@ export class Assembler {
       if ((bits & HAS_PARENT) !== 0 && (bits & REMOTE) === 0) parents.add(this.#id(at + PARENT))
     }
     return [...parents].filter((id) => !ids.has(id))
+  }
+
+  /** The same for a small trace, by comparing numbers: most traces are small and whole. */
+  #hasAllParents(trace: OpenTrace): boolean {
+    const arena = this.#arena
+    for (let slot = trace.head; slot !== NONE; slot = arena[slot * WORDS + NEXT]!) {
+      const at = slot * WORDS
+      const bits = arena[at + BITS]!
+      if ((bits & HAS_PARENT) === 0 || (bits & REMOTE) !== 0) continue
+      let other = trace.head
+      while (
+        other !== NONE &&
+        (arena[other * WORDS + ID] !== arena[at + PARENT] || arena[other * WORDS + ID + 1] !== arena[at + PARENT + 1])
+      )
+        other = arena[other * WORDS + NEXT]!
+      if (other === NONE) return false
+    }
+    return true
   }
 
   /** The spans of a trace, in the order in which they were read. `sourceOf` is asked once a span. */
@@ -450,6 +469,8 @@ export class Assembler {
 }
 
 const NONE = 0xffff_ffff
+/** Up to this many spans, comparing each with each is cheaper than making keys. */
+const FEW = 32
 const POSITIONS = 0x1_0000_0000
 
 interface List {

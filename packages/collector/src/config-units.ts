@@ -17,19 +17,19 @@ export interface Endpoint {
 }
 
 /** Milliseconds of `250ms`, `5s`, `1m`, `2h`; undefined when it is no duration. */
-export function parseDuration(text: string): number | undefined {
+function parseDuration(text: string): number | undefined {
   const [, count, unit] = DURATION.exec(text) ?? []
   if (count === undefined || unit === undefined) return undefined
   return Number(count) * DURATION_UNITS[unit as keyof typeof DURATION_UNITS]
 }
 
 /** The shortest text of whole milliseconds. */
-export function formatDuration(millis: number): string {
+function formatDuration(millis: number): string {
   return formatUnits(millis, DURATION_UNITS)
 }
 
 /** Bytes of `64MiB`, `1GiB`, `512B`; undefined when it is no size. Powers of 1024 only, so that nobody has to guess. */
-export function parseSize(text: string): number | undefined {
+function parseSize(text: string): number | undefined {
   const [, count, unit] = SIZE.exec(text) ?? []
   if (count === undefined || unit === undefined) return undefined
   const bytes = Number(count) * SIZE_UNITS[unit as keyof typeof SIZE_UNITS]
@@ -42,7 +42,7 @@ export function formatSize(bytes: number): string {
 }
 
 /** Host and port of `127.0.0.1:4317`, `[::1]:4317`, `localhost:4317`; undefined when it is no endpoint. */
-export function parseEndpoint(text: string): Endpoint | undefined {
+function parseEndpoint(text: string): Endpoint | undefined {
   const [, bracketed, plain, digits] =
     /^(?:\[([^[\]]+)\]|([A-Za-z0-9.-]+)):(0|[1-9][0-9]{0,4})$/.exec(text) ?? []
   const port = Number(digits)

@@ -108,7 +108,11 @@ export function parseConfig(
   }
   const broken = [...document.errors, ...document.warnings]
   if (broken.length > 0)
-    throw new ConfigError(broken.map((error) => `${place(error.pos[0])}: ${error.message}`))
+    throw new ConfigError(
+      broken.map(({ code, message, pos }) =>
+        code === 'MULTIPLE_DOCS' ? `${place(pos[0])}: a second document` : `${place(pos[0])}: ${message}`,
+      ),
+    )
 
   const problems = substitute(document, env, place)
   if (problems.length > 0) throw new ConfigError(problems)

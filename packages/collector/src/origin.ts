@@ -17,7 +17,7 @@ import { OperatorError } from './operator-error.ts'
 import { readSmallFile } from './read-file.ts'
 
 /** The version of the whole data directory. */
-export const LOG_FORMAT = 'rootspan/log/v0'
+const LOG_FORMAT = 'rootspan/log/v0'
 
 export const LOG_FILE = 'log.json'
 

@@ -16,7 +16,7 @@
  * Compression runs on the calling thread up to {@link SYNC_BYTES} and in libuv's pool above. Measured at level 1:
  * about 35 us per call and 5 us per KB; a trip through the pool adds about 70 us of CPU, 40 of it on the caller
  * (8 KB: 60-100 us against 170; 64 KB: 260-480 against 420; 256 KB: 1.0-1.6 ms against 1.7). The pool also serves
- * the journal's syncs, so at most {@link POOL_JOBS} blocks are in it.
+ * the journal's syncs, so at most {@link POOL_JOBS} blocks are in it; fewer would wait for a busy event loop often.
  */
 import { join } from 'node:path'
 import {
@@ -53,7 +53,7 @@ const BLOCK_MAGIC = 0x52_53_70_62
 const TWO_32 = 0x1_0000_0000
 const GIB = 1024 * 1024 * 1024
 const SYNC_BYTES = 64 * 1024
-const POOL_JOBS = 2
+const POOL_JOBS = 16
 const MAX_OPEN = 32
 /** Packs kept open for writing after a sync. */
 const MAX_WRITING = 8

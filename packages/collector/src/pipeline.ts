@@ -54,8 +54,8 @@ const COMMIT_SPANS = 8192
 /** A commit with less than this waits until the last one is this long ago, so that a trickle costs little. */
 const SMALL_COMMIT_SPANS = 4096
 const COMMIT_MILLIS = 100
-const FOLLOW_BYTES = 4 * 1024 * 1024
-const CACHE_BYTES = 96 * 1024 * 1024
+const FOLLOW_BYTES = 2 * 1024 * 1024
+const CACHE_BYTES = 48 * 1024 * 1024
 
 class Pipeline {
   readonly #options: PipelineOptions
@@ -261,7 +261,11 @@ async function start(options: PipelineOptions, port: MessagePort): Promise<void>
     files: { packs: nodeFiles, signer: nodeFiles },
     log,
   })
-  const journal = new JournalReader({ directory: options.journalDirectory, from: cursor.next })
+  const journal = new JournalReader({
+    directory: options.journalDirectory,
+    from: cursor.next,
+    chunkBytes: FOLLOW_BYTES,
+  })
   const assembler = new Assembler(options, cursor)
   const frames = new FrameCache(journal, CACHE_BYTES)
   const pipeline = new Pipeline({

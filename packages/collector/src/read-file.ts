@@ -20,6 +20,9 @@ export async function readSmallFile(
     }
   } catch (error) {
     if (hasCode(error, 'ENOENT')) return undefined
-    throw error
+    // What fails on an open file does not say on which.
+    const { code, path: named } = error as NodeJS.ErrnoException
+    if (code === undefined || named !== undefined) throw error
+    throw Object.assign(new Error(`${path}: ${(error as Error).message}`), { code, path })
   }
 }

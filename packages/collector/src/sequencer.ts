@@ -10,7 +10,6 @@
  * one commit, so after any failure the whole process stops: nothing in memory may be believed then.
  */
 
-import { utf8 } from '@rootspan/lineage/bytes'
 import { Committer } from '@rootspan/lineage/record/commitment'
 import { parseEntry } from '@rootspan/lineage/record/entry'
 import { TraceHistory } from '@rootspan/lineage/record/history'
@@ -26,11 +25,14 @@ import type { FrameCache } from './journal/reader.ts'
 import { MAX_BLOCK_BYTES, type Packs } from './pack.ts'
 import { traceId } from './store/keys.ts'
 import type { Batch, LogReader, LogStore, ReceiptLeaves } from './store/log-store.ts'
-import type { SegmentRow } from './store/rows.ts'
+import { encodeName, type SegmentRow } from './store/rows.ts'
 import { latin1 } from './text.ts'
 
 /** Payloads share a block up to about this size: small segments compress badly and cost a call each alone. */
-const BLOCK_BYTES = 128 * 1024
+const BLOCK_BYTES = 256 * 1024
+
+/** Spans that are derived, in some milliseconds, before the event loop gets a turn. */
+const TURN_SPANS = 512
 
 export interface Settled {
   readonly trace: OpenTrace
@@ -90,7 +92,7 @@ export class Sequencer {
    */
   async settle(work: readonly Settled[]): Promise<void> {
     const { assembler, reader, packs } = this.#options
-    const ids = work.map(({ trace }) => traceId(utf8(trace.tenant), latin1(trace.id)))
+    const ids = work.map(({ trace }) => traceId(encodeName(trace.tenant), latin1(trace.id)))
     const earlier = await reader.traces(ids)
     const ready: { item: Settled; earlier: SegmentRow[]; history: TraceHistory | undefined }[] = []
     for (const [at, item] of work.entries()) {
@@ -101,7 +103,7 @@ export class Sequencer {
       else ready.push({ item, earlier: rows, history })
     }
     if (ready.length === 0) return
-    const draft = this.#derive(ready)
+    const draft = await this.#derive(ready)
     await this.#writing
     this.#inFlight = new Set(ready.map(({ item }) => item.trace.key))
     this.#writing = this.#write(draft)
@@ -112,9 +114,10 @@ export class Sequencer {
     await this.#writing
   }
 
-  #derive(
+  /** Lets the event loop turn now and then: the commit under way needs it to get from step to step. */
+  async #derive(
     ready: readonly { item: Settled; earlier: SegmentRow[]; history: TraceHistory | undefined }[],
-  ): Draft {
+  ): Promise<Draft> {
     const { assembler, tree, now } = this.#options
     const leaves = this.#leaves
     leaves.reset()
@@ -127,8 +130,14 @@ export class Sequencer {
     let duplicates = 0
     const services = new ServiceNames()
     let block = new Sink(BLOCK_BYTES + BLOCK_BYTES / 2)
+    let sinceTurn = 0
     for (const { item, earlier, history } of ready) {
       const { trace, closed } = item
+      sinceTurn += trace.count
+      if (sinceTurn > TURN_SPANS) {
+        sinceTurn = 0
+        await new Promise(setImmediate)
+      }
       const spans = assembler.spans(trace, this.#sources(trace))
       const head = { tenant: trace.tenant, traceId: latin1(trace.id), closed, evaluatedAt: time }
       const start = leaves.count
@@ -182,7 +191,7 @@ export class Sequencer {
   /** One source for each frame that holds spans of the trace. */
   #sources(trace: OpenTrace): (frame: OpenFrame) => Source {
     const { frames } = this.#options
-    const tenant = utf8(trace.tenant)
+    const tenant = encodeName(trace.tenant)
     const id = latin1(trace.id)
     const sources = new Map<OpenFrame, Source>()
     return (frame) => {

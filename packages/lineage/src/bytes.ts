@@ -53,8 +53,7 @@ function text(bytes: Uint8Array): string {
 /** Standard base64 with padding (RFC 4648, section 4). */
 export function formatBase64(bytes: Uint8Array): string {
   let binary = ''
-  for (let i = 0; i < bytes.length; i += 0x8000)
-    binary += text(bytes.subarray(i, i + 0x8000))
+  for (let i = 0; i < bytes.length; i += 0x8000) binary += text(bytes.subarray(i, i + 0x8000))
   return btoa(binary)
 }
 
@@ -91,7 +90,7 @@ export function concatBytes(...parts: readonly Uint8Array[]): Uint8Array {
   return joinBytes(parts)
 }
 
-/** As {@link concatBytes}, for lists of any length: some 100,000 arguments overflow the stack. */
+/** As {@link concatBytes}, for lists of any length: an argument list overflows the stack at about 100,000. */
 export function joinBytes(parts: readonly Uint8Array[]): Uint8Array {
   let size = 0
   for (const part of parts) size += part.length

@@ -1,7 +1,6 @@
 /** Exit codes, and what is said when something did not verify or could not be checked. */
 import { MalformedError, type VerificationCode, VerificationError } from '@rootspan/lineage/errors'
-import { type Policy, parsePolicy } from '@rootspan/lineage/tlog/policy'
-import { MAX_POLICY_SIZE } from '@rootspan/lineage/tlog/policy'
+import { MAX_POLICY_SIZE, type Policy, parsePolicy } from '@rootspan/lineage/tlog/policy'
 import { printable } from './text.ts'
 import { type Terminal, UnusableError, type World } from './world.ts'
 
@@ -72,7 +71,8 @@ export function printFailure(to: Terminal, what: string, failure: Failure): void
 
 /** The policy of a file. Throws an UnusableError: a bad policy says nothing about the evidence. */
 export async function readPolicy(world: World, path: string): Promise<Policy> {
-  const hint = 'A policy is a text file: see docs/audit/policy.md.'
+  const hint =
+    'A policy is a text file with a line "log <key>" and a line "quorum none": see docs/audit/README.md.'
   try {
     const policy = parsePolicy(await world.read(path, MAX_POLICY_SIZE + 1))
     if (policy.logs.length === 0) throw new UnusableError(`policy ${path}: it names no log`, hint)

@@ -1,7 +1,13 @@
 /** Values of claims for people: out of the encoding that commitments are over (docs/formats/commitments.md). */
 import { formatHex, parseUtf8 } from '@rootspan/lineage/bytes'
 import { MalformedError } from '@rootspan/lineage/errors'
-import { type AnyValue, doubleOfBits, formatValue, type KeyValue, VALUE_TYPES } from '@rootspan/lineage/otlp/value'
+import {
+  type AnyValue,
+  doubleOfBits,
+  formatValue,
+  type KeyValue,
+  VALUE_TYPES,
+} from '@rootspan/lineage/otlp/value'
 
 /** The text of an encoded value, as `formatValue` has it; its bytes in hex where it is no such thing. */
 export function formatEncoded(bytes: Uint8Array): string {

@@ -15,6 +15,7 @@ export interface World {
 }
 
 export interface Terminal {
+  readonly stream: NodeJS.WriteStream
   write(text: string): void
   readonly isTty: boolean
   /** Columns that a line may take; Infinity where nobody looks. */
@@ -52,6 +53,7 @@ function terminal(stream: NodeJS.WriteStream, env: NodeJS.ProcessEnv): Terminal 
   const isTty = stream.isTTY === true
   const columns = isTty ? stream.columns : Number.parseInt(env.COLUMNS ?? '', 10)
   return {
+    stream,
     write: (text) => void stream.write(text),
     isTty,
     columns: columns >= 20 ? columns : Number.POSITIVE_INFINITY,
@@ -94,7 +96,8 @@ async function readStream(stream: Readable, limit: number): Promise<Uint8Array> 
   let size = 0
   for await (const chunk of stream as AsyncIterable<Buffer>) {
     size += chunk.length
-    if (size > limit) throw new UnusableError(`it is over ${limit} bytes long`, 'Check that it is the right file.')
+    if (size > limit)
+      throw new UnusableError(`it is over ${limit} bytes long`, 'Check that it is the right file.')
     chunks.push(chunk)
   }
   return Buffer.concat(chunks)

@@ -6,7 +6,7 @@ const SHELLS = ['bash', 'zsh', 'fish'] as const
 type Shell = (typeof SHELLS)[number]
 
 /** What is known of a command: enough to complete it. */
-export interface CompletedCommand {
+interface CompletedCommand {
   readonly name: string
   readonly description: string
   readonly options: readonly CompletedOption[]
@@ -14,7 +14,7 @@ export interface CompletedCommand {
   readonly words: readonly string[]
 }
 
-export interface CompletedOption {
+interface CompletedOption {
   readonly long: string
   readonly short: string | undefined
   readonly description: string
@@ -41,7 +41,7 @@ export function addCompletion(program: Command, io: Io): void {
 }
 
 /** The commands of a program, with help and version. */
-export function listCommands(program: Command): CompletedCommand[] {
+function listCommands(program: Command): CompletedCommand[] {
   const help = { long: '--help', short: '-h', description: 'show help', value: undefined, words: [] }
   return program.commands.map((command) => ({
     name: command.name(),
@@ -72,7 +72,7 @@ const FORMATS: Readonly<Record<Shell, (commands: readonly CompletedCommand[]) =>
   fish: formatFish,
 }
 
-export function formatBash(commands: readonly CompletedCommand[]): string {
+function formatBash(commands: readonly CompletedCommand[]): string {
   const options = commands.flatMap((command) => command.options)
   const flagsFor = (value: CompletedOption['value']): string =>
     [
@@ -111,7 +111,7 @@ complete -F _rootspan rootspan
 `
 }
 
-export function formatZsh(commands: readonly CompletedCommand[]): string {
+function formatZsh(commands: readonly CompletedCommand[]): string {
   const argument = (option: CompletedOption): string => {
     if (option.value === undefined) return ''
     if (option.value === 'file') return ':file:_files'
@@ -155,7 +155,7 @@ if [ "$funcstack[1]" = _rootspan ]; then _rootspan "$@"; else compdef _rootspan 
 `
 }
 
-export function formatFish(commands: readonly CompletedCommand[]): string {
+function formatFish(commands: readonly CompletedCommand[]): string {
   const lines = [
     '# fish completion for rootspan',
     'complete -c rootspan -f',

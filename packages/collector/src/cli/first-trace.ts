@@ -16,7 +16,7 @@ import { type Colors, colorsOf, type Io } from './io.ts'
 import { addFlags, configOf, type SharedOptions } from './settings.ts'
 
 /** What it needs of the world, beside the streams. */
-export interface FirstTraceWorld {
+interface FirstTraceWorld {
   readonly fetch: typeof fetch
   readonly random: (size: number) => Uint8Array
   /** Nanoseconds since 1970. */
@@ -60,7 +60,7 @@ export function addFirstTrace(program: Command, io: Io): void {
 }
 
 /** Sends, waits, verifies and tells. Rejects with an {@link OperatorError}, or a VerificationError. */
-export async function sendFirstTrace(
+async function sendFirstTrace(
   urls: { readonly otlp: string; readonly api: string },
   timeoutMillis: number,
   io: Io,
@@ -103,10 +103,7 @@ export async function sendFirstTrace(
 }
 
 /** An ExportTraceServiceRequest in OTLP/JSON: a refund, authorized, permitted by a policy, and done. */
-export function buildTrace(
-  traceId: string,
-  { random, now }: Pick<FirstTraceWorld, 'random' | 'now'>,
-): object {
+function buildTrace(traceId: string, { random, now }: Pick<FirstTraceWorld, 'random' | 'now'>): object {
   const [request, decision, action] = [0, 1, 2].map(() => formatHex(random(8)))
   const end = now()
   const at = (millisBefore: number): string => String(end - BigInt(millisBefore) * 1_000_000n)
@@ -191,7 +188,7 @@ export function buildTrace(
 }
 
 /** What was verified: the tree of records, and the verdict on its four axes. */
-export function formatExecution(execution: VerifiedExecution, size: number, colors: Colors): string {
+function formatExecution(execution: VerifiedExecution, size: number, colors: Colors): string {
   const { checkpoint, records, verdict, notChecked, signedBy } = execution
   const lines = [
     `${colors.green('verified')}  ${records.length} records in ${size.toLocaleString('en')} bytes of evidence, signed by ${signedBy.join(', ')}`,

@@ -15,7 +15,7 @@ import { addKeygen } from './keygen.ts'
 import { addRun, type RunIo } from './run.ts'
 
 /** The program, its streams and signals passed in. */
-export function createProgram(io: RunIo): Command {
+function createProgram(io: RunIo): Command {
   const out = colorsOf(io.stdout, io.env)
   const program = new Command('rootspan')
     .description(

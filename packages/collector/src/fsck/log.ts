@@ -7,7 +7,6 @@
  */
 import { equalBytes, formatHex, utf8 } from '@rootspan/lineage/bytes'
 import { MalformedError, VerificationError } from '@rootspan/lineage/errors'
-import { decodeSpan } from '@rootspan/lineage/otlp/decode'
 import { Committer } from '@rootspan/lineage/record/commitment'
 import { Persistence, parseEntry } from '@rootspan/lineage/record/entry'
 import type { TraceHistory } from '@rootspan/lineage/record/history'
@@ -16,6 +15,7 @@ import { parsePayload, type SegmentPayload } from '@rootspan/lineage/record/payl
 import { parseReceipt } from '@rootspan/lineage/record/receipt'
 import { type DerivedSegment, deriveSegment, LeafSink } from '@rootspan/lineage/record/segment'
 import { leafHash } from '@rootspan/lineage/tlog/merkle'
+import { WireReader } from '@rootspan/lineage/wire'
 import { PackCorruption, type PackReader } from '../pack.ts'
 import * as keys from '../store/keys.ts'
 import type { LogReader } from '../store/log-store.ts'
@@ -188,7 +188,7 @@ class LogWalk {
         fault('is of another segment than its row')
       if (payload.evaluatedAt !== commit.time) fault(`was not judged at the time of commit ${commit.number}`)
       for (const { source, spanStart, spanEnd } of payload.spans)
-        if (!equalBytes(decodeSpan(source.body.subarray(spanStart, spanEnd)).traceId, payload.traceId)) {
+        if (!isOfTrace(source.body, spanStart, spanEnd, payload.traceId)) {
           fault('holds a span of another trace')
           break
         }
@@ -326,6 +326,14 @@ function rowsIn(value: Uint8Array): readonly SegmentRow[] | undefined {
 
 function idOf(row: SegmentRow): Uint8Array {
   return keys.traceId(utf8(row.tenant), row.traceId)
+}
+
+/** Whether an encoded span, which parsed before, is of this trace (Span, field 1: the last one counts). */
+function isOfTrace(body: Uint8Array, start: number, end: number, traceId: Uint8Array): boolean {
+  const span = new WireReader(body, start, end)
+  let isSame = false
+  while (span.next()) if (span.field === 1) isSame = equalBytes(span.value(), traceId)
+  return isSame
 }
 
 /** Whether bytes are those of the pieces put together. */

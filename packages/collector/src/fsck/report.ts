@@ -53,7 +53,7 @@ export class Findings {
   }
 
   count(name: string, more = 1): void {
-    this.#counts.set(name, (this.#counts.get(name) ?? 0) + more)
+    if (more > 0) this.#counts.set(name, (this.#counts.get(name) ?? 0) + more)
   }
 
   get hasProblems(): boolean {

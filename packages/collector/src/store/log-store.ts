@@ -5,17 +5,26 @@
  * cursor and the commit record. Commits form a chain by digests, because LevelDB can lose the middle of its
  * history after a damaged byte in its log without an error.
  */
+
+import { equalBytes, formatHex } from '@rootspan/lineage/bytes'
 import { sha256 } from '@rootspan/lineage/crypto'
-import { equalBytes, formatHex, utf8 } from '@rootspan/lineage/bytes'
 import { MalformedError } from '@rootspan/lineage/errors'
 import { EMPTY_ROOT } from '@rootspan/lineage/tlog/merkle'
 import { HASH_SIZE } from '@rootspan/lineage/tlog/tile'
 import { type ChangedTile, loadTileTree, type TileTree } from '@rootspan/lineage/tlog/tile-tree'
 import { ClassicLevel } from 'classic-level'
+import type { PackTail } from '../pack.ts'
 import { type Cursor, encodeCursor, parseCursor, START } from './cursor.ts'
 import * as keys from './keys.ts'
-import type { PackTail } from '../pack.ts'
-import { type Commit, encodeCommit, encodeRows, parseCommit, parseRows, type SegmentRow } from './rows.ts'
+import {
+  type Commit,
+  encodeCommit,
+  encodeName,
+  encodeRows,
+  parseCommit,
+  parseRows,
+  type SegmentRow,
+} from './rows.ts'
 
 export type Database = ClassicLevel<Uint8Array, Uint8Array>
 
@@ -34,7 +43,8 @@ export async function openDatabase(directory: string, mode: 'create' | 'open'): 
     createIfMissing: mode === 'create',
     errorIfExists: mode === 'create',
     writeBufferSize: WRITE_BUFFER,
-    cacheSize: 32 * 1024 * 1024,
+    cacheSize: 16 * 1024 * 1024,
+    compression: false, // entries and tiles are hashes: nothing to win, and every compaction would try again
     maxFileSize: 16 * 1024 * 1024,
     blockSize: 16 * 1024,
   })
@@ -87,6 +97,8 @@ export interface LogStore {
 export class LevelLogStore implements LogStore {
   head: Head | undefined
   readonly #database: Database
+  /** Settles when the last write has; once one was refused, it rejects for ever. */
+  #last: Promise<void> = Promise.resolve()
 
   private constructor(database: Database, head: Head | undefined) {
     this.#database = database
@@ -99,7 +111,8 @@ export class LevelLogStore implements LogStore {
   }
 
   async commit(expected: Head | undefined, batch: Batch): Promise<Head> {
-    if (expected !== this.head) throw new StoreError('another writer has committed: this one is not on its head')
+    if (expected !== this.head)
+      throw new StoreError('another writer has committed: this one is not on its head')
     const cursor = encodeCursor(batch.cursor)
     const operations = this.#database.batch()
     let bytes = 0
@@ -111,7 +124,8 @@ export class LevelLogStore implements LogStore {
     for (const tile of batch.tiles) put(keys.tileKey(tile.level, tile.index), tile.data)
     for (const row of batch.rows) putRow(put, row, batch.earlier.get(row) ?? [])
     const number = (expected?.commit.number ?? -1) + 1
-    for (const { position, leaves } of batch.receipts) put(keys.receiptKey(position, number), encodeLeaves(leaves))
+    for (const { position, leaves } of batch.receipts)
+      put(keys.receiptKey(position, number), encodeLeaves(leaves))
     put(keys.CURSOR_KEY, cursor)
     const commit: Commit = {
       number,
@@ -127,14 +141,23 @@ export class LevelLogStore implements LogStore {
     }
     const { value, digest } = encodeCommit(commit)
     put(keys.commitKey(number), value)
-    await operations.write({ sync: true })
+    await this.#write(() => operations.write({ sync: true }))
     this.head = { commit: { ...commit, rows: [] }, digest }
     return this.head
   }
 
   /** Stores a signed checkpoint; durable when it resolves. */
   async putCheckpoint(size: number, note: Uint8Array): Promise<void> {
-    await this.#database.put(keys.checkpointKey(size), note, { sync: true })
+    await this.#write(() => this.#database.put(keys.checkpointKey(size), note, { sync: true }))
+  }
+
+  /**
+   * One write after another, and none after a refused one: LevelDB would go on at a wrong place in its log, say
+   * that all is well, and lose what came after at the next start.
+   */
+  #write(write: () => Promise<void>): Promise<void> {
+    this.#last = this.#last.then(write)
+    return this.#last
   }
 }
 
@@ -144,13 +167,13 @@ const NOTHING = new Uint8Array(0)
 
 /** The rows of the trace, and its search terms under the start of its first segment. */
 function putRow(put: Put, row: SegmentRow, earlier: readonly SegmentRow[]): void {
-  const id = keys.traceId(utf8(row.tenant), row.traceId)
+  const id = keys.traceId(encodeName(row.tenant), row.traceId)
   put(keys.traceKey(id), encodeRows([...earlier, row]))
   const { start } = earlier[0] ?? row
   if (earlier.length === 0) put(keys.byTimeKey(start, id), NOTHING)
   for (const service of row.services)
     if (!earlier.some((before) => before.services.includes(service)))
-      put(keys.byServiceKey(utf8(service).subarray(0, 255), start, id), NOTHING)
+      put(keys.byServiceKey(encodeName(service).subarray(0, 255), start, id), NOTHING)
 }
 
 /** Pairs of place and leaf, each in 4 and 8 bytes. */
@@ -237,7 +260,9 @@ export class LogReader {
   /** The first `width` hashes of a tile; undefined where there are not that many. */
   async tile(level: number, index: number, width: number): Promise<Uint8Array | undefined> {
     const value = await this.database.get(keys.tileKey(level, index))
-    return value === undefined || value.length < width * HASH_SIZE ? undefined : value.subarray(0, width * HASH_SIZE)
+    return value === undefined || value.length < width * HASH_SIZE
+      ? undefined
+      : value.subarray(0, width * HASH_SIZE)
   }
 
   /** A tile that must be there; throws a StoreError when it is not. Bound, to be passed to proofs. */

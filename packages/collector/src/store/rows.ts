@@ -35,8 +35,22 @@ export interface SegmentRow {
   readonly name: string
 }
 
+const NAMES = 4096
+const names = new Map<string, Uint8Array>()
+
+/** UTF-8 of a name that comes again and again: a service, a route, a tenant. The bytes are shared. */
+export function encodeName(name: string): Uint8Array {
+  let bytes = names.get(name)
+  if (bytes === undefined) {
+    if (names.size >= NAMES) names.clear()
+    bytes = utf8(name)
+    names.set(name, bytes)
+  }
+  return bytes
+}
+
 export function writeRow(sink: Sink, row: SegmentRow): void {
-  if (row.tenant !== '') sink.field(0x0a, utf8(row.tenant))
+  if (row.tenant !== '') sink.field(0x0a, encodeName(row.tenant))
   sink.field(0x12, row.traceId)
   number(sink, 0x18, row.segment)
   number(sink, 0x20, row.first)
@@ -50,9 +64,9 @@ export function writeRow(sink: Sink, row: SegmentRow): void {
   fixed64(sink, 0x61, row.start)
   fixed64(sink, 0x69, row.end)
   number(sink, 0x70, row.spans)
-  for (const service of row.services) sink.field(0x7a, utf8(service))
+  for (const service of row.services) sink.field(0x7a, encodeName(service))
   if (row.name !== '') {
-    const name = utf8(row.name)
+    const name = encodeName(row.name)
     sink.byte(0x82)
     sink.byte(0x01)
     sink.varint(name.length)

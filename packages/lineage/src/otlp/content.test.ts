@@ -31,6 +31,7 @@ import {
   scanTraces,
   WORDS_PER_SPAN,
 } from './scan.ts'
+import { MAX_ITEMS } from './schema.ts'
 
 const NOTHING = new Uint8Array(0)
 
@@ -204,6 +205,16 @@ describe('different', () => {
       digest(NOTHING, NOTHING, bytes),
     ]
     expect(new Set(all).size).toBe(3)
+  })
+
+  test('a span of as many attributes as there may be', () => {
+    const many = Uint8Array.from({ length: MAX_ITEMS * 2 }, (_, i) => (i % 2 === 0 ? 0x4a : 0))
+    expect(digest(NOTHING, NOTHING, many)).not.toBe(digest(NOTHING, NOTHING, many.subarray(2)))
+    const list = new WireWriter()
+      .bytes(5, many.map((byte) => (byte === 0x4a ? 0x0a : 0)).subarray(2))
+      .finish()
+    const attribute = new WireWriter().bytes(9, new WireWriter().bytes(2, list).finish()).finish()
+    expect(digest(NOTHING, NOTHING, attribute)).toMatch(/^[0-9a-f]{64}$/)
   })
 
   test('an attribute that occurs twice is not one that occurs once', () => {

@@ -18,6 +18,7 @@ import {
   KEY_VALUE_FIELDS,
   LINK_FIELDS,
   LIST_FIELDS,
+  MAX_ITEMS,
   MAX_KEY_BYTES,
   MAX_VALUE_DEPTH,
   RESOURCE_FIELDS,
@@ -107,27 +108,32 @@ export interface SpanStatus {
   unknown: UnknownFields
 }
 
+/** Items (see MAX_ITEMS) since the message began. */
+let items = 0
+
 const NO_BYTES: Uint8Array = new Uint8Array(0)
 const NO_UNKNOWN: UnknownFields = Object.freeze([])
 
 /** Decodes the bytes of a Resource message. Throws a MalformedError, as all of these do, on what a scan refuses. */
 export function decodeResource(bytes: Uint8Array): Resource {
+  items = 0
   const out: Resource = { attributes: [], droppedAttributesCount: 0, entityRefs: [], unknown: NO_UNKNOWN }
   out.unknown = walk(new WireReader(bytes), RESOURCE_FIELDS, (field, reader) => {
-    if (field === 1) out.attributes.push(keyValue(inside(reader), 1))
+    if (field === 1) out.attributes.push(keyValue(item(reader), 1))
     else if (field === 2) out.droppedAttributesCount = reader.low
-    else out.entityRefs.push(entityRef(inside(reader)))
+    else out.entityRefs.push(entityRef(item(reader)))
   })
   return out
 }
 
 /** Decodes the bytes of an InstrumentationScope message. */
 export function decodeScope(bytes: Uint8Array): Scope {
+  items = 0
   const out: Scope = { name: '', version: '', attributes: [], droppedAttributesCount: 0, unknown: NO_UNKNOWN }
   out.unknown = walk(new WireReader(bytes), SCOPE_FIELDS, (field, reader) => {
     if (field === 1) out.name = text(reader)
     else if (field === 2) out.version = text(reader)
-    else if (field === 3) out.attributes.push(keyValue(inside(reader), 1))
+    else if (field === 3) out.attributes.push(keyValue(item(reader), 1))
     else out.droppedAttributesCount = reader.low
   })
   return out
@@ -135,6 +141,7 @@ export function decodeScope(bytes: Uint8Array): Scope {
 
 /** Decodes the bytes of a Span message. */
 export function decodeSpan(bytes: Uint8Array): Span {
+  items = 0
   const out: Span = {
     traceId: NO_BYTES,
     spanId: NO_BYTES,
@@ -182,19 +189,19 @@ export function decodeSpan(bytes: Uint8Array): Span {
         out.endTimeUnixNano = reader.uint64()
         break
       case 9:
-        out.attributes.push(keyValue(inside(reader), 1))
+        out.attributes.push(keyValue(item(reader), 1))
         break
       case 10:
         out.droppedAttributesCount = reader.low
         break
       case 11:
-        out.events.push(event(inside(reader)))
+        out.events.push(event(item(reader)))
         break
       case 12:
         out.droppedEventsCount = reader.low
         break
       case 13:
-        out.links.push(link(inside(reader)))
+        out.links.push(link(item(reader)))
         break
       case 14:
         out.droppedLinksCount = reader.low
@@ -223,7 +230,7 @@ function event(reader: WireReader): SpanEvent {
   out.unknown = walk(reader, EVENT_FIELDS, (field) => {
     if (field === 1) out.timeUnixNano = reader.uint64()
     else if (field === 2) out.name = text(reader)
-    else if (field === 3) out.attributes.push(keyValue(inside(reader), 1))
+    else if (field === 3) out.attributes.push(keyValue(item(reader), 1))
     else out.droppedAttributesCount = reader.low
   })
   return out
@@ -243,7 +250,7 @@ function link(reader: WireReader): SpanLink {
     if (field === 1) out.traceId = reader.value()
     else if (field === 2) out.spanId = reader.value()
     else if (field === 3) out.traceState = text(reader)
-    else if (field === 4) out.attributes.push(keyValue(inside(reader), 1))
+    else if (field === 4) out.attributes.push(keyValue(item(reader), 1))
     else if (field === 5) out.droppedAttributesCount = reader.low
     else out.flags = reader.low
   })
@@ -264,16 +271,21 @@ function entityRef(reader: WireReader): EntityRef {
   out.unknown = walk(reader, ENTITY_REF_FIELDS, (field) => {
     if (field === 1) out.schemaUrl = text(reader)
     else if (field === 2) out.type = text(reader)
-    else if (field === 3) out.idKeys.push(text(reader))
-    else out.descriptionKeys.push(text(reader))
+    else if (field === 3) out.idKeys.push(entityKey(reader))
+    else out.descriptionKeys.push(entityKey(reader))
   })
   return out
+}
+
+function entityKey(reader: WireReader): string {
+  count()
+  return text(reader)
 }
 
 function keyValue(reader: WireReader, depth: number): KeyValue {
   let key = ''
   let value: AnyValue | undefined
-  const strange: Uint8Array[] = []
+  let strindex: Uint8Array | undefined
   const unknown = walk(reader, KEY_VALUE_FIELDS, (field) => {
     if (field === 1) {
       if (reader.end - reader.start > MAX_KEY_BYTES)
@@ -282,9 +294,9 @@ function keyValue(reader: WireReader, depth: number): KeyValue {
     } else if (field === 2) {
       once(value !== undefined, 'value')
       value = anyValue(inside(reader), depth)
-    } else strange.push(whole(reader)) // key_strindex
+    } else strindex = whole(reader)
   })
-  const all = join(unknown, strange)
+  const all = join(unknown, strindex)
   return all.length === 0
     ? { key, value: value ?? { type: 'empty' } }
     : { key, value: value ?? { type: 'empty' }, unknown: all }
@@ -330,14 +342,14 @@ function anyValue(reader: WireReader, depth: number): AnyValue {
         break
     }
   })
-  const all = strindex === undefined ? unknown : join(unknown, [strindex])
+  const all = join(unknown, strindex)
   return all.length === 0 ? value : { ...value, unknown: all }
 }
 
 function array(reader: WireReader, depth: number): AnyValue {
   const value: AnyValue[] = []
   const listUnknown = walk(reader, LIST_FIELDS, () => {
-    value.push(anyValue(inside(reader), depth))
+    value.push(anyValue(item(reader), depth))
   })
   return listUnknown.length === 0 ? { type: 'array', value } : { type: 'array', value, listUnknown }
 }
@@ -345,7 +357,7 @@ function array(reader: WireReader, depth: number): AnyValue {
 function list(reader: WireReader, depth: number): AnyValue {
   const value: KeyValue[] = []
   const listUnknown = walk(reader, LIST_FIELDS, () => {
-    value.push(keyValue(inside(reader), depth))
+    value.push(keyValue(item(reader), depth))
   })
   return listUnknown.length === 0 ? { type: 'kvlist', value } : { type: 'kvlist', value, listUnknown }
 }
@@ -362,11 +374,22 @@ function walk(
     if (!fitsSchema(fields, field, reader.type)) throw new MalformedError('a field has the wrong wire type')
     if (isKnown(fields, field)) take(field, reader)
     else {
+      count()
       unknown ??= []
       unknown.push(whole(reader))
     }
   }
   return unknown ?? NO_UNKNOWN
+}
+
+/** A reader of the message inside a field that counts as an item. */
+function item(reader: WireReader): WireReader {
+  count()
+  return inside(reader)
+}
+
+function count(): void {
+  if (++items > MAX_ITEMS) throw new MalformedError(`a message has over ${MAX_ITEMS} items`)
 }
 
 function inside(reader: WireReader): WireReader {
@@ -381,8 +404,8 @@ function whole(reader: WireReader): Uint8Array {
   return reader.bytes.subarray(reader.tagStart, reader.end)
 }
 
-function join(a: UnknownFields, b: UnknownFields): UnknownFields {
-  return b.length === 0 ? a : [...a, ...b]
+function join(unknown: UnknownFields, strindex: Uint8Array | undefined): UnknownFields {
+  return strindex === undefined ? unknown : [...unknown, strindex]
 }
 
 function once(seen: boolean, what: string): void {

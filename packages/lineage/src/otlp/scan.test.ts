@@ -25,7 +25,7 @@ import {
   TRACE_ID,
   WORDS_PER_SPAN,
 } from './scan.ts'
-import { MAX_KEY_BYTES, MAX_VALUE_DEPTH } from './schema.ts'
+import { MAX_ITEMS, MAX_KEY_BYTES, MAX_SPANS, MAX_VALUE_DEPTH } from './schema.ts'
 
 Error.stackTraceLimit = 1 // tens of thousands of refusals: their stacks would be most of the time
 
@@ -101,7 +101,7 @@ describe('scanTraces', () => {
           judge(body.slice(0, at))
         }
       }),
-      { numRuns: 3, seed: 7 },
+      { numRuns: 2, seed: 7 },
     )
   })
 
@@ -328,6 +328,53 @@ describe('limits', () => {
       out.raw(Uint8Array.from(bytes))
     }
     expect(() => scanChecked(withValue(out.finish()))).toThrow(/nested too deeply/)
+  })
+
+  test(`a request has at most ${MAX_SPANS} spans`, () => {
+    const spans = (count: number) => {
+      const empty = new Uint8Array(count * 2)
+      for (let i = 0; i < empty.length; i += 2) empty[i] = 0x12
+      return new WireWriter().bytes(1, new WireWriter().bytes(2, empty).finish()).finish()
+    }
+    expect(scanTraces(spans(MAX_SPANS)).count).toBe(MAX_SPANS)
+    expect(() => scanTraces(spans(MAX_SPANS + 1))).toThrow(`a request has over ${MAX_SPANS} spans`)
+  })
+
+  test(`a span, a resource and a scope have at most ${MAX_ITEMS} items`, () => {
+    const many = (tag: number[], count: number) => {
+      const out = new Uint8Array((tag.length + 1) * count)
+      for (let at = 0; at < out.length; at += tag.length + 1) out.set(tag, at)
+      return out
+    }
+    const message = (field: number) => (bytes: Uint8Array) => new WireWriter().bytes(field, bytes).finish()
+    const resource = message(1)
+    const scope = (bytes: Uint8Array) => message(2)(message(1)(bytes))
+    const span = (bytes: Uint8Array) => message(2)(message(2)(bytes))
+    const cases: [wrap: (bytes: Uint8Array) => Uint8Array, tag: number[], others: number][] = [
+      [span, [0x4a], 0], // attributes
+      [span, [0x5a], 0], // events
+      [span, [0x6a], 0], // links
+      [span, [0x88, 0x01], 0], // unknown fields
+      [(bytes) => span(message(11)(bytes)), [0x1a], 1], // attributes of an event
+      [(bytes) => span(message(13)(bytes)), [0x22], 1], // attributes of a link
+      [(bytes) => span(message(9)(message(2)(message(5)(bytes)))), [0x0a], 1], // members of an array
+      [(bytes) => span(message(9)(message(2)(message(6)(bytes)))), [0x0a], 1], // members of a list
+      [resource, [0x0a], 0],
+      [resource, [0x1a], 0], // entity refs
+      [(bytes) => resource(message(3)(bytes)), [0x22], 1], // keys of one
+      [scope, [0x1a], 0],
+    ]
+    for (const [wrap, tag, others] of cases) {
+      const most = MAX_ITEMS - others
+      const body = (count: number) => message(1)(wrap(many(tag, count)))
+      expect(() => scanTraces(body(most)), `${tag}`).not.toThrow()
+      expect(() => scanChecked(body(most + 1)), `${tag}`).toThrow(`a message has over ${MAX_ITEMS} items`)
+    }
+  })
+
+  test('items are counted for each message anew', () => {
+    const half = Uint8Array.from({ length: MAX_ITEMS + 2 }, (_, i) => (i % 2 === 0 ? 0x4a : 0))
+    expect(scanChecked(request(half, half)).count).toBe(2)
   })
 
   test('a key has at most 65535 bytes', () => {

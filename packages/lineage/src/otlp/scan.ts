@@ -16,12 +16,13 @@ import {
   ENTITY_REF_FIELDS,
   EVENT_FIELDS,
   type Fields,
-  fitsSchema,
   KEY_VALUE_FIELDS,
   LINK_FIELDS,
   LIST_FIELDS,
+  MAX_ITEMS,
   MAX_KEY_BYTES,
   MAX_REQUEST_BYTES,
+  MAX_SPANS,
   MAX_VALUE_DEPTH,
   REQUEST_FIELDS,
   RESOURCE_FIELDS,
@@ -30,80 +31,37 @@ import {
   SCOPE_SPANS_FIELDS,
   SPAN_FIELDS,
   STATUS_FIELDS,
+  UNKNOWN,
 } from './schema.ts'
+import {
+  createSpanTable,
+  DROPPED,
+  END_HIGH,
+  END_LOW,
+  FAULT,
+  FAULT_NONE,
+  FAULT_PARENT_ID,
+  FAULT_SPAN_ID,
+  FAULT_TRACE_ID,
+  FLAGS,
+  GOVERNED,
+  growSpanTable,
+  KIND,
+  MARKS,
+  PARENT_ID,
+  RESOURCE_START,
+  SCOPE_START,
+  SPAN_END,
+  SPAN_ID,
+  SPAN_START,
+  type SpanTable,
+  START_HIGH,
+  START_LOW,
+  TRACE_ID,
+  WORDS_PER_SPAN,
+} from './span-table.ts'
 
-/** Bytes of the Span message, without its tag and length: `[SPAN_START, SPAN_END)` in the body. */
-export const SPAN_START = 0
-export const SPAN_END = 1
-/** Bytes of the span's Resource message; 0, 0 when the request has none for it. */
-export const RESOURCE_START = 2
-export const RESOURCE_END = 3
-/** Bytes of the span's InstrumentationScope message; 0, 0 when the request has none for it. */
-export const SCOPE_START = 4
-export const SCOPE_END = 5
-/** Offset of the 16 bytes of the trace id; 0 when FAULT says that it is bad. */
-export const TRACE_ID = 6
-/** Offset of the 8 bytes of the span id; 0 when FAULT says that it is bad. */
-export const SPAN_ID = 7
-/** Offset of the 8 bytes of the parent's span id; 0 when there is no parent, an all-zero one or a bad one. */
-export const PARENT_ID = 8
-/** Start and end in nanoseconds since the Unix epoch, each as two unsigned 32-bit halves. */
-export const START_LOW = 9
-export const START_HIGH = 10
-export const END_LOW = 11
-export const END_HIGH = 12
-/** SpanKind as sent: the low 32 bits, unknown values included. */
-export const KIND = 13
-/** SpanFlags as sent. */
-export const FLAGS = 14
-/** Bits GOVERNED and DROPPED. */
-export const MARKS = 15
-/** 0, or why this span is bad although its request is sound: {@link faultText}. */
-export const FAULT = 16
-export const WORDS_PER_SPAN = 17
-
-/** A key of the span or of one of its events, or the name of an event, begins with `governance.`. */
-export const GOVERNED = 1
-/** A dropped_*_count of the span, of an event or of a link is above 0. */
-export const DROPPED = 2
-
-/** An empty span takes two bytes of a request and 68 of the table, so their number is bounded by itself. */
-export const MAX_SPANS = 1_048_576
-
-export const FAULT_NONE = 0
-export const FAULT_TRACE_ID = 1
-export const FAULT_SPAN_ID = 2
-export const FAULT_PARENT_ID = 3
-
-/** Flag bits of SpanFlags (trace.proto): whether the sender knows about the parent's process, and its answer. */
-export const FLAG_HAS_IS_REMOTE = 0x100
-export const FLAG_IS_REMOTE = 0x200
-
-/** `words` holds `count` rows of {@link WORDS_PER_SPAN}; the array is replaced when it has to grow. */
-export interface SpanTable {
-  words: Uint32Array
-  count: number
-}
-
-export function createSpanTable(capacity = 512): SpanTable {
-  return { words: new Uint32Array(capacity * WORDS_PER_SPAN), count: 0 }
-}
-
-/** What is wrong with a span, in words for `partial_success` and the quarantine. */
-export function faultText(code: number): string {
-  switch (code) {
-    case FAULT_NONE:
-      return 'the span is fine'
-    case FAULT_TRACE_ID:
-      return 'the trace id is not 16 bytes or is all zero'
-    case FAULT_SPAN_ID:
-      return 'the span id is not 8 bytes or is all zero'
-    case FAULT_PARENT_ID:
-      return 'the parent span id is not 8 bytes'
-    default:
-      throw new Error(`bad fault code ${code}`)
-  }
-}
+export * from './span-table.ts'
 
 /**
  * Scans a request into `table` (a fresh one when not given), which is emptied first, and returns it.
@@ -124,18 +82,17 @@ export function scanTraces(body: Uint8Array, table: SpanTable = createSpanTable(
 }
 
 /** Second results of the readers below: JavaScript has no cheap pair. Valid until the next read. */
-let resume = 0 // where a varint of several bytes ended
+let resume = 0 // where a tag or a varint ended
 let stop = 0 // where the value of an opened field of wire type 2 ends
+/** Items (see MAX_ITEMS) since the span, resource or scope began. */
+let items = 0
 
 function scanRequest(b: Uint8Array, table: SpanTable): void {
   const end = b.length
   let at = 0
   while (at < end) {
-    let tag = b[at++]!
-    if (tag >= 0x80) {
-      tag = longTag(b, at - 1, end)
-      at = resume
-    }
+    const tag = readTag(b, at, end)
+    at = resume
     if (tag === 0x0a) {
       at = open(b, at, end)
       const close = stop
@@ -152,11 +109,8 @@ function scanResourceSpans(b: Uint8Array, start: number, end: number, table: Spa
   let resourceEnd = 0
   let at = start
   while (at < end) {
-    let tag = b[at++]!
-    if (tag >= 0x80) {
-      tag = longTag(b, at - 1, end)
-      at = resume
-    }
+    const tag = readTag(b, at, end)
+    at = resume
     if (tag === 0x0a) {
       at = open(b, at, end) // resource = 1
       if (resourceStart !== 0) twice('resource')
@@ -180,11 +134,8 @@ function scanScopeSpans(b: Uint8Array, start: number, end: number, table: SpanTa
   let scopeEnd = 0
   let at = start
   while (at < end) {
-    let tag = b[at++]!
-    if (tag >= 0x80) {
-      tag = longTag(b, at - 1, end)
-      at = resume
-    }
+    const tag = readTag(b, at, end)
+    at = resume
     if (tag === 0x12) {
       at = open(b, at, end) // spans = 2
       const close = stop
@@ -211,6 +162,7 @@ function fill(table: SpanTable, first: number, column: number, start: number, en
 }
 
 function scanSpan(b: Uint8Array, start: number, end: number, table: SpanTable): void {
+  items = 0
   let traceId = 0
   let spanId = 0
   let parentId = 0
@@ -243,6 +195,7 @@ function scanSpan(b: Uint8Array, start: number, end: number, table: SpanTable): 
         }
         if (size > end - at) overrun()
         const close = at + size
+        items++
         const mark = scanUsual(b, at, close)
         marks |= mark < 0 ? scanKeyValue(b, at, close, 1) : mark
         at = close
@@ -291,6 +244,7 @@ function scanSpan(b: Uint8Array, start: number, end: number, table: SpanTable): 
       case 0x5a: {
         at = open(b, at, end) // events = 11
         const close = stop
+        items++
         marks |= scanEvent(b, at, close)
         at = close
         break
@@ -302,6 +256,7 @@ function scanSpan(b: Uint8Array, start: number, end: number, table: SpanTable): 
       case 0x6a: {
         at = open(b, at, end) // links = 13
         const close = stop
+        items++
         marks |= scanLink(b, at, close)
         at = close
         break
@@ -315,7 +270,7 @@ function scanSpan(b: Uint8Array, start: number, end: number, table: SpanTable): 
         const close = stop
         if (hasStatus) twice('status')
         hasStatus = true
-        scanPlain(b, at, close, STATUS_FIELDS)
+        scanStatus(b, at, close)
         at = close
         break
       }
@@ -328,10 +283,12 @@ function scanSpan(b: Uint8Array, start: number, end: number, table: SpanTable): 
         at = skip(b, tag, at, end, SPAN_FIELDS)
     }
   }
+  checkItems()
   if ((droppedAttributes | droppedEvents | droppedLinks) !== 0) marks |= DROPPED
 
   const row = table.count * WORDS_PER_SPAN
-  if (row === table.words.length) grow(table)
+  if (table.count === MAX_SPANS) throw new MalformedError(`a request has over ${MAX_SPANS} spans`)
+  if (row === table.words.length) growSpanTable(table)
   const words = table.words
   words[row + SPAN_START] = start
   words[row + SPAN_END] = end
@@ -350,52 +307,44 @@ function scanSpan(b: Uint8Array, start: number, end: number, table: SpanTable): 
   table.count++
 }
 
-function grow(table: SpanTable): void {
-  if (table.count >= MAX_SPANS) throw new MalformedError('a request holds over 1,048,576 spans')
-  const grown = new Uint32Array(
-    Math.min(Math.max(table.words.length * 2, WORDS_PER_SPAN * 64), MAX_SPANS * WORDS_PER_SPAN),
-  )
-  grown.set(table.words)
-  table.words = grown
-}
-
 function scanResource(b: Uint8Array, start: number, end: number): void {
+  items = 0
   let at = start
   while (at < end) {
-    let tag = b[at++]!
-    if (tag >= 0x80) {
-      tag = longTag(b, at - 1, end)
-      at = resume
-    }
+    const tag = readTag(b, at, end)
+    at = resume
     if (tag === 0x0a) {
       at = open(b, at, end) // attributes = 1
       const close = stop
+      items++
       scanKeyValue(b, at, close, 1)
       at = close
     } else if (tag === 0x1a) {
       at = open(b, at, end) // entity_refs = 3
       const close = stop
-      scanPlain(b, at, close, ENTITY_REF_FIELDS)
+      items++
+      scanEntityRef(b, at, close)
       at = close
     } else at = skip(b, tag, at, end, RESOURCE_FIELDS)
   }
+  checkItems()
 }
 
 function scanScope(b: Uint8Array, start: number, end: number): void {
+  items = 0
   let at = start
   while (at < end) {
-    let tag = b[at++]!
-    if (tag >= 0x80) {
-      tag = longTag(b, at - 1, end)
-      at = resume
-    }
+    const tag = readTag(b, at, end)
+    at = resume
     if (tag === 0x1a) {
       at = open(b, at, end) // attributes = 3
       const close = stop
+      items++
       scanKeyValue(b, at, close, 1)
       at = close
     } else at = skip(b, tag, at, end, SCOPE_FIELDS)
   }
+  checkItems()
 }
 
 /** Returns marks. The last name counts, as it does for the decoder. */
@@ -413,6 +362,7 @@ function scanEvent(b: Uint8Array, start: number, end: number): number {
     if (tag === 0x1a) {
       at = open(b, at, end) // attributes = 3
       const close = stop
+      items++
       marks |= scanKeyValue(b, at, close, 1)
       at = close
     } else if (tag === 0x12) {
@@ -432,14 +382,12 @@ function scanLink(b: Uint8Array, start: number, end: number): number {
   let dropped = 0
   let at = start
   while (at < end) {
-    let tag = b[at++]!
-    if (tag >= 0x80) {
-      tag = longTag(b, at - 1, end)
-      at = resume
-    }
+    const tag = readTag(b, at, end)
+    at = resume
     if (tag === 0x22) {
       at = open(b, at, end) // attributes = 4
       const close = stop
+      items++
       scanKeyValue(b, at, close, 1)
       at = close
     } else if (tag === 0x28) {
@@ -507,11 +455,8 @@ function scanAnyValue(b: Uint8Array, start: number, end: number, depth: number):
   let hasList = false
   let at = start
   while (at < end) {
-    let tag = b[at++]!
-    if (tag >= 0x80) {
-      tag = longTag(b, at - 1, end)
-      at = resume
-    }
+    const tag = readTag(b, at, end)
+    at = resume
     if (tag === 0x0a) {
       open(b, at, end) // string_value = 1
       at = stop
@@ -537,14 +482,12 @@ function scanAnyValue(b: Uint8Array, start: number, end: number, depth: number):
 function scanList(b: Uint8Array, start: number, end: number, depth: number, keyed: boolean): void {
   let at = start
   while (at < end) {
-    let tag = b[at++]!
-    if (tag >= 0x80) {
-      tag = longTag(b, at - 1, end)
-      at = resume
-    }
+    const tag = readTag(b, at, end)
+    at = resume
     if (tag === 0x0a) {
       at = open(b, at, end) // values = 1
       const close = stop
+      items++
       if (keyed) scanKeyValue(b, at, close, depth)
       else scanAnyValue(b, at, close, depth)
       at = close
@@ -552,17 +495,28 @@ function scanList(b: Uint8Array, start: number, end: number, depth: number, keye
   }
 }
 
-/** A message of which only the bounds and wire types matter. */
-function scanPlain(b: Uint8Array, start: number, end: number, fields: Fields): void {
+function scanEntityRef(b: Uint8Array, start: number, end: number): void {
   let at = start
   while (at < end) {
-    let tag = b[at++]!
-    if (tag >= 0x80) {
-      tag = longTag(b, at - 1, end)
-      at = resume
-    }
-    at = skip(b, tag, at, end, fields)
+    const tag = readTag(b, at, end)
+    at = resume
+    if (tag === 0x1a || tag === 0x22) items++ // id_keys = 3, description_keys = 4
+    at = skip(b, tag, at, end, ENTITY_REF_FIELDS)
   }
+}
+
+function scanStatus(b: Uint8Array, start: number, end: number): void {
+  let at = start
+  while (at < end) {
+    const tag = readTag(b, at, end)
+    at = resume
+    at = skip(b, tag, at, end, STATUS_FIELDS)
+  }
+}
+
+/** Scanning many items costs nothing, decoding them would: so it is enough to look at the end. */
+function checkItems(): void {
+  if (items > MAX_ITEMS) throw new MalformedError(`a message has over ${MAX_ITEMS} items`)
 }
 
 /** Steps over the value of a field that is of no interest here; returns where it ends. */
@@ -570,7 +524,9 @@ function skip(b: Uint8Array, tag: number, at: number, end: number, fields: Field
   const field = tag >>> 3
   const type = tag & 7
   if (field === 0) throw new MalformedError('a field has number 0')
-  if (!fitsSchema(fields, field, type)) throw new MalformedError('a field has the wrong wire type')
+  const wanted = field < fields.length ? fields[field]! : UNKNOWN
+  if (wanted === UNKNOWN) items++
+  else if (wanted !== type) throw new MalformedError('a field has the wrong wire type')
   switch (type) {
     case 0:
       return skipVarint(b, at, end)
@@ -601,6 +557,13 @@ function open(b: Uint8Array, at: number, end: number): number {
   if (size > end - from) overrun()
   stop = from + size
   return from
+}
+
+/** The tag at `at`; its end is in `resume`. */
+function readTag(b: Uint8Array, at: number, end: number): number {
+  const byte = b[at]!
+  resume = at + 1
+  return byte < 0x80 ? byte : longTag(b, at, end)
 }
 
 function longTag(b: Uint8Array, at: number, end: number): number {

@@ -14,10 +14,20 @@ export const MAX_VALUE_DEPTH = 32
 /** Longest attribute key, because commitments write its length in 16 bits. */
 export const MAX_KEY_BYTES = 0xffff
 
+/** Most spans of a request: a span takes 2 bytes of a body but 68 of a table. */
+export const MAX_SPANS = 1 << 20
+
+/**
+ * Most items of one span, resource or scope: attributes, events, links, array and list members, entity refs and
+ * their keys, unknown fields. An item takes 2 bytes of a body but some hundred when decoded.
+ */
+export const MAX_ITEMS = 1 << 18
+
 /** Wire types by field number. A number that is reserved or beyond the end is unknown. */
 export type Fields = readonly number[]
 
-const UNKNOWN = -1
+/** In place of a wire type: the number is reserved. */
+export const UNKNOWN = -1
 
 export const REQUEST_FIELDS: Fields = [UNKNOWN, BYTES]
 export const RESOURCE_SPANS_FIELDS: Fields = [UNKNOWN, BYTES, BYTES, BYTES]

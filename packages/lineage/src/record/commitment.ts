@@ -33,6 +33,7 @@ export const COLLECTOR_ORDINAL = 0x8000_0000
 export class Committer {
   readonly #salt = scratch(SALT_TAG.length + SEED_SIZE + 8)
   readonly #sink = new Sink(8192)
+  readonly #hash = scratch(32)
 
   readonly #values = new Map<string, Uint8Array>()
 
@@ -64,9 +65,7 @@ export class Committer {
     sink.u16(tenant.length)
     sink.put(tenant)
     sink.put(traceId)
-    const out = scratch(SEED_SIZE)
-    sha256Into(sink.view(), out, 0)
-    return out
+    return this.#digest()
   }
 
   /**
@@ -80,9 +79,7 @@ export class Committer {
     sink.sized(receipt)
     sink.sized(resource)
     sink.sized(scope)
-    const out = scratch(32)
-    sha256Into(sink.view(), out, 0)
-    return out
+    return this.#digest()
   }
 
   /**
@@ -122,9 +119,7 @@ export class Committer {
     sink.u16(key.length)
     sink.put(key)
     sink.put(value)
-    const out = scratch(32)
-    sha256Into(sink.view(), out, 0)
-    return out
+    return this.#digest()
   }
 
   /** What an entry holds of all its claims: SHA-256 over the tag, a 32-bit count, the commitments ascending. */
@@ -134,9 +129,13 @@ export class Committer {
     sink.put(CLAIMS_TAG)
     sink.u32(commitments.length)
     for (const commitment of commitments.toSorted(compareBytes)) sink.put(commitment)
-    const out = scratch(32)
-    sha256Into(sink.view(), out, 0)
-    return out
+    return this.#digest()
+  }
+
+  /** SHA-256 of what is in the sink. Small arrays live in the JavaScript heap and cost the collector of garbage little. */
+  #digest(): Uint8Array {
+    sha256Into(this.#sink.view(), this.#hash, 0)
+    return new Uint8Array(this.#hash)
   }
 
   /**

@@ -47,7 +47,7 @@ export class TraceHistory {
     this.#earlier.clear()
     for (const [at, entry] of entries.entries()) {
       if (!isSpanBorn(entry)) continue
-      const leaf = leaves.slice(at * 32, at * 32 + 32)
+      const leaf = copyOf(leaves, at * 32, at * 32 + 32)
       const id = idKey(entry.spanId)
       const place = born++
       const earlier: EarlierSpan = {
@@ -73,7 +73,7 @@ export class TraceHistory {
     const seal = entries.at(-1)
     if (seal?.kind !== Kind.persistence || seal.persistence !== Persistence.sealed)
       throw new Error('bad history: a segment without a seal')
-    this.previousSeal = leaves.slice(leaves.length - 32)
+    this.previousSeal = copyOf(leaves, leaves.length - 32, leaves.length)
     this.previousClosed = closed
     this.segment = seal.segment + 1
   }
@@ -128,4 +128,9 @@ class EarlierSpans {
   ofKind(kind: number): EarlierSpan | undefined {
     return this.#byKind.get(kind) ?? this.#erased
   }
+}
+
+/** A real copy: `slice` of Node's buffers, which hashes may come in, is a view. */
+function copyOf(bytes: Uint8Array, start: number, end: number): Uint8Array {
+  return new Uint8Array(bytes.subarray(start, end))
 }

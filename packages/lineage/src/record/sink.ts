@@ -73,6 +73,6 @@ export class Sink {
 
   /** A copy of what was written. */
   copy(from = 0): Uint8Array {
-    return this.bytes.slice(from, this.at)
+    return Uint8Array.prototype.slice.call(this.bytes, from, this.at) // a Buffer's own `slice` is a view
   }
 }

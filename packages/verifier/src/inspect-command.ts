@@ -1,0 +1,75 @@
+/** `rootspan-verify inspect`: draws the tree of an execution. Without a policy, nothing in it is verified. */
+import { formatHex } from '@rootspan/lineage/bytes'
+import { MalformedError, VerificationError } from '@rootspan/lineage/errors'
+import { readUnverified } from '@rootspan/lineage/evidence/execution'
+import { verify } from '@rootspan/lineage/verify'
+import { type Execution, timesOf, treeJson } from './execution.ts'
+import { type ExitCode, failureOf, printFailure, readPolicy, VERIFIED } from './outcome.ts'
+import { formatCount, formatDuration, formatTime, plural, printable } from './text.ts'
+import { drawTree } from './tree.ts'
+import { readEvidence } from './verify-command.ts'
+import type { World } from './world.ts'
+
+export interface InspectOptions {
+  readonly policy?: string
+  readonly json?: boolean
+}
+
+export async function inspectCommand(world: World, file: string, options: InspectOptions): Promise<ExitCode> {
+  const isVerified = options.policy !== undefined
+  let shown: Execution & { origin: string; size: number }
+  try {
+    shown = await load(world, file, options.policy)
+  } catch (error) {
+    const { exit, ...rest } = failureOf(error)
+    if (options.json === true)
+      world.out.write(
+        `${JSON.stringify({ file, result: exit === 1 ? 'bad' : 'not checked', ...rest }, null, 2)}\n`,
+      )
+    else printFailure(world.err, file, { exit, ...rest })
+    return exit
+  }
+  const { out } = world
+  if (options.json === true) {
+    const head = { file, verified: isVerified, origin: shown.origin, treeSize: shown.size }
+    out.write(`${JSON.stringify({ ...head, ...treeJson(shown) }, null, 2)}\n`)
+    return VERIFIED
+  }
+  const { bold, green, yellow, dim } = out.colors
+  const warning = 'nothing was checked: no signature, no proof, no commitment. Add --policy to verify.'
+  out.write(
+    isVerified
+      ? `${green(bold('VERIFIED'))}  ${printable(file)}\n`
+      : `${yellow(bold('UNVERIFIED'))}  ${printable(file)}\n  ${yellow(warning)}\n`,
+  )
+  const { start, end } = timesOf(shown.records)
+  const tenant = shown.tenant === '' ? '' : `, tenant ${printable(shown.tenant)}`
+  out.write(
+    `  ${dim('execution')}  ${formatHex(shown.traceId)}${tenant}\n` +
+      `  ${dim('log')}        ${printable(shown.origin)}, ${plural(shown.size, 'leaf', 'leaves')}\n` +
+      `  ${dim('records')}    ${formatCount(shown.records.length)} in ${plural(shown.segments.length, 'segment')}\n` +
+      `  ${dim('time')}       ${formatTime(start)}, ${formatDuration(end - start)}\n\n`,
+  )
+  for (const line of drawTree(shown, out)) out.write(`${line}\n`)
+  return VERIFIED
+}
+
+async function load(
+  world: World,
+  file: string,
+  policyFile: string | undefined,
+): Promise<Execution & { origin: string; size: number }> {
+  if (policyFile !== undefined) {
+    const policy = await readPolicy(world, policyFile)
+    const verified = verify(await readEvidence(world, file), policy)
+    return { ...verified, origin: verified.checkpoint.origin, size: verified.checkpoint.size }
+  }
+  const evidence = await readEvidence(world, file)
+  try {
+    return readUnverified(evidence)
+  } catch (error) {
+    if (error instanceof MalformedError)
+      throw new VerificationError('malformed', 'bundle', error.message, { cause: error })
+    throw error
+  }
+}

@@ -1,0 +1,174 @@
+/**
+ * The same spans in any order and in any batches give the same records, as long as they arrive before their segment
+ * settles. Through the collector's scan and assembler.
+ */
+import { formatHex } from '@rootspan/lineage/bytes'
+import type { SpanInput } from '@rootspan/lineage/record/order'
+import { verify } from '@rootspan/lineage/verify'
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { GOVERNED, type SpanSpec, TestLog } from '../support/executions.ts'
+import { cuts, draw, Feed, permutations, type Sent, send, TRACE } from './support.ts'
+
+const allow = { 'governance.decision.outcome': 'allow' }
+const act = { 'governance.action.name': 'a' }
+
+/** Five spans each. */
+const SHAPES: Readonly<Record<string, readonly SpanSpec[]>> = {
+  chain: [{ id: 1 }, { id: 2, parent: 1 }, { id: 3, parent: 2 }, { id: 4, parent: 3 }, { id: 5, parent: 4 }],
+  'star, all at once': [
+    { id: 1, start: 0 },
+    ...[2, 3, 4, 5].map((id) => ({ id, parent: 1, start: 0, service: id % 2 === 0 ? 'a' : 'b' })),
+  ],
+  'two roots and a stranger': [
+    { id: 1, start: 9 },
+    { id: 2, parent: 1 },
+    { id: 3, start: 1 },
+    { id: 4, parent: 3 },
+    { id: 5, parent: 77 },
+  ],
+  'remote parents, here and elsewhere': [
+    { id: 1, kind: 3 },
+    { id: 2, parent: 1, kind: 2 },
+    { id: 3, parent: 88, kind: 2 },
+    { id: 4, parent: 99, kind: 1, flags: 0x300 },
+    { id: 5, parent: 99, kind: 2, flags: 0x100 },
+  ],
+  'a cycle with tails': [
+    { id: 1, parent: 3, start: 5 },
+    { id: 2, parent: 1, start: 5 },
+    { id: 3, parent: 2, start: 4 },
+    { id: 4, parent: 1, start: 0 },
+    { id: 5, parent: 5, start: 9 },
+  ],
+  'facts and joins': [
+    { id: 1, kind: 2, attributes: { ...allow, 'governance.authorization.id': 'x' } },
+    { id: 2, parent: 1, attributes: act },
+    { id: 3, parent: 1, start: 0, end: 1, attributes: allow },
+    { id: 4, parent: 1, start: 5, attributes: { ...act, 'governance.verification.result': true } },
+    { id: 5, links: [3], attributes: act, events: [{ name: 'governance.transition' }] },
+  ],
+  'twice the same': [{ id: 1 }, { id: 2, parent: 1 }, { id: 2, parent: 1 }, { id: 2, parent: 1 }, { id: 1 }],
+  equivocal: [
+    { id: 1 },
+    { id: 2, parent: 1, start: 5 },
+    { id: 2, parent: 1, start: 5, name: 'other' },
+    { id: 2, parent: 1, start: 5, name: 'other' },
+    { id: 3, parent: 2 },
+  ],
+}
+
+/** The records of one segment, verified from a bundle. */
+async function settled(spans: readonly SpanInput[]): Promise<Uint8Array[]> {
+  const log = new TestLog()
+  log.seal(TRACE, spans)
+  verify(await log.bundle(TRACE), log.policy)
+  return log.entries
+}
+
+function records(feed: Feed, requests: readonly (readonly Sent[])[]): Uint8Array[] {
+  const log = new TestLog()
+  log.seal(TRACE, feed.through(requests))
+  return log.entries
+}
+
+describe('all orders and all batches of five spans', () => {
+  test.each(Object.entries(SHAPES))('%s', async (_, specs) => {
+    const spans = specs.map((spec) => send(spec))
+    const feed = new Feed()
+    const first = await settled(feed.through(spans.map((span) => [span])))
+    const expected = draw(first)
+    for (const order of permutations(spans)) {
+      // One request each: the salts are the same whatever the order, and so is every byte.
+      const alone = records(
+        feed,
+        order.map((span) => [span]),
+      )
+      expect(alone.map(formatHex)).toEqual(first.map(formatHex))
+      for (const batches of cuts(order)) expect(draw(records(feed, batches))).toEqual(expected)
+    }
+  })
+})
+
+test('all orders of six spans, byte by byte', () => {
+  const spans = [
+    ...GOVERNED,
+    { id: 3, parent: 2 },
+    { id: 4, parent: 1, start: 0 },
+    { id: 5, parent: 9 },
+    { id: 6 },
+  ].map((spec) => send(spec))
+  const feed = new Feed()
+  const alone = (order: readonly Sent[]) =>
+    records(
+      feed,
+      order.map((span) => [span]),
+    )
+      .map(formatHex)
+      .join()
+  const expected = alone(spans)
+  for (const order of permutations(spans)) expect(alone(order)).toBe(expected)
+})
+
+describe('any spans', () => {
+  const attributes = fc.dictionary(
+    fc.constantFrom(
+      'http.route',
+      'governance.decision.id',
+      'governance.decision.outcome',
+      'governance.action.name',
+      'governance.action.digest',
+      'governance.authorization.id',
+      'governance.record.kind',
+      'governance.execution.id',
+    ),
+    fc.constantFrom('x', 'y', 'action'),
+    { maxKeys: 3 },
+  )
+  const spec = fc.record({
+    id: fc.integer({ min: 1, max: 24 }),
+    parent: fc.option(fc.integer({ min: 1, max: 26 }), { nil: undefined, freq: 6 }),
+    start: fc.integer({ min: 0, max: 6 }),
+    end: fc.integer({ min: 0, max: 9 }),
+    kind: fc.integer({ min: 0, max: 5 }),
+    flags: fc.constantFrom(0, 0x100, 0x300),
+    service: fc.constantFrom('a', 'b'),
+    name: fc.constantFrom('n', 'm'),
+    attributes,
+    events: fc.array(
+      fc.record({ name: fc.constantFrom('governance.decision', 'governance.transition', 'log'), attributes }),
+      { maxLength: 2 },
+    ),
+    links: fc.array(fc.integer({ min: 1, max: 26 }), { maxLength: 2 }),
+  })
+  const sets = fc.array(spec, { minLength: 1, maxLength: 30 }).chain((specs) =>
+    fc.record({
+      specs: fc.constant(specs),
+      // Where each span goes in two deliveries: a place in the order, and whether a batch ends after it.
+      order: fc.array(fc.nat(), { minLength: specs.length, maxLength: specs.length }),
+      ends: fc.array(fc.boolean(), { minLength: specs.length, maxLength: specs.length }),
+    }),
+  )
+
+  test('in two deliveries give the same records, which verify', async () => {
+    const feed = new Feed()
+    await fc.assert(
+      fc.asyncProperty(sets, async ({ specs, order, ends }) => {
+        const spans = specs.map((one) => send(one as SpanSpec))
+        const turned = spans
+          .map((span, at) => ({ span, key: order[at]! }))
+          .sort((a, b) => a.key - b.key)
+          .map(({ span }) => span)
+        const batches: Sent[][] = [[]]
+        for (const [at, span] of turned.entries()) {
+          batches.at(-1)!.push(span)
+          if (ends[at] && at < turned.length - 1) batches.push([])
+        }
+        const together = await settled(feed.through([spans]))
+        const apart = await settled(feed.through(batches))
+        expect(draw(apart)).toEqual(draw(together))
+      }),
+      { seed: 20260102, numRuns: 150 },
+    )
+  })
+})
