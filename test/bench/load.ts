@@ -50,10 +50,13 @@ export interface LoadResult {
 /** Two sets of requests take turns, so that one is refreshed only when nothing of it is on its way. */
 async function load(options: LoadOptions): Promise<LoadResult> {
   const make = options.transport === 'grpc' ? grpcClient : httpClient
-  const clients: Client[] = Array.from({ length: options.connections }, () => make(options.host, options.port))
+  const clients: Client[] = Array.from({ length: options.connections }, () =>
+    make(options.host, options.port),
+  )
   const perRound = Math.max(options.inFlight * 2, Math.ceil(16_384 / options.spansPerRequest))
   const sets = [0, 1].map(
-    (at) => new Traffic({ spansPerRequest: options.spansPerRequest, requests: perRound, seed: options.seed + at }),
+    (at) =>
+      new Traffic({ spansPerRequest: options.spansPerRequest, requests: perRound, seed: options.seed + at }),
   )
   const latencies: number[] = []
   let sent = 0
@@ -65,7 +68,12 @@ async function load(options: LoadOptions): Promise<LoadResult> {
   const cpu = process.cpuUsage()
   let last = 0
   const reporter = setInterval(() => {
-    console.log(JSON.stringify({ second: Math.round((performance.now() - begin) / 1000), acknowledged: acknowledged - last }))
+    console.log(
+      JSON.stringify({
+        second: Math.round((performance.now() - begin) / 1000),
+        acknowledged: acknowledged - last,
+      }),
+    )
     last = acknowledged
   }, 1000)
 
@@ -100,7 +108,9 @@ async function load(options: LoadOptions): Promise<LoadResult> {
         if (ahead > 1) await new Promise((resolve) => setTimeout(resolve, ahead))
       }
       while (slots.size >= options.inFlight) await Promise.race(slots)
-      const done: Promise<void> = sendOne(clients[number % clients.length]!, body, spans).finally(() => slots.delete(done))
+      const done: Promise<void> = sendOne(clients[number % clients.length]!, body, spans).finally(() =>
+        slots.delete(done),
+      )
       slots.add(done)
       free[at]!.push(done)
       sent += spans
@@ -113,7 +123,8 @@ async function load(options: LoadOptions): Promise<LoadResult> {
   const used = process.cpuUsage(cpu)
   for (const client of clients) client.close()
   latencies.sort((a, b) => a - b)
-  const quantile = (q: number): number => latencies[Math.min(latencies.length - 1, Math.floor(latencies.length * q))] ?? 0
+  const quantile = (q: number): number =>
+    latencies[Math.min(latencies.length - 1, Math.floor(latencies.length * q))] ?? 0
   return {
     sent,
     acknowledged,
@@ -128,4 +139,8 @@ async function load(options: LoadOptions): Promise<LoadResult> {
   }
 }
 
-console.log(JSON.stringify(await load({ ...DEFAULTS, ...(JSON.parse(process.argv[2] ?? '{}') as Partial<LoadOptions>) })))
+console.log(
+  JSON.stringify(
+    await load({ ...DEFAULTS, ...(JSON.parse(process.argv[2] ?? '{}') as Partial<LoadOptions>) }),
+  ),
+)

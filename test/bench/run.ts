@@ -15,9 +15,9 @@ import os from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { parseArgs } from 'node:util'
-import { measureAudit, measureVerify } from './verifying.ts'
 import type { LoadResult } from './load.ts'
 import { type BenchCollector, startBenchCollector } from './subject.ts'
+import { measureAudit, measureVerify } from './verifying.ts'
 
 interface Scenario {
   readonly name: string
@@ -104,7 +104,8 @@ async function measureLoad(scenario: Scenario, collector: BenchCollector, spans:
   const sampler = setInterval(() => {
     void collector.metrics().then((metrics) => {
       if (finished) return
-      const done = metrics.sum('rootspan_committed_spans_total') + metrics.sum('rootspan_spans_accepted_total')
+      const done =
+        metrics.sum('rootspan_committed_spans_total') + metrics.sum('rootspan_spans_accepted_total')
       // Nothing is due when all that is left is waiting to be quiet for long enough.
       if (done > last || metrics.sum('rootspan_journal_lag_requests') > 0) progress.push(done - last)
       last = done
@@ -113,7 +114,11 @@ async function measureLoad(scenario: Scenario, collector: BenchCollector, spans:
       peakAnon = Math.max(peakAnon, bytes)
     })
   }, 1000)
-  const result = await runLoad({ ...scenario.load, spans, port: collector.port(String(scenario.load.transport)) })
+  const result = await runLoad({
+    ...scenario.load,
+    spans,
+    port: collector.port(String(scenario.load.transport)),
+  })
   const target = before.sum('rootspan_spans_accepted_total') + result.acknowledged
   let after = await collector.metrics()
   while (after.sum('rootspan_committed_spans_total') + after.sum('rootspan_duplicate_spans_total') < target) {
@@ -176,7 +181,8 @@ async function runLoad(options: object): Promise<LoadResult> {
 }
 
 function print(figures: Figures, what: string, extra: object): void {
-  const round = (value: number, digits = 0): string => value.toLocaleString('en', { maximumFractionDigits: digits })
+  const round = (value: number, digits = 0): string =>
+    value.toLocaleString('en', { maximumFractionDigits: digits })
   const list = (values: Record<string, number>, digits: number): string =>
     Object.entries(values)
       .map(([name, value]) => `${name} ${round(value, digits)}`)
@@ -192,7 +198,8 @@ ${figures.scenario}: ${what}
   settle to checkpoint, s  p50 <= ${figures.sealSeconds.p50}, p99 <= ${figures.sealSeconds.p99}
   resident memory          ${round(figures.peakAnonMiB)} MiB without page cache (peak)
   disk bytes a span        ${list(figures.diskBytesPerSpan, 0)}`)
-  for (const [name, value] of Object.entries(extra)) console.log(`  ${name.padEnd(24)} ${JSON.stringify(value)}`)
+  for (const [name, value] of Object.entries(extra))
+    console.log(`  ${name.padEnd(24)} ${JSON.stringify(value)}`)
 }
 
 const { values } = parseArgs({
@@ -206,8 +213,11 @@ const { values } = parseArgs({
 if (values.help) {
   console.log('npm run bench -- [--only sustained|steady|http|small|single] [--spans N] [--json FILE]')
 } else {
-  const wanted = SCENARIOS.filter(({ name }) => values.only === undefined || values.only.split(',').includes(name))
-  if (wanted.length === 0) throw new Error(`no scenario ${values.only}: ${SCENARIOS.map(({ name }) => name).join(', ')}`)
+  const wanted = SCENARIOS.filter(
+    ({ name }) => values.only === undefined || values.only.split(',').includes(name),
+  )
+  if (wanted.length === 0)
+    throw new Error(`no scenario ${values.only}: ${SCENARIOS.map(({ name }) => name).join(', ')}`)
   const cpu = os.cpus()[0]?.model ?? 'unknown'
   const machine = `${os.availableParallelism()} x ${cpu}, Node ${process.version}, load ${os.loadavg()[0]?.toFixed(1)}`
   console.log(`machine: ${machine}`)
@@ -217,5 +227,6 @@ if (values.help) {
     print(figures, scenario.what, extra)
     results.push({ ...figures, ...extra })
   }
-  if (values.json !== undefined) await writeFile(values.json, `${JSON.stringify({ machine, results }, null, 2)}\n`)
+  if (values.json !== undefined)
+    await writeFile(values.json, `${JSON.stringify({ machine, results }, null, 2)}\n`)
 }

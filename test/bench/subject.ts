@@ -26,7 +26,16 @@ export async function startBenchCollector(directory: string): Promise<BenchColle
   const child = spawn(
     process.execPath,
     [
-      ...['--conditions=source', MAIN, 'run', '--init', '--data', data, '--signer', join(directory, 'signer')],
+      ...[
+        '--conditions=source',
+        MAIN,
+        'run',
+        '--init',
+        '--data',
+        data,
+        '--signer',
+        join(directory, 'signer'),
+      ],
       ...['--log-level', 'warn'],
       ...Object.entries(ports).flatMap(([name, port]) => [`--${name}`, `127.0.0.1:${port}`]),
     ],

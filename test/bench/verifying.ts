@@ -50,5 +50,10 @@ export async function measureVerify(collector: BenchCollector): Promise<object> 
     spans += verify(bundle, policy).records.filter((record) => record.span !== undefined).length
   const seconds = (performance.now() - start) / 1000
   const millis = (seconds / bundles.length) * 1000
-  return { bundles: bundles.length, spans, millisPerBundle: Number(millis.toFixed(2)), spansPerSecond: Math.round(spans / seconds) }
+  return {
+    bundles: bundles.length,
+    spans,
+    millisPerBundle: Number(millis.toFixed(2)),
+    spansPerSecond: Math.round(spans / seconds),
+  }
 }

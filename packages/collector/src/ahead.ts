@@ -55,7 +55,11 @@ export function workAhead(
       traceSeed = committer.traceSeed(seed, tenantBytes, body.subarray(at, at + 16))
       seeds.set(trace, traceSeed)
     }
-    if (context === undefined || words[row + SCOPE_START] !== scope || words[row + RESOURCE_START] !== resource) {
+    if (
+      context === undefined ||
+      words[row + SCOPE_START] !== scope ||
+      words[row + RESOURCE_START] !== resource
+    ) {
       scope = words[row + SCOPE_START]!
       resource = words[row + RESOURCE_START]!
       context = committer.context(

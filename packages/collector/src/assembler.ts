@@ -168,7 +168,10 @@ export class Assembler {
       evidence,
     }
     this.#frames.push(open)
-    if (resumed === 'whole') return this.#advance()
+    if (resumed === 'whole') {
+      this.#advance()
+      return
+    }
     const { words } = table
     const body = Buffer.from(frame.body.buffer, frame.body.byteOffset, frame.body.byteLength)
     let trace: OpenTrace | undefined
@@ -294,11 +297,17 @@ export class Assembler {
     }
     for (const trace of this.#full) take(cut, trace)
     const old = pressure ? now : now - this.#options.maxAgeMillis
-    for (let trace = this.#age.first; trace !== undefined && trace.since <= old && spans < maxSpans; )
-      [take(cut, trace), (trace = trace.ageNext)]
+    let oldest = this.#age.first
+    while (oldest !== undefined && oldest.since <= old && spans < maxSpans) {
+      take(cut, oldest)
+      oldest = oldest.ageNext
+    }
     const still = now - this.#options.quietMillis
-    for (let trace = this.#quiet.first; trace !== undefined && trace.touched <= still && spans < maxSpans; )
-      [take(quiet, trace), (trace = trace.quietNext)]
+    let quietest = this.#quiet.first
+    while (quietest !== undefined && quietest.touched <= still && spans < maxSpans) {
+      take(quiet, quietest)
+      quietest = quietest.quietNext
+    }
     return { cut, quiet }
   }
 
@@ -347,7 +356,8 @@ export class Assembler {
       let other = trace.head
       while (
         other !== NONE &&
-        (arena[other * WORDS + ID] !== arena[at + PARENT] || arena[other * WORDS + ID + 1] !== arena[at + PARENT + 1])
+        (arena[other * WORDS + ID] !== arena[at + PARENT] ||
+          arena[other * WORDS + ID + 1] !== arena[at + PARENT + 1])
       )
         other = arena[other * WORDS + NEXT]!
       if (other === NONE) return false

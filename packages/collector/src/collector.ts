@@ -34,9 +34,9 @@ import { openQuarantine } from './receiver/quarantine.ts'
 import { type Ingest, type ReceiverOptions, Refusal, type RunningReceiver } from './receiver/receiver.ts'
 import { cursorEnd } from './store/cursor.ts'
 import { checkLevelFiles } from './store/leveldb-files.ts'
-import { LevelLogStore, loadCursor, LogReader, openDatabase, StoreError } from './store/log-store.ts'
-import { readVersion } from './version.ts'
+import { LevelLogStore, LogReader, loadCursor, openDatabase, StoreError } from './store/log-store.ts'
 import { startThread } from './threads.ts'
+import { readVersion } from './version.ts'
 
 export interface Collector {
   readonly endpoints: { readonly grpc?: string; readonly http?: string; readonly api?: string }
@@ -105,7 +105,9 @@ export async function startCollector(config: Config, identity: Identity, log: Lo
   const budget = new Budget(config.receivers.inFlightBytes)
   const onBug = (error: unknown): void => log.error({ err: error }, 'bug in a receiver')
   const receivers = await startReceivers(config, { ingest, budget, counters: board, gate, onBug })
-  const api = config.api.enabled ? await startApi(apiOptions(config, identity, directories, board), log, fail) : undefined
+  const api = config.api.enabled
+    ? await startApi(apiOptions(config, identity, directories, board), log, fail)
+    : undefined
   board.set('receivers_ready', 1)
   const meter = setInterval(() => measure(board, journal), 1000)
   meter.unref()
@@ -128,7 +130,8 @@ export async function startCollector(config: Config, identity: Identity, log: Lo
     })()
     return closing
   }
-  const endpointOf = (name: string): string | undefined => receivers.find((one) => one.name === name)?.endpoint
+  const endpointOf = (name: string): string | undefined =>
+    receivers.find((one) => one.name === name)?.endpoint
   const grpc = endpointOf('grpc')
   const http = endpointOf('http')
   return {
@@ -216,7 +219,8 @@ function startPipeline(
 function createGate(config: Config, journal: Journal, board: Board): () => Refusal | undefined {
   return () => {
     const reason = journal.full()
-    if (reason !== undefined) return new Refusal('busy', `the journal is full (${reason})`, { retryAfterSeconds: 2 })
+    if (reason !== undefined)
+      return new Refusal('busy', `the journal is full (${reason})`, { retryAfterSeconds: 2 })
     const lag = board.get('journal_appended_bytes') - board.get('followed_bytes')
     if (lag > config.journal.maxLagBytes) return new Refusal('busy', 'the pipeline is behind the journal')
     return undefined
@@ -249,7 +253,10 @@ function createAhead(post: PipelinePort): NonNullable<IngestOptions['workAhead']
     const ahead = workAhead(frame, DEFAULT_TENANT, table, committer)
     return (position) => {
       const { words } = ahead.table
-      post({ type: 'ahead', position, ...ahead }, [words.buffer as ArrayBuffer, ahead.evidence.buffer as ArrayBuffer])
+      post({ type: 'ahead', position, ...ahead }, [
+        words.buffer as ArrayBuffer,
+        ahead.evidence.buffer as ArrayBuffer,
+      ])
     }
   }
 }

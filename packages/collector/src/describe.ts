@@ -17,7 +17,10 @@ export class ServiceNames {
     if (span.resourceEnd === 0) return ''
     const { body } = span.source
     let inBody = this.#names.get(body)
-    if (inBody === undefined) this.#names.set(body, (inBody = new Map()))
+    if (inBody === undefined) {
+      inBody = new Map()
+      this.#names.set(body, inBody)
+    }
     let name = inBody.get(span.resourceStart)
     if (name === undefined) {
       name = serviceName(body, span.resourceStart, span.resourceEnd)

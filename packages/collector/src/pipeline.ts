@@ -9,6 +9,7 @@ import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
 import { equalBytes } from '@rootspan/lineage/bytes'
 import { createSpanTable, scanTraces, WORDS_PER_SPAN } from '@rootspan/lineage/otlp/scan'
 import { Closed } from '@rootspan/lineage/record/payload'
+import { parseReceipt } from '@rootspan/lineage/record/receipt'
 import { proveConsistency } from '@rootspan/lineage/tlog/proof'
 import type { TileTree } from '@rootspan/lineage/tlog/tile-tree'
 import type { Ahead } from './ahead.ts'
@@ -17,7 +18,6 @@ import { Board } from './board.ts'
 import { nodeFiles } from './files.ts'
 import { FrameCache, JournalReader } from './journal/reader.ts'
 import { openLog } from './open-log.ts'
-import { parseReceipt } from '@rootspan/lineage/record/receipt'
 import { type Committed, Sequencer, type Settled } from './sequencer.ts'
 import type { CheckpointSigner } from './signer.ts'
 import { type LevelLogStore, type LogReader, openDatabase } from './store/log-store.ts'
@@ -44,10 +44,17 @@ export interface PipelineOptions {
 export type PipelineMessage =
   | { readonly type: 'ready' }
   | { readonly type: 'keep'; readonly from: number }
-  | { readonly type: 'log'; readonly level: 'info' | 'warn'; readonly fields: object; readonly message: string }
+  | {
+      readonly type: 'log'
+      readonly level: 'info' | 'warn'
+      readonly fields: object
+      readonly message: string
+    }
   | { readonly type: 'closed' }
 
-export type PipelineCommand = { readonly type: 'close' } | ({ readonly type: 'ahead'; readonly position: number } & Ahead)
+export type PipelineCommand =
+  | { readonly type: 'close' }
+  | ({ readonly type: 'ahead'; readonly position: number } & Ahead)
 
 /** Spans that one commit takes at most, about; it bounds how long the thread computes in one go. */
 const COMMIT_SPANS = 8192
@@ -212,7 +219,8 @@ class Pipeline {
       this.#checkpointSize = size
       this.#board.set('checkpoint_size', size)
       this.#board.set('checkpoint_time', Date.now() / 1000)
-      for (const { at, segments } of signed) this.#board.observeSeal((performance.now() - at) / 1000, segments)
+      for (const { at, segments } of signed)
+        this.#board.observeSeal((performance.now() - at) / 1000, segments)
     }
     this.#checkpointing = sign().finally(() => {
       this.#checkpointing = undefined
@@ -250,8 +258,10 @@ interface PipelineParts {
 async function start(options: PipelineOptions, port: MessagePort): Promise<void> {
   const board = new Board(options.board)
   const log = {
-    info: (fields: object, message: string) => port.postMessage({ type: 'log', level: 'info', fields, message }),
-    warn: (fields: object, message: string) => port.postMessage({ type: 'log', level: 'warn', fields, message }),
+    info: (fields: object, message: string) =>
+      port.postMessage({ type: 'log', level: 'info', fields, message }),
+    warn: (fields: object, message: string) =>
+      port.postMessage({ type: 'log', level: 'warn', fields, message }),
   }
   const now = (): bigint => BigInt(Date.now()) * 1_000_000n
   const database = await openDatabase(options.logDirectory, 'open')

@@ -338,12 +338,14 @@ function isOfTrace(body: Uint8Array, start: number, end: number, traceId: Uint8A
 
 /** Whether bytes are those of the pieces put together. */
 function equalChunks(bytes: Uint8Array, chunks: readonly Uint8Array[]): boolean {
+  const whole = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
   let at = 0
   for (const chunk of chunks) {
-    if (!equalBytes(bytes.subarray(at, at + chunk.length), chunk)) return false
+    if (at + chunk.length > whole.length || whole.compare(chunk, 0, chunk.length, at, at + chunk.length) !== 0)
+      return false
     at += chunk.length
   }
-  return at === bytes.length
+  return at === whole.length
 }
 
 /** What damaged data throws, as against a bug of ours or a disk that cannot be read. */

@@ -7,7 +7,7 @@
 import { Refusal } from './receiver.ts'
 
 /** Default for a whole process. */
-export const DEFAULT_BUDGET_BYTES = 256 * 1024 * 1024
+const DEFAULT_BUDGET_BYTES = 256 * 1024 * 1024
 
 export class Budget {
   readonly limit: number

@@ -301,7 +301,7 @@ export class LogReader {
 }
 
 /** The first `width` entries of an entry bundle, without a copy; undefined where it is shorter. */
-export function cutBundle(bundle: Uint8Array, width: number): Uint8Array | undefined {
+function cutBundle(bundle: Uint8Array, width: number): Uint8Array | undefined {
   let at = 0
   for (let i = 0; i < width; i++) {
     if (at + 2 > bundle.length) return undefined

@@ -4,8 +4,9 @@
  * Both are protobuf messages. A commit record ends in the SHA-256 of the rest of it; the next record names
  * that digest, so commits form a chain that shows when LevelDB has lost something in the middle.
  */
-import { sha256 } from '@rootspan/lineage/crypto'
+
 import { concatBytes, equalBytes, parseUtf8, utf8 } from '@rootspan/lineage/bytes'
+import { sha256 } from '@rootspan/lineage/crypto'
 import { MalformedError } from '@rootspan/lineage/errors'
 import type { Closed } from '@rootspan/lineage/record/payload'
 import { Sink } from '@rootspan/lineage/record/sink'
@@ -49,7 +50,7 @@ export function encodeName(name: string): Uint8Array {
   return bytes
 }
 
-export function writeRow(sink: Sink, row: SegmentRow): void {
+function writeRow(sink: Sink, row: SegmentRow): void {
   if (row.tenant !== '') sink.field(0x0a, encodeName(row.tenant))
   sink.field(0x12, row.traceId)
   number(sink, 0x18, row.segment)
@@ -74,7 +75,7 @@ export function writeRow(sink: Sink, row: SegmentRow): void {
   }
 }
 
-export function parseRow(bytes: Uint8Array, start = 0, end = bytes.length): SegmentRow {
+function parseRow(bytes: Uint8Array, start = 0, end = bytes.length): SegmentRow {
   const row = {
     tenant: '',
     traceId: new Uint8Array(0) as Uint8Array,

@@ -4,23 +4,28 @@
  * unknown keys are ignored, null is absent. As the OpenTelemetry Collector does, snake_case keys and the names of
  * enum values are taken too.
  *
- * Nothing is built in between: each message is written as it is read, fields ascending, defaults left out. Of a
- * repeated key, the last counts.
+ * Nothing is built in between: each message is written as it is read. Its fields end up ascending, defaults left
+ * out; of a repeated key, the last counts.
  */
 import { parseBase64, utf8 } from '../bytes.ts'
 import { MalformedError } from '../errors.ts'
-import { WireWriter } from '../wire.ts'
 import { JsonReader } from './json-reader.ts'
+import { NestedWriter } from './nested-writer.ts'
 import { MAX_KEY_BYTES, MAX_VALUE_DEPTH } from './schema.ts'
 
-/** Reads a value and returns its field or fields, tags included; nothing for a default. */
-type Convert = (reader: JsonReader, field: number, depth: number) => Uint8Array
+interface Conversion {
+  readonly reader: JsonReader
+  readonly out: NestedWriter
+}
+
+/** Reads a value and writes its field or fields; nothing for a default. */
+type Convert = (io: Conversion, field: number, depth: number) => void
 
 /** Members of a message by JSON key: field number and converter. */
 type Shape = ReadonlyMap<string, readonly [field: number, convert: Convert]>
 
-const NOTHING: Uint8Array = new Uint8Array(0)
 const HEX = /^(?:[0-9a-fA-F]{2})*$/
+const PLAIN = /^-?[0-9]{1,15}$/
 const DECIMAL = /^(-?[0-9]+)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]{1,3}))?$/
 const NUMBER = /^-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?$/
 
@@ -44,31 +49,31 @@ function shape(members: readonly (readonly [key: string, field: number, convert:
 
 const KEY_VALUE = shape([
   ['key', 1, key],
-  ['value', 2, (reader, field, depth) => new WireWriter(64).bytes(field, anyValue(reader, depth)).finish()],
+  ['value', 2, value],
 ])
-const ARRAY_VALUE = shape([['values', 1, values((reader, depth) => anyValue(reader, depth))]])
-const KEY_VALUE_LIST = shape([['values', 1, values((reader, depth) => message(reader, KEY_VALUE, depth))]])
+const ARRAY_VALUE = shape([['values', 1, values(anyValue)]])
+const KEY_VALUE_LIST = shape([['values', 1, values(members(KEY_VALUE))]])
 const ANY_VALUE = shape([
-  ['stringValue', 1, (reader, field) => new WireWriter(64).string(field, string(reader)).finish()],
-  ['boolValue', 2, (reader, field) => new WireWriter(16).varint(field, boolean(reader) ? 1 : 0).finish()],
-  ['intValue', 3, (reader, field) => new WireWriter(16).varint(field, integer(reader, INT64)).finish()],
-  ['doubleValue', 4, (reader, field) => new WireWriter(16).double(field, double(reader)).finish()],
+  ['stringValue', 1, ({ reader, out }, field) => out.string(field, string(reader))],
+  ['boolValue', 2, ({ reader, out }, field) => out.varint(field, boolean(reader) ? 1 : 0)],
+  ['intValue', 3, ({ reader, out }, field) => out.varint(field, integer(reader, INT64))],
+  ['doubleValue', 4, ({ reader, out }, field) => out.double(field, double(reader))],
   ['arrayValue', 5, nested(ARRAY_VALUE, 1)],
   ['kvlistValue', 6, nested(KEY_VALUE_LIST, 1)],
-  ['bytesValue', 7, (reader, field) => new WireWriter(64).bytes(field, base64(reader)).finish()],
+  ['bytesValue', 7, ({ reader, out }, field) => out.bytes(field, base64(reader))],
 ])
-const attributes = values((reader) => message(reader, KEY_VALUE, 1))
+const attributes = values((io) => message(io, KEY_VALUE, 1))
 
 const ENTITY_REF = shape([
   ['schemaUrl', 1, text],
   ['type', 2, text],
-  ['idKeys', 3, values((reader) => utf8(string(reader)))],
-  ['descriptionKeys', 4, values((reader) => utf8(string(reader)))],
+  ['idKeys', 3, strings],
+  ['descriptionKeys', 4, strings],
 ])
 const RESOURCE = shape([
   ['attributes', 1, attributes],
   ['droppedAttributesCount', 2, count],
-  ['entityRefs', 3, values((reader) => message(reader, ENTITY_REF))],
+  ['entityRefs', 3, values(members(ENTITY_REF))],
 ])
 const SCOPE = shape([
   ['name', 1, text],
@@ -105,24 +110,24 @@ const SPAN = shape([
   ['endTimeUnixNano', 8, time],
   ['attributes', 9, attributes],
   ['droppedAttributesCount', 10, count],
-  ['events', 11, values((reader) => message(reader, EVENT))],
+  ['events', 11, values(members(EVENT))],
   ['droppedEventsCount', 12, count],
-  ['links', 13, values((reader) => message(reader, LINK))],
+  ['links', 13, values(members(LINK))],
   ['droppedLinksCount', 14, count],
   ['status', 15, nested(STATUS)],
   ['flags', 16, flags],
 ])
 const SCOPE_SPANS = shape([
   ['scope', 1, nested(SCOPE)],
-  ['spans', 2, values((reader) => message(reader, SPAN))],
+  ['spans', 2, values(members(SPAN))],
   ['schemaUrl', 3, text],
 ])
 const RESOURCE_SPANS = shape([
   ['resource', 1, nested(RESOURCE)],
-  ['scopeSpans', 2, values((reader) => message(reader, SCOPE_SPANS))],
+  ['scopeSpans', 2, values(members(SCOPE_SPANS))],
   ['schemaUrl', 3, text],
 ])
-const REQUEST = shape([['resourceSpans', 1, values((reader) => message(reader, RESOURCE_SPANS))]])
+const REQUEST = shape([['resourceSpans', 1, values(members(RESOURCE_SPANS))]])
 
 /**
  * The protobuf bytes of an `ExportTraceServiceRequest` given as OTLP/JSON. Ids of a wrong length are kept as
@@ -132,9 +137,10 @@ const REQUEST = shape([['resourceSpans', 1, values((reader) => message(reader, R
  */
 export function tracesFromJson(json: Uint8Array | string): Uint8Array {
   const reader = new JsonReader(typeof json === 'string' ? json : decode(json))
-  const request = message(reader, REQUEST)
+  const out = new NestedWriter()
+  message({ reader, out }, REQUEST, 0)
   reader.end()
-  return request
+  return out.finish()
 }
 
 /** A byte order mark is skipped, as RFC 8259, section 8.1, allows. */
@@ -146,104 +152,136 @@ function decode(json: Uint8Array): string {
   }
 }
 
-/** Reads an object and returns its message's bytes. */
-function message(reader: JsonReader, members: Shape, depth = 0): Uint8Array {
-  const fields: (Uint8Array | undefined)[] = []
+/** Reads an object and writes the fields of its message. */
+function message(io: Conversion, members: Shape, depth: number): void {
+  const { reader, out } = io
   expect(reader, 'object')
+  out.openMessage()
   reader.members((key) => {
     const member = members.get(key)
     if (member === undefined) reader.skip()
     else if (reader.peek() === 'null') {
       reader.null()
-      fields[member[0]] = undefined
-    } else fields[member[0]] = member[1](reader, member[0], depth)
+      out.dropField(member[0])
+    } else {
+      out.openField(member[0])
+      member[1](io, member[0], depth)
+      out.closeField(member[0])
+    }
   })
-  const out = new WireWriter()
-  for (const field of fields) if (field !== undefined) out.raw(field)
-  return out.finish()
+  out.closeMessage()
+}
+
+/** As {@link message}, for a list of messages. */
+function members(shape: Shape): (io: Conversion, depth: number) => void {
+  return (io, depth) => message(io, shape, depth)
 }
 
 /** Of several members of the oneof, the last that is not null counts. */
-function anyValue(reader: JsonReader, depth: number): Uint8Array {
+function anyValue(io: Conversion, depth: number): void {
+  const { reader, out } = io
   if (depth > MAX_VALUE_DEPTH) bad(reader, 'is nested too deeply')
-  let current = 0
-  let value = NOTHING
   expect(reader, 'object')
+  out.openMessage()
   reader.members((key) => {
     const member = ANY_VALUE.get(key)
     if (member === undefined) reader.skip()
     else if (reader.peek() === 'null') {
       reader.null()
-      if (current === member[0]) value = NOTHING
+      out.dropField(member[0])
     } else {
-      current = member[0]
-      value = member[1](reader, current, depth)
+      out.dropFields()
+      out.openField(member[0])
+      member[1](io, member[0], depth)
+      out.closeField(member[0])
     }
   })
-  return value
+  out.closeMessage()
+}
+
+function value(io: Conversion, field: number, depth: number): void {
+  const mark = io.out.openBytes(field)
+  anyValue(io, depth)
+  io.out.closeBytes(mark)
 }
 
 /** A message field; an empty message is written, because in a oneof it differs from none. */
-function nested(members: Shape, deeper = 0): Convert {
-  return (reader, field, depth) =>
-    new WireWriter().bytes(field, message(reader, members, depth + deeper)).finish()
-}
-
-/** A repeated field. */
-function values(item: (reader: JsonReader, depth: number) => Uint8Array): Convert {
-  return (reader, field, depth) => {
-    const out = new WireWriter()
-    expect(reader, 'array')
-    reader.items(() => out.bytes(field, item(reader, depth)))
-    return out.finish()
+function nested(shape: Shape, deeper = 0): Convert {
+  return (io, field, depth) => {
+    const mark = io.out.openBytes(field)
+    message(io, shape, depth + deeper)
+    io.out.closeBytes(mark)
   }
 }
 
-function text(reader: JsonReader, field: number): Uint8Array {
+/** A repeated field. */
+function values(item: (io: Conversion, depth: number) => void): Convert {
+  return (io, field, depth) => {
+    expect(io.reader, 'array')
+    io.reader.items(() => {
+      const mark = io.out.openBytes(field)
+      item(io, depth)
+      io.out.closeBytes(mark)
+    })
+  }
+}
+
+function strings({ reader, out }: Conversion, field: number): void {
+  expect(reader, 'array')
+  reader.items(() => out.string(field, string(reader)))
+}
+
+function text({ reader, out }: Conversion, field: number): void {
   const value = string(reader)
-  return value === '' ? NOTHING : new WireWriter(64).string(field, value).finish()
+  if (value !== '') out.string(field, value)
 }
 
-function key(reader: JsonReader, field: number): Uint8Array {
-  const value = utf8(string(reader))
-  if (value.length > MAX_KEY_BYTES) bad(reader, 'is over 65535 bytes')
-  return value.length === 0 ? NOTHING : new WireWriter(64).bytes(field, value).finish()
+function key({ reader, out }: Conversion, field: number): void {
+  const value = string(reader)
+  if (value.length * 3 > MAX_KEY_BYTES && utf8(value).length > MAX_KEY_BYTES)
+    bad(reader, 'is over 65535 bytes')
+  if (value !== '') out.string(field, value)
 }
 
-function id(reader: JsonReader, field: number): Uint8Array {
+function id({ reader, out }: Conversion, field: number): void {
   const value = string(reader)
   if (!HEX.test(value)) bad(reader, 'is not hex')
-  if (value === '') return NOTHING
+  if (value === '') return
   const bytes = new Uint8Array(value.length / 2)
-  for (let i = 0; i < bytes.length; i++) bytes[i] = Number.parseInt(value.slice(i * 2, i * 2 + 2), 16)
-  return new WireWriter(32).bytes(field, bytes).finish()
+  for (let i = 0; i < bytes.length; i++)
+    bytes[i] = (hexDigit(value.charCodeAt(i * 2)) << 4) | hexDigit(value.charCodeAt(i * 2 + 1))
+  out.bytes(field, bytes)
 }
 
-function time(reader: JsonReader, field: number): Uint8Array {
+/** The value of a hex digit, of which letters have bit 6 set. */
+function hexDigit(code: number): number {
+  return (code & 0xf) + (code >= 0x40 ? 9 : 0)
+}
+
+function time({ reader, out }: Conversion, field: number): void {
   const value = integer(reader, UINT64)
-  return value === 0n ? NOTHING : new WireWriter(16).fixed64(field, value).finish()
+  if (value !== 0) out.fixed64(field, value)
 }
 
-function count(reader: JsonReader, field: number): Uint8Array {
+function count({ reader, out }: Conversion, field: number): void {
   const value = integer(reader, UINT32)
-  return value === 0n ? NOTHING : new WireWriter(16).varint(field, value).finish()
+  if (value !== 0) out.varint(field, value)
 }
 
-function flags(reader: JsonReader, field: number): Uint8Array {
+function flags({ reader, out }: Conversion, field: number): void {
   const value = integer(reader, UINT32)
-  return value === 0n ? NOTHING : new WireWriter(16).fixed32(field, Number(value)).finish()
+  if (value !== 0) out.fixed32(field, Number(value))
 }
 
 /** An enum as its number, any 32-bit one, or one of its names. */
 function enumeration(names: readonly string[]): Convert {
-  return (reader, field) => {
-    let value: bigint
+  return ({ reader, out }, field) => {
+    let value: number | bigint
     if (reader.peek() === 'string') {
-      const index = names.indexOf(reader.string())
-      if (index < 0) bad(reader, 'is not a known name')
-      value = BigInt(index)
+      value = names.indexOf(reader.string())
+      if (value < 0) bad(reader, 'is not a known name')
     } else value = integer(reader, INT32)
-    return value === 0n ? NOTHING : new WireWriter(16).varint(field, value).finish()
+    if (value !== 0) out.varint(field, value)
   }
 }
 
@@ -258,23 +296,26 @@ const UINT32: Range = { name: 'an unsigned 32-bit integer', least: 0n, most: 2n 
 const INT64: Range = { name: 'a 64-bit integer', least: -(2n ** 63n), most: 2n ** 63n - 1n }
 const UINT64: Range = { name: 'an unsigned 64-bit integer', least: 0n, most: 2n ** 64n - 1n }
 
-/** An integer as a number or a string, exactly. 1.0 and 1e3 are integers too, as in proto3's JSON. */
-function integer(reader: JsonReader, range: Range): bigint {
+/**
+ * An integer as a number or a string, exactly: a number when it is short, a bigint otherwise; 0 is always a number.
+ * 1.0 and 1e3 are integers too, as in proto3's JSON.
+ */
+function integer(reader: JsonReader, range: Range): number | bigint {
   const source = reader.peek() === 'string' ? reader.string() : numeral(reader)
-  const value = exactInteger(source)
+  const value = PLAIN.test(source) ? Number(source) + 0 : exactInteger(source)
   if (value === undefined || value < range.least || value > range.most) bad(reader, `is not ${range.name}`)
   return value
 }
 
-function exactInteger(source: string): bigint | undefined {
+function exactInteger(source: string): number | bigint | undefined {
   if (source.length > 400) return undefined // nobody writes an integer so, and BigInt is quadratic
   const match = DECIMAL.exec(source)
   if (match === null) return undefined
   const fraction = match[2] ?? ''
   const exponent = Number(match[3] ?? 0) - fraction.length
   const digits = BigInt(match[1]! + fraction)
-  if (exponent >= 0)
-    return exponent > 400 ? (digits === 0n ? 0n : undefined) : digits * 10n ** BigInt(exponent)
+  if (digits === 0n) return 0
+  if (exponent >= 0) return exponent > 400 ? undefined : digits * 10n ** BigInt(exponent)
   const scale = 10n ** BigInt(-exponent)
   return digits % scale === 0n ? digits / scale : undefined
 }

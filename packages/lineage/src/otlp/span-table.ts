@@ -2,6 +2,7 @@
  * What a scan finds: one row of integers per span (see `scan.ts`, which exports all of this).
  */
 import { MAX_SPANS } from './schema.ts'
+
 /** Bytes of the Span message, without its tag and length: `[SPAN_START, SPAN_END)` in the body. */
 export const SPAN_START = 0
 export const SPAN_END = 1

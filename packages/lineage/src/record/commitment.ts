@@ -11,8 +11,8 @@ import { scratch, sha256Into } from '#crypto'
 import { compareBytes, utf8 } from '../bytes.ts'
 import { Sink } from './sink.ts'
 
-export const SALT_SIZE = 16
-export const SEED_SIZE = 32
+const SALT_SIZE = 16
+const SEED_SIZE = 32
 
 const TRACE_TAG = utf8('rs/t\n')
 const SALT_TAG = utf8('rs/salt\n')
@@ -46,7 +46,8 @@ export class Committer {
     let value = this.#values.get(key)
     if (value === undefined) {
       if (this.#values.size >= 256) this.#values.clear()
-      this.#values.set(key, (value = make()))
+      value = make()
+      this.#values.set(key, value)
     }
     return value
   }

@@ -12,7 +12,7 @@ import { Sink } from './sink.ts'
 
 export const MAX_ENTRY = 4096
 export const MAX_CAUSES = 32
-export const FORMAT_VERSION = 0
+const FORMAT_VERSION = 0
 
 /** How the span of a span-born record hangs on its parent span. */
 export const Parent = {

@@ -7,6 +7,7 @@
 
 import { compareBytes, formatHex } from '../bytes.ts'
 import { contentDigest } from '../otlp/content.ts'
+import { FLAG_HAS_IS_REMOTE, FLAG_IS_REMOTE } from '../otlp/span-table.ts'
 
 /** The part of one request that belongs to one trace: what its spans share. */
 export interface Source {
@@ -58,7 +59,7 @@ export function idKey(bytes: Uint8Array): string {
  * its kind, since a server or consumer span continues what somebody else began.
  */
 export function isParentRemote(flags: number, kind: number): boolean {
-  return (flags & 0x100) !== 0 ? (flags & 0x200) !== 0 : kind === 2 || kind === 5
+  return (flags & FLAG_HAS_IS_REMOTE) !== 0 ? (flags & FLAG_IS_REMOTE) !== 0 : kind === 2 || kind === 5
 }
 
 /** A scope lies in one place under one resource, so where it begins names both. */

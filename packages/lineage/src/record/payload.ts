@@ -15,7 +15,7 @@ import { idKey, isParentRemote, type Source, type SpanInput } from './order.ts'
 import { Sink } from './sink.ts'
 
 /** Longest tenant name, so that every entry stays within its bound. */
-export const MAX_TENANT_BYTES = 255
+const MAX_TENANT_BYTES = 255
 
 /** Why a segment was closed. */
 export const Closed = {
@@ -113,9 +113,15 @@ function tabulate(spans: readonly SpanInput[]): Tables {
       places.set(span.source, of)
     }
     let resource = span.resourceEnd === 0 ? 0 : of.resources.get(span.resourceStart)
-    if (resource === undefined) of.resources.set(span.resourceStart, (resource = tables.resources.push(span)))
+    if (resource === undefined) {
+      resource = tables.resources.push(span)
+      of.resources.set(span.resourceStart, resource)
+    }
     let scope = span.scopeEnd === 0 ? 0 : of.scopes.get(span.scopeStart)
-    if (scope === undefined) of.scopes.set(span.scopeStart, (scope = tables.scopes.push(span)))
+    if (scope === undefined) {
+      scope = tables.scopes.push(span)
+      of.scopes.set(span.scopeStart, scope)
+    }
     tables.places.push({ source: of.at, resource, scope })
   }
   return tables

@@ -22,13 +22,13 @@ import { Closed, type SegmentHead } from './payload.ts'
 import { Sink } from './sink.ts'
 
 /** Children that one `adopted` record names at most. */
-export const MAX_ADOPTED = 1000
+const MAX_ADOPTED = 1000
 /** Missing parents that a `gap` record names at most; their full number is said beside them. */
-export const MAX_MISSING = 1000
+const MAX_MISSING = 1000
 
 /** No rules are evaluated by this version: continuity is unknown, and the seal says under which rules. */
-export const RULESET_DIGEST = sha256(utf8('rootspan/ruleset/v0\n'))
-export const CONTEXT_DIGEST = sha256(utf8('rootspan/context/v0\n'))
+const RULESET_DIGEST = sha256(utf8('rootspan/ruleset/v0\n'))
+const CONTEXT_DIGEST = sha256(utf8('rootspan/context/v0\n'))
 
 const SEAL_CLAIM = utf8(Claim.seal)
 

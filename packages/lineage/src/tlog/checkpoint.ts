@@ -8,7 +8,7 @@ import type { Policy } from './policy.ts'
 import { HASH_SIZE } from './tile.ts'
 
 /** How long an origin may be, in bytes of UTF-8: what other readers of checkpoints accept. */
-export const MAX_ORIGIN_SIZE = 255
+const MAX_ORIGIN_SIZE = 255
 
 /** A log's name, and the size and root of its tree. */
 export interface Checkpoint {

@@ -10,7 +10,7 @@ import { MalformedError, VerificationError } from '../errors.ts'
 import { ED25519, formatKeyId, isKeyName, readKeyId, type VerifierKey } from './key.ts'
 
 /** How many signatures a note may have. The specification demands at least 16; Go's reader stops at 100. */
-export const MAX_SIGNATURES = 100
+const MAX_SIGNATURES = 100
 
 /** How large a note may be, in bytes. */
 export const MAX_NOTE_SIZE = 1_048_576

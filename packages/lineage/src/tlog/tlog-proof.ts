@@ -16,13 +16,13 @@ import { verifyInclusion } from './proof.ts'
 import { HASH_SIZE } from './tile.ts'
 
 /** The first line of a proof. */
-export const TLOG_PROOF_HEADER = 'c2sp.org/tlog-proof@v1'
+const TLOG_PROOF_HEADER = 'c2sp.org/tlog-proof@v1'
 
 /** How long an audit path may be. Sizes of 64 bits have paths of at most 63 or 64 hashes. */
-export const MAX_PATH_LENGTH = 63
+const MAX_PATH_LENGTH = 63
 
 /** How long `extra` may be, in bytes: readers that go by lines stop at 64 KiB of base64. */
-export const MAX_EXTRA_SIZE = 48_000
+const MAX_EXTRA_SIZE = 48_000
 
 /** A proof that some leaf is in a log. The leaf itself is not in it. */
 export interface TlogProof {
