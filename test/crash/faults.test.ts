@@ -2,7 +2,7 @@
  * Every durable write of several commits and checkpoints, refused once: without being there afterwards, with being
  * there, half there; the process then dies, or the power is cut. Whatever it was, the next start takes it up.
  */
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Closed } from '@rootspan/lineage/record/payload'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -13,6 +13,7 @@ import { type Fault, type FaultyFiles, faultyFiles, unsyncedFiles } from '../fau
 import { type FaultyDatabase, faultyDatabase, type StoreFault } from '../faults/store.ts'
 import { GOVERNED, type SpanSpec } from '../support/executions.ts'
 import { type Layers, Life, PLAIN } from './life.ts'
+import { createRandom } from './sender.ts'
 import { World } from './world.ts'
 
 const LAYERS = ['journal', 'packs', 'signer'] as const
@@ -91,6 +92,20 @@ function faultyLayers(world: World, storeFault?: StoreFault): Faulty {
   return faulty
 }
 
+/** No signature left before the signer's memory was on the disk. */
+function checkRemembered(world: World): void {
+  const directory = join(world.signer, MEMORY_DIRECTORY)
+  const [file] = readdirSync(directory).filter((name) => !name.endsWith('.tmp'))
+  const [, size] = readFileSync(join(directory, file!), 'utf8').split('\n')
+  expect(Number(size)).toBeGreaterThanOrEqual(Math.max(0, ...world.memory.roots.keys()))
+}
+
+/** What of the unsynced a power cut leaves: nothing, or some sectors and names. */
+function keepSome(at: number): (() => boolean) | undefined {
+  const random = createRandom(at)
+  return at % 2 === 0 ? undefined : () => random() < 0.5
+}
+
 /** The next life takes up what is there, gets everything again that was not acknowledged, and ends in order. */
 async function liveOn(world: World, resend: boolean): Promise<void> {
   const life = await Life.start(world)
@@ -137,7 +152,7 @@ test('the scenario itself writes in every layer, several times, and leaves a cle
   expect(counts.signer).toBeGreaterThan(9)
 })
 
-describe('a refused write of the store', () => {
+describe('a refused write of the store', { timeout: 120_000 }, () => {
   for (const how of ['lost', 'kept'] as const)
     test(`${how}, every one`, async () => {
       const { store } = await countOperations()
@@ -149,6 +164,7 @@ describe('a refused write of the store', () => {
         expect(error, `write ${at}`).toMatchObject({ code: 'LEVEL_IO_ERROR' })
         expect(faulty.database!.writesAfter, `writes after write ${at}`).toBe(0)
         for (const name of LAYERS) await faulty.files[name].kill()
+        checkRemembered(world)
         await liveOn(world, at % 2 === 0)
         await world.check()
         await world.remove()
@@ -187,7 +203,7 @@ test('after a refused commit the store writes nothing more, and says why', async
   await world.remove()
 })
 
-describe.each(LAYERS)('a failed operation of the file layer: %s', (name) => {
+describe.each(LAYERS)('a failed operation of the file layer: %s', { timeout: 120_000 }, (name) => {
   for (const how of ['lost', 'kept', 'torn'] as const)
     for (const end of ['killed', 'power cut'] as const)
       test(`${how}, then ${end}, every one`, async () => {
@@ -202,10 +218,11 @@ describe.each(LAYERS)('a failed operation of the file layer: %s', (name) => {
           expect(faulty.files[name].struck, `operation ${at}`).toBe(true)
           if (error !== undefined) ended++
           for (const layer of LAYERS)
-            await (end === 'killed' ? faulty.files[layer].kill() : faulty.files[layer].powerCut())
+            await (end === 'killed' ? faulty.files[layer].kill() : faulty.files[layer].powerCut(keepSome(at)))
+          checkRemembered(world)
           await liveOn(world, at % 2 === 0)
           try {
-            await world.check()
+            expect((await world.check()).notes).toEqual([])
           } catch (cause) {
             throw new Error(`operation ${at}: ${JSON.stringify(faulty.files[name].operations.at(-1))}`, {
               cause,

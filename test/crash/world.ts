@@ -27,7 +27,7 @@ import {
   readChain,
 } from '../../packages/collector/src/store/log-store.ts'
 
-export const ORIGIN = 'example.com/crash/v0'
+const ORIGIN = 'example.com/crash/v0'
 
 /** What a sender and a reader remember. */
 export class Memory {
@@ -177,13 +177,13 @@ async function spanLeaves(reader: LogReader, size: number): Promise<(string | un
   return leaves
 }
 
-export function configIn(root: string, yaml = ''): Config {
+function configIn(root: string, yaml = ''): Config {
   const text = `storage: {directory: ${root}/data}\nsigner: {directory: ${root}/signer}\n${yaml}`
   return parseConfig(text, 'test', { env: {} })
 }
 
 /** A directory in memory where there is one: these tests make their power cuts themselves. */
-export function scratchDirectory(): string {
+function scratchDirectory(): string {
   try {
     accessSync('/dev/shm', constants.W_OK)
     return '/dev/shm'

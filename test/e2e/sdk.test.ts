@@ -3,6 +3,9 @@
  * exported is a record under its parent's, and the evidence verifies offline with the policy that `init` printed.
  */
 import { writeFile } from 'node:fs/promises'
+import { appendFileSync } from 'node:fs'
+const dbg = (x: string) => appendFileSync('/tmp/dbg', `${Date.now()} ${x}\n`)
+
 import { join } from 'node:path'
 import { formatHex } from '@rootspan/lineage/bytes'
 import { formatBundle, parseBundle } from '@rootspan/lineage/evidence/bundle'
@@ -54,10 +57,10 @@ const CALLER = { traceId: '0af7651916cd43dd8448eb211c80319c', id: 'b7ad6b7169203
 /** Both services, five requests, and an orderly end. */
 async function exercise(exporting: Exporting): Promise<{ spans: ExportedSpan[]; noise: string[] }> {
   const stock = await startService('stock', exporting)
-  const orders = await startService('orders', exporting, { STOCK_URL: stock.url })
+dbg('stock');  const orders = await startService('orders', exporting, { STOCK_URL: stock.url })
   const statusOf = async (path: string, init: RequestInit = {}): Promise<number> => {
     const response = await fetch(orders.url + path, { ...init, signal: AbortSignal.timeout(30_000) })
-    await response.arrayBuffer()
+    dbg(path); await response.arrayBuffer(); dbg('body')
     return response.status
   }
   expect(await statusOf('/orders/tea')).toBe(200)
@@ -66,9 +69,9 @@ async function exercise(exporting: Exporting): Promise<{ spans: ExportedSpan[]; 
   expect(await statusOf('/nowhere')).toBe(404)
   const traceparent = `00-${CALLER.traceId}-${CALLER.id}-01`
   expect(await statusOf('/orders/tea', { headers: { traceparent } })).toBe(200)
-  const said = [
+  dbg('stopping'); const said = [
     { name: 'orders', ...(await orders.stop()) },
-    { name: 'stock', ...(await stock.stop()) },
+    { name: 'stock', ...(dbg('orders stopped'), await stock.stop()) },
   ]
   const read = said.map(({ name, stdout, stderr }) => readOutput(name, stdout, stderr))
   return { spans: read.flatMap(({ spans }) => spans), noise: read.flatMap(({ noise }) => noise) }
@@ -121,7 +124,7 @@ describe.each(RUNS)('$protocol, compression $compression', ({ protocol, compress
     const before = await readMetrics(collector)
     const wire = await tap(protocol === 'grpc' ? collector.grpc : collector.http)
     const { spans, noise } = await exercise({ endpoint: wire.url, protocol, compression })
-    await wire.close()
+    dbg('exercised'); await wire.close(); dbg('closed')
 
     expect(noise).toEqual([])
     expect(new Set(spans.map(({ service }) => service))).toEqual(new Set(['orders', 'stock']))

@@ -112,7 +112,7 @@ export function mutateProtobuf(input: Uint8Array, corpus: readonly Uint8Array[],
   if (fields === undefined || fields.length === 0) return mutate(input, corpus, [], random)
   const index = below(fields.length, random)
   const field = fields[index]!
-  switch (random() < 0.6 && field.type === 2 ? 9 : below(6, random)) {
+  switch (random() < 0.6 && field.type === 2 ? 9 : below(8, random)) {
     case 0:
       fields.splice(index, 1)
       break
@@ -140,6 +140,13 @@ export function mutateProtobuf(input: Uint8Array, corpus: readonly Uint8Array[],
     case 5:
       if (field.type === 0) fields[index] = { ...field, value: varint(pick(NUMBERS, random)) }
       else fields[index] = { ...field, value: fixed(field, random) }
+      break
+    case 6: // cut off in the middle of a field, with the lengths around it right
+      if (field.type === 2)
+        fields[index] = { ...field, value: field.value.slice(0, below(field.value.length, random)) }
+      break
+    case 7:
+      if (field.type === 2) fields[index] = { ...field, value: mutate(field.value, corpus, [], random) }
       break
     default:
       fields[index] = { ...field, value: mutateProtobuf(field.value, corpus, random) }

@@ -28,7 +28,7 @@ import { checkLevelFiles } from './store/leveldb-files.ts'
 import { type Database, LogReader, loadCursor, openDatabase, StoreError } from './store/log-store.ts'
 import type { Commit } from './store/rows.ts'
 
-export type { FsckNote, FsckProblem, FsckReport } from './fsck/report.ts'
+export type { FsckReport } from './fsck/report.ts'
 
 export interface FsckOptions {
   /** Told now and then how far a stage is: its name, and how many of its things are done. */

@@ -84,6 +84,102 @@ export class Audit {
   #bundles = 0
   #checkpoints = 0
   readonly #hashes = scratch(TILE_WIDTH * HASH_SIZE)
+  /** Where each entry of the bundle at hand begins, with its length; and where the last one ends. */
+  readonly #starts = new Uint32Array(TILE_WIDTH + 1)
+
+  constructor({ checkpoint: note, policy, from }: AuditOptions) {
+    const { checkpoint, signatures, unverified } = openCheckpoint(note, policy)
+    this.checkpoint = checkpoint
+    this.#policy = policy
+    this.#signedBy = signatures.map(({ name, keyId }) => `${name}+${formatKeyId(keyId)}`)
+    this.#unverified = unverified.map(formatSignatureLine)
+    this.#from = from?.size ?? 0
+    this.#tree = from?.tree ?? new TileTree()
+    if (this.#from > checkpoint.size || this.#tree.size !== startOf(this.#from))
+      throw new Error(`bad audit: from ${this.#from} with a tree of ${this.#tree.size} leaves`)
+    if (checkpoint.size - this.#tree.size > MAX_LEAVES)
+      throw new VerificationError('unsupported', 'checkpoint', `over ${MAX_LEAVES} leaves: could not check`)
+    this.#checker = new LogChecker(this.#tree.size, this.#from, seedOf(checkpoint))
+  }
+
+  /** Leaves that were taken so far, those before the beginning included. */
+  get size(): number {
+    return this.#tree.size
+  }
+
+  /** The entry bundle, and the tile of level 0 of the same index and width, that comes next; undefined at the end. */
+  next(): BundleId | undefined {
+    const index = this.#tree.size / TILE_WIDTH
+    const width = tileWidth(this.checkpoint.size, 0, index)
+    return this.#tree.size === this.checkpoint.size ? undefined : { index, width }
+  }
+
+  /**
+   * A checkpoint that the log keeps as the one of `size`, to be compared with the tree when it gets there. Ascending
+   * sizes; before the bundle that holds leaf `size - 1`. Its signature is checked at once.
+   */
+  expect(size: number, note: Uint8Array): void {
+    const where = `checkpoint of size ${size}`
+    const { checkpoint } = this.#open(note, where)
+    if (checkpoint.origin !== this.checkpoint.origin)
+      throw new VerificationError('consistency', where, `its origin is ${checkpoint.origin}`)
+    if (checkpoint.size !== size)
+      throw new VerificationError('consistency', where, `it is that of size ${checkpoint.size}`)
+    const last = this.#kept.at(-1)?.size ?? Math.max(this.#from, this.#tree.size) - 1
+    if (size <= last || size > this.checkpoint.size) throw new Error(`bad order of checkpoints: ${size}`)
+    if (size === this.#tree.size) this.#compareRoot(checkpoint)
+    else this.#kept.push(checkpoint)
+  }
+
+  /**
+   * Takes the bundle and tile that {@link next} names. The bytes of both stay as they are. Throws a
+   * VerificationError that names the leaf, tile or checkpoint; the audit is over then.
+   */
+  add(bundle: Uint8Array, tile: Uint8Array): void {
+    const id = this.next()
+    if (id === undefined) throw new Error('bad audit: a bundle after the last')
+    const first = this.#tree.size
+    const { width } = id
+    const hashes = this.#hashes.subarray(0, width * HASH_SIZE)
+    this.#hash(bundle, id)
+    // First of all, so that what a server changed is not taken for what the log signed.
+    compareTile(tilePath(0, id.index, width), tile, hashes)
+    for (let i = 0; i < width; i++) {
+      this.#checker.take(first + i, bundle, this.#starts[i]! + 2, this.#starts[i + 1]!, hashes, i * HASH_SIZE)
+      if (this.#kept[0]?.size === first + i + 1) this.#grow(hashes, first, i + 1)
+    }
+    this.#tree.append(hashes.subarray((this.#tree.size - first) * HASH_SIZE))
+    this.#bundles++
+    this.#tiles++
+    this.#collect()
+  }
+
+  /** Finds the entries of a bundle and hashes them as leaves. */
+  #hash(bundle: Uint8Array, { index, width }: BundleId): void {
+    let at = 0
+    for (let i = 0; i < width; i++) {
+      this.#starts[i] = at
+      const start = at + 2
+      const end =
+        start <= bundle.length ? start + bundle[at]! * 256 + bundle[at + 1]! : Number.POSITIVE_INFINITY
+      if (end > bundle.length) throw malformed(entriesPath(index, width), 'it ends early')
+      hashLeaf(bundle, start, end, this.#hashes, i * HASH_SIZE)
+      at = end
+    }
+    this.#starts[width] = at
+    if (at !== bundle.length) throw malformed(entriesPath(index, width), 'it has bytes after its last entry')
+  }
+
+  /** Computed tiles above level 0 that nobody compared yet, and the last partial one of each level. */
+  #computed: ChangedTile[] = []
+  readonly #edge = new Map<number, ChangedTile>()
+  #uncompared = 0
+  #tiles = 0
+  #bundles = 0
+  #checkpoints = 0
+  readonly #hashes = scratch(TILE_WIDTH * HASH_SIZE)
+  /** Where each entry of the bundle at hand begins, with its length; and where the last one ends. */
+  readonly #starts = new Uint32Array(TILE_WIDTH + 1)
 
   constructor({ checkpoint: note, policy, from }: AuditOptions) {
     const { checkpoint, signatures, unverified } = openCheckpoint(note, policy)

@@ -1,11 +1,8 @@
 /** The command line of rootspan-verify: its commands, options and help. */
 import { readFile } from 'node:fs/promises'
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander'
-import { auditCommand } from './audit-command.ts'
 import { completionScript, SHELLS, type Shell } from './completion.ts'
-import { inspectCommand } from './inspect-command.ts'
 import { type ExitCode, UNCHECKED, VERIFIED } from './outcome.ts'
-import { verifyCommand } from './verify-command.ts'
 import type { World } from './world.ts'
 
 /** Runs a command line, without the program's name; resolves to the exit code. */
@@ -30,7 +27,7 @@ Exit codes:
   1  the evidence is bad
   2  it could not be checked: unreadable, unsupported, a bad policy, wrong usage`
 
-/** The commands as commander has them; completion is made from the same. */
+/** The commands as commander has them; completion is made from the same. Each is loaded when it is asked for. */
 function buildProgram(world: World, version: string, done: (code: ExitCode) => void): Command {
   const program = new Command('rootspan-verify')
     .description('Verifies what a Rootspan log says, offline or as a whole, without trusting its operator.')
@@ -68,7 +65,10 @@ A policy names the keys that you trust. Get it from the operator, not from the l
     .addOption(policy().makeOptionMandatory())
     .addOption(json())
     .addHelpText('after', EXIT_CODES)
-    .action(async (files: string[], options) => done(await verifyCommand(world, files, options)))
+    .action(async (files: string[], options) => {
+      const { verifyCommand } = await import('./verify-command.ts')
+      done(await verifyCommand(world, files, options))
+    })
 
   program
     .command('inspect')
@@ -76,7 +76,10 @@ A policy names the keys that you trust. Get it from the operator, not from the l
     .argument('<file>', 'an evidence bundle (.rootspan); - reads standard input')
     .addOption(policy())
     .addOption(json())
-    .action(async (file: string, options) => done(await inspectCommand(world, file, options)))
+    .action(async (file: string, options) => {
+      const { inspectCommand } = await import('./inspect-command.ts')
+      done(await inspectCommand(world, file, options))
+    })
 
   program
     .command('audit')
@@ -90,7 +93,10 @@ A policy names the keys that you trust. Get it from the operator, not from the l
       ),
     )
     .addHelpText('after', EXIT_CODES)
-    .action(async (url: string, options) => done(await auditCommand(world, url, options)))
+    .action(async (url: string, options) => {
+      const { auditCommand } = await import('./audit-command.ts')
+      done(await auditCommand(world, url, options))
+    })
 
   program
     .command('completion')

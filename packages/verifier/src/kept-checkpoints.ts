@@ -70,14 +70,12 @@ function parsePage(bytes: Uint8Array, from: number): { sizes: number[]; next: nu
   try {
     const page: unknown = JSON.parse(parseUtf8(bytes))
     if (typeof page !== 'object' || page === null || !('sizes' in page) || !Array.isArray(page.sizes))
-      throw new Error('')
+      throw new Error('bad page')
     const sizes = page.sizes as unknown[]
     const next = 'next' in page ? page.next : undefined
     let last = from - 1
-    for (const size of next === undefined ? sizes : [...sizes, next]) {
-      if (typeof size !== 'number' || !Number.isSafeInteger(size) || size <= last) throw new Error('')
-      last = size
-    }
+    for (const size of sizes) last = after(size, last)
+    if (next !== undefined) after(next, Math.max(last, from))
     return { sizes: sizes as number[], next: next as number | undefined }
   } catch (error) {
     throw new UnusableError(
@@ -86,4 +84,9 @@ function parsePage(bytes: Uint8Array, from: number): { sizes: number[]; next: nu
       { cause: error },
     )
   }
+}
+
+function after(size: unknown, last: number): number {
+  if (typeof size !== 'number' || !Number.isSafeInteger(size) || size <= last) throw new Error('bad size')
+  return size
 }

@@ -49,7 +49,7 @@ const NEXT: Readonly<Record<VerificationCode, string>> = {
   signature: `Somebody without the log's key changed the checkpoint, or made it up. ${KEEP}`,
   inclusion: `What it shows is not what the log signed. ${KEEP}`,
   consistency:
-    'The log has signed two histories. Keep both, and everything that was fetched, and tell other auditors.',
+    'The log has signed what its entries do not give: two histories, or it serves another one. Keep everything that was fetched, and tell other auditors.',
   tile: 'The log serves what it did not sign. Fetch it again; if it stays so, tell its operator and keep what was served.',
   link: 'A record names what is not there. Keep what was fetched, and tell the operator of the log.',
   order: `Records were moved. ${KEEP}`,

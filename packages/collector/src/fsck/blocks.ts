@@ -92,7 +92,8 @@ export class BlockWalk {
       }
     }
     for (const { pack, path } of packFiles(this.#packs, this.#findings))
-      if (!known.has(pack)) this.#findings.note(path, 'a pack that no commit knows: the next start removes it')
+      if (!known.has(pack))
+        this.#findings.note(path, 'a pack that no commit knows: the next start removes it')
   }
 
   #open(row: SegmentRow): void {

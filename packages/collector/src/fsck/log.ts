@@ -341,7 +341,10 @@ function equalChunks(bytes: Uint8Array, chunks: readonly Uint8Array[]): boolean 
   const whole = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
   let at = 0
   for (const chunk of chunks) {
-    if (at + chunk.length > whole.length || whole.compare(chunk, 0, chunk.length, at, at + chunk.length) !== 0)
+    if (
+      at + chunk.length > whole.length ||
+      whole.compare(chunk, 0, chunk.length, at, at + chunk.length) !== 0
+    )
       return false
     at += chunk.length
   }

@@ -67,7 +67,7 @@ export function readUnverified(evidence: Uint8Array): UnverifiedExecution {
     for (const [at, bytes] of entries.entries()) {
       const entry = parseEntry(bytes)
       const input = isSpanBorn(entry) ? spans[place++] : undefined
-      records.push(executionRecord(first + at, leafHash(bytes), entry, number, input))
+      records.push(executionRecord(first + at, new Uint8Array(leafHash(bytes)), entry, number, input))
     }
   }
   const [head] = segments

@@ -11,6 +11,8 @@ export const ACTION_DIGEST = 'governance.action.digest'
 
 /** Keys of the claims in records that the collector itself adds. */
 export const Claim = {
+  /** On the record of an event's fact, beside the event's own: so that no two records of one span are equal. */
+  eventName: 'rootspan.event.name',
   seal: 'rootspan.seal',
   children: 'rootspan.adopted.children',
   joinMethod: 'rootspan.join.method',

@@ -11,7 +11,7 @@ import { compareBytes } from '../bytes.ts'
 import type { KeyValue, Span } from '../otlp/decode.ts'
 import { decodeText, encodeText } from '../otlp/text.ts'
 import { encodeValue, VALUE_TYPES } from '../otlp/value.ts'
-import { DECISION_OUTCOME, NAMESPACE, RECORD_KIND } from './attributes.ts'
+import { Claim as ClaimKey, DECISION_OUTCOME, NAMESPACE, RECORD_KIND } from './attributes.ts'
 import { Kind } from './kind.ts'
 
 export interface Claim {
@@ -119,7 +119,9 @@ function factOfEvent(name: string, attributes: readonly KeyValue[]): Fact | unde
     found(({ key, value }) => (key === RECORD_KIND ? kindOfName(value) : undefined)) ??
     (name.startsWith(NAMESPACE) ? KIND_OF_GROUP.get(groupOf(name)) : undefined) ??
     found(({ key }) => kindOfKey(key))
-  return kind === undefined ? undefined : { kind, claims }
+  if (kind === undefined) return undefined
+  const eventName = claimOf({ key: ClaimKey.eventName, value: { type: 'string', value: name } })
+  return { kind, claims: [...claims, eventName] }
 }
 
 /** The kind that an encoded value names. */
@@ -137,10 +139,14 @@ function groupOf(key: string): string {
   return key.slice(NAMESPACE.length, end === -1 ? undefined : end)
 }
 
+function claimOf({ key, value }: KeyValue): Claim {
+  return { key, keyBytes: encodeText(key), value: encodeValue(value) }
+}
+
 /** The attributes of the namespace as claims, in the order of key, then value. */
 function claimsOf(attributes: readonly KeyValue[]): Claim[] {
   return attributes
     .filter(({ key }) => key.startsWith(NAMESPACE))
-    .map(({ key, value }) => ({ key, keyBytes: encodeText(key), value: encodeValue(value) }))
+    .map(claimOf)
     .sort((a, b) => compareBytes(a.keyBytes, b.keyBytes) || compareBytes(a.value, b.value))
 }

@@ -51,6 +51,18 @@ export interface SpanInput {
 
 /** 8 bytes as 8 characters of one byte each, the form in which span ids are keys. */
 export function idKey(bytes: Uint8Array): string {
+  // Spreading costs ten times as much.
+  if (bytes.length === 8)
+    return String.fromCharCode(
+      bytes[0]!,
+      bytes[1]!,
+      bytes[2]!,
+      bytes[3]!,
+      bytes[4]!,
+      bytes[5]!,
+      bytes[6]!,
+      bytes[7]!,
+    )
   return String.fromCharCode(...bytes)
 }
 
