@@ -4,7 +4,7 @@
  */
 import { writeFile } from 'node:fs/promises'
 import { appendFileSync } from 'node:fs'
-const dbg = (x: string) => appendFileSync('/tmp/dbg', `${Date.now()} ${x}\n`)
+const dbg = (x: string) => appendFileSync('/tmp/dbg', `${Date.now()} ${process.pid} ${x}\n`)
 
 import { join } from 'node:path'
 import { formatHex } from '@rootspan/lineage/bytes'
@@ -134,8 +134,8 @@ describe.each(RUNS)('$protocol, compression $compression', ({ protocol, compress
     callersSpans.push(...spans.filter(({ traceId }) => traceId === CALLER.traceId))
     for (const [traceId, all] of byTrace(spans)) {
       const exported = traceId === CALLER.traceId ? callersSpans : all
-      await waitForTrace(collector, traceId, exported.length)
-      const execution = verify(await downloadEvidence(collector, traceId), policy)
+      dbg(`wait ${traceId} ${exported.length}`); await waitForTrace(collector, traceId, exported.length); dbg('waited')
+      const ev = await downloadEvidence(collector, traceId); dbg('got'); const execution = verify(ev, policy)
       expect(formatHex(execution.traceId)).toBe(traceId)
       expect(verifiedSpans(execution)).toEqual(
         Object.fromEntries(exported.map(({ id, name, parent }) => [id, { name, parent }])),

@@ -78,9 +78,7 @@ async function beginAudit(client: LogClient, policy: Policy, from: number): Prom
     const tree =
       start === 0
         ? new TileTree()
-        : await loadTileTree(start, (level, index, width) =>
-            fetchPrefix(client, head.checkpoint.size, level, index, width),
-          )
+        : await loadTileTree(start, (level, index, width) => fetchTile(client, level, index, width))
     return createAudit({ checkpoint, policy, from: { size: from, tree } })
   } catch (error) {
     if (error instanceof MalformedError)
@@ -89,22 +87,41 @@ async function beginAudit(client: LogClient, policy: Policy, from: number): Prom
   }
 }
 
-/** The first hashes of a tile, out of the one that a log of `size` leaves is sure to serve. */
-async function fetchPrefix(
+/**
+ * The first `width` hashes of a tile. A log that has grown since its checkpoint may serve the full tile alone
+ * (c2sp.org/tlog-tiles, "Partial Tiles").
+ */
+async function fetchTile(
   client: LogClient,
-  size: number,
   level: number,
   index: number,
   width: number,
 ): Promise<Uint8Array> {
-  const served = tileWidth(size, level, index)
-  const tile = await client.get(tilePath(level, index, served), TILE_WIDTH * HASH_SIZE)
-  return tile.subarray(0, width * HASH_SIZE)
+  if (width < TILE_WIDTH) {
+    const partial = await client.find(tilePath(level, index, width), TILE_WIDTH * HASH_SIZE)
+    if (partial !== undefined) return partial
+  }
+  const full = await client.get(tilePath(level, index, TILE_WIDTH), TILE_WIDTH * HASH_SIZE)
+  return full.subarray(0, width * HASH_SIZE)
+}
+
+/** The first `width` entries of a bundle, likewise. */
+async function fetchBundle(client: LogClient, index: number, width: number): Promise<Uint8Array> {
+  const limit = TILE_WIDTH * (2 + MAX_ENTRY)
+  if (width < TILE_WIDTH) {
+    const partial = await client.find(entriesPath(index, width), limit)
+    if (partial !== undefined) return partial
+  }
+  const full = await client.get(entriesPath(index, TILE_WIDTH), limit)
+  if (width === TILE_WIDTH) return full
+  let end = 0
+  for (let i = 0; i < width && end + 2 <= full.length; i++) end += 2 + full.readUInt16BE(end)
+  return full.subarray(0, end)
 }
 
 interface Fetched {
-  readonly bundle: Promise<Buffer>
-  readonly tile: Promise<Buffer>
+  readonly bundle: Promise<Uint8Array>
+  readonly tile: Promise<Uint8Array>
 }
 
 /** Feeds the audit: bundles ahead of time, kept checkpoints as the tree reaches them, tiles when they are complete. */
@@ -123,8 +140,8 @@ async function drive(
     while (ahead.length < AHEAD && index * TILE_WIDTH < size) {
       const width = tileWidth(size, 0, index)
       ahead.push({
-        bundle: handled(client.get(entriesPath(index, width), width * (2 + MAX_ENTRY))),
-        tile: handled(client.get(tilePath(0, index, width), TILE_WIDTH * HASH_SIZE)),
+        bundle: handled(fetchBundle(client, index, width)),
+        tile: handled(fetchTile(client, 0, index, width)),
       })
       index++
     }
@@ -133,7 +150,7 @@ async function drive(
     audit.add(await bundle, await tile)
     for (const computed of audit.takeTiles()) {
       const { level, index, width } = computed
-      const fetched = client.get(tilePath(level, index, width), TILE_WIDTH * HASH_SIZE)
+      const fetched = fetchTile(client, level, index, width)
       compared.push(handled(fetched.then((bytes) => audit.compare(computed, bytes))))
     }
     if (compared.length >= AHEAD) {

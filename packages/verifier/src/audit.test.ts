@@ -133,6 +133,29 @@ describe('audit', () => {
     })
   })
 
+  test('of a log that has grown, whose partial tiles are gone', async () => {
+    const grown = new TestLog()
+    while (grown.size < 300) grown.settle(grown.size + 1, [[{ id: 1 }, { id: 2, parent: 1 }]])
+    const older = grown.checkpoint()
+    while (grown.size < 530) grown.settle(grown.size + 1, [[{ id: 1 }]])
+    const intercept: LogServerOptions['intercept'] = (path, _request, response) => {
+      if (path === 'checkpoint') response.end(older)
+      return path === 'checkpoint'
+    }
+    await served({ intercept }, async ({ url }) => expect(await audit(url)).toMatchObject({ code: 2 }), grown) // no tile/1/000
+    const partial = Uint8Array.from(grown.tile(1, 0, 1))
+    const withTop: LogServerOptions['intercept'] = (path, _request, response) => {
+      const bytes = path === 'checkpoint' ? older : path === 'tile/1/000' ? partial : undefined
+      if (bytes !== undefined) response.end(bytes)
+      return bytes !== undefined
+    }
+    await served(
+      { intercept: withTop },
+      async ({ url }) => expect(await audit(url)).toMatchObject({ code: 0, err: '' }),
+      grown,
+    )
+  })
+
   test('of an empty log, and of one that has no checkpoint yet', async () => {
     const empty = new TestLog()
     await served(

@@ -330,5 +330,6 @@ function sized(reader: WireReader, size: number, what: string): Uint8Array {
 }
 
 function isZero(id: Uint8Array): boolean {
-  return id.every((byte) => byte === 0)
+  for (const byte of id) if (byte !== 0) return false
+  return true
 }
