@@ -141,7 +141,11 @@ export async function tap(target: string): Promise<Tap> {
     const onward = connect(Number(port), hostname)
     socket.on('data', (part) => parts.push(part as Buffer))
     socket.pipe(onward).pipe(socket)
-    for (const end of [socket, onward]) end.on('error', () => [socket.destroy(), onward.destroy()])
+    for (const end of [socket, onward]) {
+      end.on('error', () => undefined)
+      // A pipe does not end when the other side just goes.
+      end.on('close', () => [socket.destroy(), onward.destroy()])
+    }
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')

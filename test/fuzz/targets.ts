@@ -35,6 +35,7 @@ import {
   SPAN_NESTING,
 } from './otlp.ts'
 import { scanChecked } from './otlp-check.ts'
+import { recordTargets } from './records.ts'
 
 export interface Target {
   readonly name: string
@@ -169,7 +170,7 @@ const otlpTargets: readonly Target[] = [
   },
 ]
 
-export const targets: readonly Target[] = [...otlpTargets]
+export const targets: readonly Target[] = [...otlpTargets, ...recordTargets]
 
 function useValues(attributes: readonly KeyValue[]): void {
   for (const { value } of attributes) {

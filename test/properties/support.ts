@@ -38,7 +38,7 @@ export function send(spec: SpanSpec, trace = TRACE): Sent {
 }
 
 /** An `ExportTraceServiceRequest` of these spans, in this order within each service. */
-export function requestOf(spans: readonly Sent[]): Uint8Array {
+function requestOf(spans: readonly Sent[]): Uint8Array {
   const groups = new Map<string, WireWriter>()
   for (const { span, service } of spans) {
     let group = groups.get(service)
@@ -58,7 +58,7 @@ export function requestOf(spans: readonly Sent[]): Uint8Array {
   return out.finish()
 }
 
-export const RECEIPT = encodeReceipt({
+const RECEIPT = encodeReceipt({
   receiver: 'otlp/grpc',
   peer: '',
   tenant: '',
@@ -66,7 +66,7 @@ export const RECEIPT = encodeReceipt({
   tracked: false,
 })
 
-export function seedOf(body: Uint8Array): Uint8Array {
+function seedOf(body: Uint8Array): Uint8Array {
   return new Uint8Array(createHash('sha256').update(body).digest())
 }
 

@@ -25,7 +25,7 @@ import { encodeEntryBundle, parseEntryBundle, TILE_WIDTH, tilesOf } from '@roots
 import { TileTree } from '@rootspan/lineage/tlog/tile-tree'
 import { WireWriter } from '@rootspan/lineage/wire'
 
-export const ORIGIN = 'example.com/test/v0'
+const ORIGIN = 'example.com/test/v0'
 
 /** 2026-01-02T03:04:05Z in nanoseconds: when every span begins that says nothing else. */
 export const EPOCH = 1_767_323_045_000_000_000n

@@ -10,7 +10,6 @@ import { equalBytes, formatHex, utf8 } from './bytes.ts'
 import { MalformedError, VerificationError } from './errors.ts'
 import { type BundleSegment, parseBundle } from './evidence/bundle.ts'
 import {
-  decodeInput,
   type ExecutionNode,
   type ExecutionRecord,
   type ExecutionSegment,
@@ -21,7 +20,7 @@ import { Kind } from './governance/kind.ts'
 import { Committer } from './record/commitment.ts'
 import { type Entry, isSpanBorn, nameOf, Parent, Persistence, parseEntry, Role } from './record/entry.ts'
 import { TraceHistory } from './record/history.ts'
-import { idKey } from './record/order.ts'
+import { idKey, type SpanInput } from './record/order.ts'
 import { parsePayload, type SegmentPayload } from './record/payload.ts'
 import { parseReceipt } from './record/receipt.ts'
 import { type DerivedSegment, deriveSegment, LeafSink } from './record/segment.ts'
@@ -31,6 +30,7 @@ import { leafHash } from './tlog/merkle.ts'
 import { formatSignatureLine, parseNote } from './tlog/note.ts'
 import type { Policy } from './tlog/policy.ts'
 import { verifyRange } from './tlog/proof.ts'
+import { WireReader } from './wire.ts'
 
 export type { ExecutionNode } from './evidence/execution.ts'
 
@@ -152,11 +152,20 @@ function checkHead(
 /** Every span is of this trace, and every request came from this tenant. */
 function checkSources(payload: SegmentPayload, where: string): void {
   for (const [at, span] of payload.spans.entries())
-    if (!equalBytes(decodeInput(span).traceId, payload.traceId))
+    if (!equalBytes(traceIdOf(span), payload.traceId))
       throw new VerificationError('record', `${where}, span ${at}`, 'it is of another trace')
   for (const { receipt } of new Set(payload.spans.map((span) => span.source)))
     if (atPlace(`${where}, receipt`, () => parseReceipt(receipt)).tenant !== payload.tenant)
       throw new VerificationError('record', `${where}, receipt`, 'it is of another tenant')
+}
+
+/** The trace id of a span that was decoded before: of several occurrences the last one counts. */
+function traceIdOf({ source, spanStart, spanEnd }: SpanInput): Uint8Array {
+  const reader = new WireReader(source.body, spanStart, spanEnd)
+  let start = spanStart
+  let end = spanStart
+  while (reader.next()) if (reader.field === 1) [start, end] = [reader.start, reader.end]
+  return source.body.subarray(start, end)
 }
 
 /** Derives the segment again and compares entry by entry. */

@@ -10,6 +10,9 @@ import { drawTree } from './tree.ts'
 import { readEvidence } from './verify-command.ts'
 import type { World } from './world.ts'
 
+/** Lines that are written at once. */
+const LINES = 500
+
 export interface InspectOptions {
   readonly policy?: string
   readonly json?: boolean
@@ -50,7 +53,14 @@ export async function inspectCommand(world: World, file: string, options: Inspec
       `  ${dim('records')}    ${formatCount(shown.records.length)} in ${plural(shown.segments.length, 'segment')}\n` +
       `  ${dim('time')}       ${formatTime(start)}, ${formatDuration(end - start)}\n\n`,
   )
-  for (const line of drawTree(shown, out)) out.write(`${line}\n`)
+  let lines: string[] = []
+  for (const line of drawTree(shown, out)) {
+    lines.push(line)
+    if (lines.length < LINES) continue
+    out.write(`${lines.join('\n')}\n`)
+    lines = []
+  }
+  out.write(lines.map((line) => `${line}\n`).join(''))
   return VERIFIED
 }
 

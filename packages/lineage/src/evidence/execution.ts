@@ -2,7 +2,7 @@
  * An execution as records and as a tree, from a bundle's parts. Nothing here verifies anything: `verify.ts` does,
  * and hands out the same shapes; {@link readUnverified} is for looking at a file without believing it.
  */
-import { formatHex, utf8 } from '../bytes.ts'
+import { utf8 } from '../bytes.ts'
 import { MalformedError } from '../errors.ts'
 import { Kind } from '../governance/kind.ts'
 import { decodeSpan, type Span } from '../otlp/decode.ts'
@@ -94,7 +94,7 @@ export function executionRecord(
   return { index, leaf, entry, segment, span, input }
 }
 
-export function decodeInput(input: SpanInput): Span {
+function decodeInput(input: SpanInput): Span {
   return decodeSpan(input.source.body.subarray(input.spanStart, input.spanEnd))
 }
 
@@ -113,7 +113,7 @@ export function growTree(records: readonly ExecutionRecord[]): ExecutionNode[] {
   for (const record of records) {
     const { entry } = record
     if (isSpanBorn(entry)) {
-      byLeaf.set(formatHex(record.leaf), nodes.length)
+      byLeaf.set(idKey(record.leaf), nodes.length)
       const id = idKey(entry.spanId)
       if (!bySpan.has(id)) bySpan.set(id, nodes.length)
       nodes.push({ record, facts, children: [] })
@@ -136,7 +136,7 @@ export function growTree(records: readonly ExecutionRecord[]): ExecutionNode[] {
   }
   const isRoot = nodes.map(() => true)
   for (const [place, { record }] of nodes.entries())
-    if (record.entry.parent === Parent.linked) hang(place, byLeaf.get(formatHex(record.entry.parentLeaf)))
+    if (record.entry.parent === Parent.linked) hang(place, byLeaf.get(idKey(record.entry.parentLeaf)))
   for (const [place, { record }] of nodes.entries()) {
     const { parent: state, parentSpanId } = record.entry
     if (state !== Parent.awaiting && state !== Parent.remote) continue

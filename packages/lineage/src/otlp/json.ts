@@ -302,7 +302,7 @@ const UINT64: Range = { name: 'an unsigned 64-bit integer', least: 0n, most: 2n 
  */
 function integer(reader: JsonReader, range: Range): number | bigint {
   const source = reader.peek() === 'string' ? reader.string() : numeral(reader)
-  const value = PLAIN.test(source) ? Number(source) + 0 : exactInteger(source)
+  const value = PLAIN.test(source) ? Number(source) : exactInteger(source)
   if (value === undefined || value < range.least || value > range.most) bad(reader, `is not ${range.name}`)
   return value
 }

@@ -78,7 +78,7 @@ test('scalars are what WireWriter makes of them', () => {
 })
 
 test('text is UTF-8, whatever comes after its ASCII', () => {
-  for (const text of ['é', 'aé', 'a😀b', 'a\ud800', '\udcffé']) {
+  for (const text of ['é', 'aé', 'a😀b', 'a\ud800', '\udcffé', 'é'.repeat(4000)]) {
     const out = new NestedWriter()
     out.string(1, text)
     expect(out.finish()).toEqual(new WireWriter().string(1, text).finish())

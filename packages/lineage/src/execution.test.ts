@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest'
-import { SHAPES, TestLog } from '../../../../test/support/executions.ts'
-import { utf8 } from '../bytes.ts'
-import { MalformedError } from '../errors.ts'
-import { verify } from '../verify.ts'
-import { formatBundle, parseBundle } from './bundle.ts'
-import { growTree, readUnverified } from './execution.ts'
+import { SHAPES, TestLog } from '../../../test/support/executions.ts'
+import { utf8 } from './bytes.ts'
+import { MalformedError } from './errors.ts'
+import { formatBundle, parseBundle } from './evidence/bundle.ts'
+import { growTree, readUnverified } from './evidence/execution.ts'
+import { verify } from './verify.ts'
 
 describe('reading without verifying', () => {
   test.each([...SHAPES.keys()])('gives of a good bundle what verifying gives: %s', async (shape) => {

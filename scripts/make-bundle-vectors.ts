@@ -1,0 +1,161 @@
+/**
+ * Makes test/vectors/bundles: evidence bundles, good and bad, with what must come of each.
+ *
+ * Run it after a change of the formats: `node --conditions=source scripts/make-bundle-vectors.ts`. Keys, seeds and
+ * times are fixed, so that it writes the same bytes every time; a test compares.
+ */
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseUtf8, utf8 } from '@rootspan/lineage/bytes'
+import { VerificationError } from '@rootspan/lineage/errors'
+import { type Bundle, formatBundle, parseBundle } from '@rootspan/lineage/evidence/bundle'
+import { encodePayload, parsePayload } from '@rootspan/lineage/record/payload'
+import { formatCheckpoint } from '@rootspan/lineage/tlog/checkpoint'
+import { signNote } from '@rootspan/lineage/tlog/note'
+import { type Policy, parsePolicy } from '@rootspan/lineage/tlog/policy'
+import { proveRange } from '@rootspan/lineage/tlog/proof'
+import { verify } from '@rootspan/lineage/verify'
+import { verifiedJson } from '../packages/verifier/src/execution.ts'
+import { SHAPES, TestLog, testKey } from '../test/support/executions.ts'
+import { root } from './workspace.ts'
+
+export const DIRECTORY = join(root, 'test/vectors/bundles')
+
+/** What must come of a bundle. */
+export type Expected =
+  | { readonly result: 'verified'; readonly execution: object }
+  | { readonly result: 'bad' | 'not checked'; readonly code: string; readonly where: string }
+
+/** What verification gives under a policy, as the vectors write it. */
+export function outcomeOf(evidence: Uint8Array, policy: Policy): Expected {
+  try {
+    return { result: 'verified', execution: verifiedJson(verify(evidence, policy)) }
+  } catch (error) {
+    if (!(error instanceof VerificationError)) throw error
+    const { code, where } = error
+    return { result: code === 'unsupported' ? 'not checked' : 'bad', code, where }
+  }
+}
+
+/** Each file by its name in the directory. */
+export async function makeBundleVectors(): Promise<Map<string, Uint8Array>> {
+  const files = new Map<string, Uint8Array>()
+  const log = new TestLog()
+  const traces = new Map<string, number>()
+  for (const [shape, make] of SHAPES) {
+    traces.set(shape, traces.size + 1)
+    make(log, traces.size)
+  }
+  const policies: Record<string, string> = {
+    'log.policy': log.policyText,
+    'other-key.policy': new TestLog([testKey(log.origin, 8)]).policyText,
+    'other-log.policy': new TestLog([testKey('example.com/other/v0')]).policyText,
+  }
+  for (const [name, text] of Object.entries(policies)) files.set(name, utf8(text))
+
+  const cases: object[] = []
+  const add = (name: string, evidence: Uint8Array, policy = 'log.policy'): void => {
+    const file = `${name.replaceAll(/[^a-z0-9]+/g, '-')}.rootspan`
+    files.set(file, evidence)
+    cases.push({ name, file, policy, ...outcomeOf(evidence, parsePolicy(policies[policy]!)) })
+  }
+  for (const [shape, trace] of traces)
+    add(shape, await log.bundle(trace, shape === 'a tenant' ? { tenant: 'acme' } : {}))
+  await addBad(log, traces, add)
+  files.set('bundles.json', utf8(`${JSON.stringify(cases, null, 2)}\n`))
+  return files
+}
+
+async function addBad(
+  log: TestLog,
+  traces: ReadonlyMap<string, number>,
+  add: (name: string, evidence: Uint8Array, policy?: string) => void,
+): Promise<void> {
+  const bundleOf = async (shape: string): Promise<Bundle> => parseBundle(await log.bundle(traces.get(shape)!))
+  const two = await bundleOf('two services')
+  const cut = await bundleOf('cut in three segments')
+  const text = parseUtf8(formatBundle(two))
+  const first = two.segments[0]!
+  const read = (level: number, index: number, width: number): Uint8Array => log.tile(level, index, width)
+  const flip = (bytes: Uint8Array, at: number): Uint8Array =>
+    bytes.map((byte, i) => (i === at ? byte ^ 1 : byte))
+  const change = (fields: Partial<typeof first>): Uint8Array =>
+    formatBundle({ ...two, segments: [{ ...first, ...fields }] })
+
+  add('under another key', formatBundle(two), 'other-key.policy')
+  add('under another log', formatBundle(two), 'other-log.policy')
+  add('cut off', utf8(text.slice(0, -100)))
+  add('a space too many', utf8(text.replace('":', '": ')))
+  add('a member too many', utf8(text.replace('{"first"', '{"note":"","first"')))
+  add('a newer format', utf8(text.replace('evidence/v0', 'evidence/v1')))
+  add(
+    'a changed signature',
+    formatBundle({
+      ...two,
+      checkpoint: two.checkpoint.replace(/.(?==*\n$)/, (c) => (c === 'A' ? 'E' : 'A')),
+    }),
+  )
+  add(
+    'a changed root',
+    formatBundle({ ...two, checkpoint: two.checkpoint.replace(/\n[0-9]+\n/, `\n${log.size - 1}\n`) }),
+  )
+  const forged = formatCheckpoint({
+    origin: log.origin,
+    size: log.size,
+    root: new Uint8Array(32),
+    extensions: [],
+  })
+  add('another tree', formatBundle({ ...two, checkpoint: parseUtf8(signNote(forged, [testKey().signer])) }))
+  add('a smaller checkpoint', formatBundle({ ...two, checkpoint: parseUtf8(checkpointOf(log, 1)) }))
+  add('a changed entry', change({ entries: [flip(first.entries[0]!, 60), ...first.entries.slice(1)] }))
+  add('a changed proof', change({ proof: [flip(first.proof[0]!, 0), ...first.proof.slice(1)] }))
+  add('a changed payload', change({ payload: flip(first.payload, first.payload.length - 1) }))
+  add(
+    'two entries swapped',
+    change({ entries: [first.entries[1]!, first.entries[0]!, ...first.entries.slice(2)] }),
+  )
+  add('an entry left out', change({ entries: first.entries.slice(1) }))
+  const end = first.first + first.entries.length
+  add(
+    'without its seal',
+    change({
+      entries: first.entries.slice(0, -1),
+      proof: await proveRange(first.first, end - 1, log.size, read),
+    }),
+  )
+  add('no segment', formatBundle({ ...two, segments: [] }))
+  add('the middle segment left out', formatBundle({ ...cut, segments: [cut.segments[0]!, cut.segments[2]!] }))
+  add('the first segment left out', formatBundle({ ...cut, segments: cut.segments.slice(1) }))
+  add(
+    'two segments swapped',
+    formatBundle({ ...cut, segments: [cut.segments[0]!, cut.segments[2]!, cut.segments[1]!] }),
+  )
+  add(
+    'the payload of another execution',
+    change({ payload: (await bundleOf('one span')).segments[0]!.payload }),
+  )
+  const { spans, ...head } = parsePayload(first.payload)
+  add('spans in another order', change({ payload: encodePayload(head, spans.toReversed()) }))
+  add(
+    'spans with other salts',
+    change({
+      payload: encodePayload(
+        head,
+        spans.map((span) => ({ ...span, index: span.index + 1 })),
+      ),
+    }),
+  )
+}
+
+/** The checkpoint that the log signed when it had this many leaves. */
+function checkpointOf(log: TestLog, size: number): Uint8Array {
+  const small = new TestLog(log.keys)
+  small.append(log.entries.slice(0, size))
+  return small.checkpoint()
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  await mkdir(DIRECTORY, { recursive: true })
+  for (const [name, bytes] of await makeBundleVectors()) await writeFile(join(DIRECTORY, name), bytes)
+}
