@@ -9,7 +9,7 @@ export default defineConfig({
     // Workers and processes that a test starts inherit this, and so run from source too.
     execArgv: ['--conditions=source'],
     maxWorkers: 2,
-    testTimeout: 30_000,
-    hookTimeout: 60_000,
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
   },
 })

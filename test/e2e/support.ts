@@ -1,5 +1,5 @@
 /** The collector and the verifier as users have them: processes, their flags, their files and HTTP. */
-import { writeFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Policy, parsePolicy } from '@rootspan/lineage/tlog/policy'
 import { expect } from 'vitest'
@@ -50,7 +50,7 @@ export interface ExecutionSummary {
 }
 
 /** Arguments with which `rootspan run` starts on free ports. */
-function runArguments(options: Omit<CollectorOptions, 'directory'> = {}): string[] {
+export function runArguments(options: Omit<CollectorOptions, 'directory'> = {}): string[] {
   const { quietPeriod = '500ms', flags = [], init = true } = options
   return [
     'run',
@@ -61,7 +61,7 @@ function runArguments(options: Omit<CollectorOptions, 'directory'> = {}): string
 }
 
 /** Starts `rootspan` in a directory of its own. */
-function startRootspan(args: readonly string[], directory: string): Running {
+export function startRootspan(args: readonly string[], directory: string): Running {
   const name = `rootspan ${args[0]}`
   return startProgram(process.execPath, ['--conditions=source', COLLECTOR, ...args], { cwd: directory, name })
 }
@@ -164,4 +164,12 @@ export async function readMetrics({ api }: Pick<CollectorProcess, 'api'>): Promi
 /** The latest checkpoint, verbatim. */
 export async function readCheckpoint({ api }: Pick<CollectorProcess, 'api'>): Promise<Uint8Array> {
   return new Uint8Array(await (await fetch(`${api}/log/checkpoint`)).arrayBuffer())
+}
+
+/** What `init` wrote into `log.json`. */
+export async function readIdentity(
+  directory: string,
+  data = 'rootspan-data',
+): Promise<{ origin: string; key: string }> {
+  return JSON.parse(await readFile(join(directory, data, 'log.json'), 'utf8'))
 }

@@ -58,6 +58,14 @@ export interface OpenTrace {
   head: number
   tail: number
   count: number
+  /** Bytes of its payload, about: spans, and the resource and scope of each request and scope. */
+  bytes: number
+  /** Request and scope of its last span. */
+  lastFrame: number
+  lastScope: number
+  lastResource: number
+  /** It has grown to a limit. */
+  full: boolean
   /** Milliseconds, monotonic: when its first and its last span were read. */
   readonly since: number
   touched: number
@@ -129,6 +137,11 @@ export class Assembler {
 
   get openSpans(): number {
     return this.#open
+  }
+
+  /** Whether a trace has grown to a limit. Until it was cut, no more may be read, so that its payload fits a block. */
+  get hasFullTraces(): boolean {
+    return this.#full.length > 0
   }
 
   get openTraces(): number {
@@ -203,6 +216,11 @@ export class Assembler {
         head: NONE,
         tail: NONE,
         count: 0,
+        bytes: 0,
+        lastFrame: -1,
+        lastScope: 0,
+        lastResource: 0,
+        full: false,
         since: now,
         touched: now,
         waiting: false,
@@ -260,7 +278,19 @@ export class Assembler {
     else arena[trace.tail * WORDS + NEXT] = slot
     trace.tail = slot
     trace.count++
-    if (trace.count === this.#options.maxSegmentSpans) this.#full.push(trace)
+    trace.bytes += words[row + SPAN_END]! - words[row + SPAN_START]!
+    const scope = words[row + SCOPE_START]!
+    const resource = words[row + RESOURCE_START]!
+    if (trace.lastFrame !== frame.position || trace.lastScope !== scope || trace.lastResource !== resource) {
+      trace.lastFrame = frame.position
+      trace.lastScope = scope
+      trace.lastResource = resource
+      trace.bytes += words[row + SCOPE_END]! - scope + words[row + RESOURCE_END]! - resource + ROW_BYTES
+    }
+    if (!trace.full && (trace.count >= this.#options.maxSegmentSpans || trace.bytes >= MAX_SEGMENT_BYTES)) {
+      trace.full = true
+      this.#full.push(trace)
+    }
     frame.undecided++
     this.#open++
   }
@@ -416,8 +446,7 @@ export class Assembler {
     this.#traces.delete(trace.key)
     if (!trace.waiting) remove(this.#quiet, trace, 'quietNext', 'quietBefore')
     remove(this.#age, trace, 'ageNext', 'ageBefore')
-    const full = this.#full.indexOf(trace)
-    if (full !== -1) this.#full.splice(full, 1)
+    if (trace.full) this.#full.splice(this.#full.indexOf(trace), 1)
   }
 
   /** The cursor after everything decided so far. Costs one look at each frame that is not dropped. */
@@ -477,6 +506,14 @@ export class Assembler {
     )
   }
 }
+
+/**
+ * A trace with this many bytes is cut: a segment's payload is one block of a pack. Another request may come on top
+ * of it before that is seen, with as many bytes, and both fit a block together.
+ */
+const MAX_SEGMENT_BYTES = 64 * 1024 * 1024
+/** What a payload holds of a request beside resource and scope, about. */
+const ROW_BYTES = 128
 
 const NONE = 0xffff_ffff
 /** Up to this many spans, comparing each with each is cheaper than making keys. */

@@ -150,7 +150,8 @@ class Pipeline {
   /** Reads on in the journal; returns whether there was anything. Stops while the assembler is full. */
   #follow(): boolean {
     const until = this.#board.get('journal_durable_position')
-    if (this.#journal.next >= until || this.#assembler.openSpans >= this.#options.maxOpenSpans) return false
+    const { openSpans, hasFullTraces } = this.#assembler
+    if (this.#journal.next >= until || openSpans >= this.#options.maxOpenSpans || hasFullTraces) return false
     const start = performance.now()
     const frames = this.#journal.read(until, FOLLOW_BYTES)
     let bytes = 0
