@@ -18,6 +18,7 @@ import {
 } from '@rootspan/lineage/otlp/scan'
 import { encodeValue, formatValue } from '@rootspan/lineage/otlp/value'
 import fc from 'fast-check'
+import { logTargets } from './log.ts'
 import { mutateProtobuf, type Random, randomOf } from './mutate.ts'
 import {
   anyRequests,
@@ -170,7 +171,7 @@ const otlpTargets: readonly Target[] = [
   },
 ]
 
-export const targets: readonly Target[] = [...otlpTargets, ...recordTargets]
+export const targets: readonly Target[] = [...otlpTargets, ...recordTargets, ...logTargets]
 
 function useValues(attributes: readonly KeyValue[]): void {
   for (const { value } of attributes) {
