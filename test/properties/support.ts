@@ -58,7 +58,7 @@ function requestOf(spans: readonly Sent[]): Uint8Array {
   return out.finish()
 }
 
-const RECEIPT = encodeReceipt({
+export const RECEIPT = encodeReceipt({
   receiver: 'otlp/grpc',
   peer: '',
   tenant: '',
@@ -66,7 +66,7 @@ const RECEIPT = encodeReceipt({
   tracked: false,
 })
 
-function seedOf(body: Uint8Array): Uint8Array {
+export function seedOf(body: Uint8Array): Uint8Array {
   return new Uint8Array(createHash('sha256').update(body).digest())
 }
 
