@@ -1,6 +1,7 @@
 /**
  * What the conformance tests talk to. They see the network and what was journalled, and nothing else, so that the
- * same tests run against receivers over a journal in memory and against a whole collector.
+ * same tests run against receivers over a journal in memory and, with `ROOTSPAN_CONFORMANCE=collector`, against a
+ * whole collector in a process of its own (`collector.test.ts`).
  */
 import { randomBytes } from 'node:crypto'
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
@@ -62,6 +63,11 @@ export type Disturbance =
   | { readonly kind: 'journal-waits'; readonly until: Promise<void> }
 
 export async function startSubject(settings: SubjectSettings = {}): Promise<Subject> {
+  if (process.env.ROOTSPAN_CONFORMANCE !== 'collector') return startReceivers(settings)
+  return (await import('./collector-subject.ts')).startCollectorSubject(settings)
+}
+
+async function startReceivers(settings: SubjectSettings): Promise<Subject> {
   const { budgetBytes, ...limits } = settings
   const directory = await mkdtemp(join(tmpdir(), 'rootspan-conformance-'))
   const counters = { add() {} }
@@ -108,14 +114,7 @@ export async function startSubject(settings: SubjectSettings = {}): Promise<Subj
     grpc: grpc.address,
     http: http.address,
     journalled: async () => frames,
-    async quarantined() {
-      const lines: Quarantined[] = []
-      for (const name of (await readdir(directory)).sort()) {
-        const text = await readFile(join(directory, name), 'utf8')
-        for (const line of text.split('\n')) if (line !== '') lines.push(JSON.parse(line) as Quarantined)
-      }
-      return lines
-    },
+    quarantined: () => readQuarantine(directory),
     disturb(next) {
       disturbance = next
     },
@@ -126,4 +125,14 @@ export async function startSubject(settings: SubjectSettings = {}): Promise<Subj
       if (bugs.length > 0) throw new AggregateError(bugs, 'the receivers met bugs')
     },
   }
+}
+
+/** Every line of a quarantine directory, in order. */
+export async function readQuarantine(directory: string): Promise<Quarantined[]> {
+  const lines: Quarantined[] = []
+  for (const name of (await readdir(directory)).sort()) {
+    const text = await readFile(join(directory, name), 'utf8')
+    for (const line of text.split('\n')) if (line !== '') lines.push(JSON.parse(line) as Quarantined)
+  }
+  return lines
 }

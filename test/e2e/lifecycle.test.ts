@@ -43,7 +43,8 @@ describe('npm start', () => {
     const config = join(directory, 'rootspan.yaml')
     await writeFile(config, 'logs: { format: pretty }\n')
     const places = ['--data', join(directory, 'data'), '--signer', join(directory, 'signer')]
-    const started = startProgram('npm', ['start', '--', ...runArguments().slice(2), ...places, '-c', config])
+    const args = ['start', '--', ...runArguments().slice(2), ...places, '-c', config]
+    const started = startProgram('npm', args, { group: true })
     const [, line] = await started.says(/see it verified:\n +(\S.*)\n/)
 
     const { origin, key } = await readIdentity(directory, 'data')
@@ -66,7 +67,8 @@ describe('npm start', () => {
     expect(tried.stdout).toContain('POST /refunds')
     expect(tried.stdout).toContain("the collector's own word for its own key")
 
-    started.signal('SIGTERM')
+    // As Ctrl-C does.
+    started.signal('SIGINT')
     await started.ends()
     expect(started.stdout).toMatch(/ stopped\n$/)
   })
@@ -116,7 +118,7 @@ describe('a start that is refused says why, and what to do', LONG, () => {
     ['an endpoint that others can reach', 'api: { endpoint: "0.0.0.0:0" }', 'set api.allow_remote: true'],
     [
       'a variable that is not set',
-      'storage: { directory: "${env:NOT_SET_AT_ALL}" }',
+      `storage: { directory: "\${env:NOT_SET_AT_ALL}" }`,
       'has no NOT_SET_AT_ALL',
     ],
   ])('%s in the configuration', async (_what, text, message) => {

@@ -20,23 +20,27 @@ export interface StartOptions {
   readonly env?: Readonly<Record<string, string>>
   /** In messages. */
   readonly name?: string
+  /** Signals reach it and all that it starts, as from a terminal. */
+  readonly group?: boolean
 }
 
-const children = new Set<ChildProcess>()
+const running = new Set<Running>()
 const directories = new Set<string>()
 
 /** A process whose output is kept. */
 export class Running {
   readonly name: string
   readonly #child: ChildProcess
+  readonly #isGroup: boolean
   readonly #ended: Promise<Ended>
   #stdout = ''
   #stderr = ''
   #isOver = false
 
-  constructor(name: string, child: ChildProcess) {
+  constructor(name: string, child: ChildProcess, isGroup: boolean) {
     this.name = name
     this.#child = child
+    this.#isGroup = isGroup
     child.stdout?.setEncoding('utf8').on('data', (text: string) => {
       this.#stdout += text
     })
@@ -76,14 +80,17 @@ export class Running {
     )
   }
 
+  /** Does nothing when it is over. */
   signal(signal: NodeJS.Signals): void {
-    this.#child.kill(signal)
+    const { pid } = this.#child
+    if (!this.#isGroup) this.#child.kill(signal)
+    else if (pid !== undefined && !this.#isOver) process.kill(-pid, signal)
   }
 
   /** Waits for the end; kills it and rejects after `millis`. */
   async ends(millis = 60_000): Promise<Ended> {
     const late = sleep(millis, undefined, { ref: false }).then(() => {
-      this.#child.kill('SIGKILL')
+      this.signal('SIGKILL')
       throw new Error(`${this.name} has not ended after ${millis} ms:${this.#said()}`)
     })
     late.catch(() => {})
@@ -99,16 +106,18 @@ export class Running {
 export function startProgram(
   command: string,
   args: readonly string[],
-  { cwd, env, name = command }: StartOptions = {},
+  { cwd, env, name = command, group = false }: StartOptions = {},
 ): Running {
   const child = spawn(command, args, {
     cwd: cwd ?? root,
     env: { ...cleanEnvironment(), ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
+    detached: group,
   })
-  children.add(child)
-  child.once('close', () => children.delete(child))
-  return new Running(name, child)
+  const started = new Running(name, child, group)
+  running.add(started)
+  child.once('close', () => running.delete(started))
+  return started
 }
 
 /** Runs a program to its end. */
@@ -155,10 +164,9 @@ export async function makeDirectory(): Promise<string> {
 /** Kills what still runs and removes the directories. For `afterAll`. */
 export async function cleanUp(): Promise<void> {
   await Promise.all(
-    [...children].map(async (child) => {
-      const closed = once(child, 'close')
-      child.kill('SIGKILL')
-      await closed
+    [...running].map((one) => {
+      one.signal('SIGKILL')
+      return one.ends(10_000)
     }),
   )
   for (const directory of directories) await rm(directory, { recursive: true, force: true })

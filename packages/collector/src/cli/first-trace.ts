@@ -26,6 +26,9 @@ interface FirstTraceWorld {
 
 const POLL_MILLIS = 250
 
+/** In a clone of the repository npx would ask the registry for a package of that name. */
+const verifier = import.meta.url.endsWith('.ts') ? 'npm run -s rootspan-verify --' : 'npx rootspan-verify'
+
 export function addFirstTrace(program: Command, io: Io): void {
   const command = program
     .command('first-trace')
@@ -95,7 +98,7 @@ async function sendFirstTrace(
       `${colors.yellow('note')}      the policy came from ${urls.api}/log/policy: the collector's own word for its own key.`,
       '          An auditor has the key from somewhere else, and checks the file offline:',
       `            ${download}`,
-      '            npx rootspan-verify verify trace.rootspan --policy auditors-own-policy.txt',
+      `            ${verifier} verify trace.rootspan --policy auditors-own-policy.txt`,
       '',
     ].join('\n'),
   )
