@@ -1,7 +1,9 @@
 /** Fuzz targets of the log and of evidence: notes, checkpoints, policies, proofs, paths, bundles, journal frames. */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { crc32 } from 'node:zlib'
 import { formatBase64, formatHex, utf8 } from '@rootspan/lineage/bytes'
+import { MalformedError } from '@rootspan/lineage/errors'
 import { formatBundle, parseBundle } from '@rootspan/lineage/evidence/bundle'
 import { formatCheckpoint, openCheckpoint, parseCheckpoint } from '@rootspan/lineage/tlog/checkpoint'
 import { formatNote, parseNote } from '@rootspan/lineage/tlog/note'
@@ -130,15 +132,14 @@ export const logTargets: readonly Target[] = [
       ),
     ],
     run: (bytes) => {
-      if (bytes.length < FRAME_HEADER_BYTES) return
+      if (bytes.length < FRAME_HEADER_BYTES) throw new MalformedError('shorter than a header')
       const buffer = Buffer.from(bytes)
+      // Most changes fail a checksum; with the header's put right, what is behind it is tried as well.
+      if (bytes.length % 2 === 0) buffer.writeUInt32BE(crc32(buffer.subarray(0, 76)), 76)
       const header = parseFrameHeader(buffer, 0, FRAME_TAG)
-      if (
-        typeof header === 'string' ||
-        header.frameLength > buffer.length ||
-        !payloadHolds(buffer, 0, header)
-      )
-        return
+      if (typeof header === 'string') throw new MalformedError(header)
+      if (header.frameLength > buffer.length) throw new MalformedError('cut short')
+      if (!payloadHolds(buffer, 0, header)) throw new MalformedError('payload checksum')
       if (header.kind !== REQUEST) return
       const frame = viewFrame(buffer, 0, header, { segment: 0, fileOffset: 0 })
       const { seed, receipt, body, position, durable } = frame
