@@ -174,12 +174,13 @@ describe('awaited and remote', () => {
 describe('cycles', () => {
   const finding = (number: number, of: number) => `${number} *verification subject>${of} +claims`
 
-  test('itself its parent', async () => {
-    expect(await execution([{ id: 1, parent: 1 }])).toEqual([
-      '0 span 1 awaiting 1',
-      finding(1, 0),
-      '2 sealed +claims #0 closes 2',
-    ])
+  test('itself its parent, as a server too: what is here is not remote', async () => {
+    for (const kind of [1, 2])
+      expect(await execution([{ id: 1, parent: 1, kind }])).toEqual([
+        '0 span 1 awaiting 1',
+        finding(1, 0),
+        '2 sealed +claims #0 closes 2',
+      ])
   })
 
   test('two cycles with tails: each is opened at its smallest, and has its finding', async () => {

@@ -384,7 +384,7 @@ const cases: Case[] = [
       { requests: [[{ id: 7, parent: 6 }]] },
     ],
   },
-  once('cycles', { id: 1, parent: 3, start: 5 }, { id: 2, parent: 1, start: 5 }, { id: 3, parent: 2, start: 4 }, { id: 4, parent: 1, start: 0 }, { id: 9, parent: 9, start: 9 }, { id: 10, parent: 9, start: 1 }, { id: 11 }),
+  once('cycles', { id: 1, parent: 3, start: 5 }, { id: 2, parent: 1, start: 5 }, { id: 3, parent: 2, start: 4 }, { id: 4, parent: 1, start: 0 }, { id: 9, parent: 9, kind: 2, start: 9 }, { id: 10, parent: 9, start: 1 }, { id: 11 }),
   { name: 'a cycle over two segments', segments: [{ requests: [[{ id: 1, parent: 2 }, { id: 5, parent: 1 }]] }, { requests: [[{ id: 2, parent: 1 }]] }] },
   {
     name: 'duplicate and equivocal',
