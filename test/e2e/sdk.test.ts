@@ -9,7 +9,7 @@ import { formatHex } from '@rootspan/lineage/bytes'
 import { formatBundle, parseBundle } from '@rootspan/lineage/evidence/bundle'
 import { isSpanBorn, Parent } from '@rootspan/lineage/record/entry'
 import type { Policy } from '@rootspan/lineage/tlog/policy'
-import { type ExecutionNode, type VerifiedExecution, verify } from '@rootspan/lineage/verify'
+import { type VerifiedExecution, verify } from '@rootspan/lineage/verify'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { cleanUp, makeDirectory } from './process.ts'
 import {
@@ -30,6 +30,7 @@ import {
   startCollectorProcess,
   waitForTrace,
 } from './support.ts'
+import { parentsOf } from './tree.ts'
 
 let collector: CollectorProcess
 let policy: Policy
@@ -87,19 +88,6 @@ function expectedTree(spans: readonly ExportedSpan[]): Record<string, string> {
   return Object.fromEntries(spans.map(({ id, parent }) => [id, ids.has(parent) ? parent : '']))
 }
 
-/** Parent ids by span id, as the verified records hang. */
-function verifiedTree(execution: VerifiedExecution): Record<string, string> {
-  const tree: Record<string, string> = {}
-  const walk = ({ record, children }: ExecutionNode, parent: string): void => {
-    const id = formatHex(record.entry.spanId)
-    expect(tree[id], `span ${id} comes twice`).toBeUndefined()
-    tree[id] = parent
-    for (const child of children) walk(child, id)
-  }
-  for (const root of execution.roots) walk(root, '')
-  return tree
-}
-
 /** What every record says of its span beside the parent. */
 function verifiedSpans(execution: VerifiedExecution): Record<string, { name: string; parent: string }> {
   return Object.fromEntries(
@@ -136,7 +124,7 @@ describe.each(RUNS)('$protocol, compression $compression', ({ protocol, compress
       expect(verifiedSpans(execution)).toEqual(
         Object.fromEntries(exported.map(({ id, name, parent }) => [id, { name, parent }])),
       )
-      expect(verifiedTree(execution)).toEqual(expectedTree(exported))
+      expect(parentsOf(execution)).toEqual(expectedTree(exported))
       const [root] = execution.roots
       expect(root!.record.entry.parent).toBe(traceId === caller.traceId ? Parent.remote : Parent.root)
     }
