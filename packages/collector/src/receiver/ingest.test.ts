@@ -142,3 +142,22 @@ test('a receipt leaves out what is empty', () => {
     '0a096f746c702f67727063' + '120a7370696666653a2f2f78' + '210100000000000000',
   )
 })
+
+test('a large resource over many traces is refused: each trace would keep a copy', async () => {
+  const { ingest, frames } = setUp()
+  const resource = new WireWriter().bytes(1, new WireWriter().string(1, 'x'.repeat(60_000)).finish()).finish()
+  const request = (count: number): Uint8Array => {
+    const scope = new WireWriter()
+    for (let number = 1; number <= count; number++) {
+      const trace = new Uint8Array(16)
+      new DataView(trace.buffer).setUint32(0, number)
+      scope.bytes(2, new WireWriter().bytes(1, trace).bytes(2, new Uint8Array(8).fill(1)).finish())
+    }
+    const group = new WireWriter().bytes(1, resource).bytes(2, scope.finish())
+    return new WireWriter().bytes(1, group.finish()).finish()
+  }
+  await expect(ingest(received(request(1200)))).rejects.toMatchObject({ code: 'too_large' })
+  expect(frames).toHaveLength(0)
+  await ingest(received(request(1000)))
+  expect(frames).toHaveLength(1)
+})

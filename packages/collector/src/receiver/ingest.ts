@@ -14,6 +14,7 @@ import {
   SPAN_START,
   type SpanTable,
   scanTraces,
+  TRACE_ID,
   WORDS_PER_SPAN,
 } from '@rootspan/lineage/otlp/scan'
 import { encodeReceipt } from '@rootspan/lineage/record/receipt'
@@ -69,8 +70,42 @@ export function createIngest(options: IngestOptions): Ingest {
     // The table is shared by all requests, so nothing of it is read after the first await.
     if (table.words.length > KEPT_WORDS) table = createSpanTable()
     scanTraces(request.body, table)
+    boundSpread(request.body, table)
     return storeTraces(options, request, table)
   }
+}
+
+/** What a request may grow to in payloads: this many times its size, or {@link MIN_SPREAD_BYTES}. */
+const MAX_SPREAD = 16
+const MIN_SPREAD_BYTES = 64 * 1024 * 1024
+
+/**
+ * The payload of every trace holds the resource and scope of its spans, so a large resource over many traces would
+ * take far more disk than it took to send. Refuses such a request; what exporters send stays below once its size.
+ */
+function boundSpread(body: Uint8Array, { words, count }: SpanTable): void {
+  let spread = 0
+  let before = -1
+  for (let row = 0, end = count * WORDS_PER_SPAN; row < end; row += WORDS_PER_SPAN) {
+    if (before !== -1 && sameTraceAndScope(body, words, before, row)) continue
+    before = row
+    spread += words[row + RESOURCE_END]! - words[row + RESOURCE_START]!
+    spread += words[row + SCOPE_END]! - words[row + SCOPE_START]!
+  }
+  if (spread > Math.max(MIN_SPREAD_BYTES, body.length * MAX_SPREAD))
+    throw new Refusal('too_large', 'a resource is repeated over too many traces')
+}
+
+function sameTraceAndScope(body: Uint8Array, words: Uint32Array, a: number, b: number): boolean {
+  if (
+    words[a + SCOPE_START] !== words[b + SCOPE_START] ||
+    words[a + RESOURCE_START] !== words[b + RESOURCE_START]
+  )
+    return false
+  const first = words[a + TRACE_ID]!
+  const second = words[b + TRACE_ID]!
+  for (let i = 0; i < 16; i++) if (body[first + i] !== body[second + i]) return false
+  return true
 }
 
 async function storeTraces(options: IngestOptions, request: Received, table: SpanTable): Promise<Accepted> {
