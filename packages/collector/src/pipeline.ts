@@ -10,6 +10,8 @@ import { equalBytes } from '@rootspan/lineage/bytes'
 import { createSpanTable, scanTraces, WORDS_PER_SPAN } from '@rootspan/lineage/otlp/scan'
 import { Closed } from '@rootspan/lineage/record/payload'
 import { parseReceipt } from '@rootspan/lineage/record/receipt'
+import { parseCheckpoint } from '@rootspan/lineage/tlog/checkpoint'
+import { parseNote } from '@rootspan/lineage/tlog/note'
 import { proveConsistency } from '@rootspan/lineage/tlog/proof'
 import type { TileTree } from '@rootspan/lineage/tlog/tile-tree'
 import type { Ahead } from './ahead.ts'
@@ -76,6 +78,8 @@ class Pipeline {
   readonly #signer: CheckpointSigner
   #table = createSpanTable()
   readonly #ahead = new Map<number, Ahead>()
+  /** Positions below were in the journal before this start. */
+  readonly #countFrom: number
   #closing = false
   #settledAt = 0
   #checkpointing: Promise<void> | undefined
@@ -86,6 +90,7 @@ class Pipeline {
   constructor(parts: PipelineParts) {
     this.#options = parts.options
     this.#board = parts.board
+    this.#countFrom = parts.board.get('journal_durable_position')
     this.#port = parts.port
     this.#journal = parts.journal
     this.#assembler = parts.assembler
@@ -161,7 +166,8 @@ class Pipeline {
       if (ahead !== undefined) this.#ahead.delete(frame.position)
       const table = ahead?.table ?? scanTraces(frame.body, this.#table)
       this.#assembler.add(frame, tenant, tracked, table, start, ahead?.evidence)
-      bytes += frame.bytes.length
+      // As the gate counts what is appended: bodies, and none of before this start.
+      if (frame.position >= this.#countFrom) bytes += frame.body.length
     }
     if (this.#table.words.length > 65_536 * WORDS_PER_SPAN) this.#table = createSpanTable()
     this.#board.add('followed_bytes', bytes)
@@ -313,9 +319,8 @@ async function start(options: PipelineOptions, port: MessagePort): Promise<void>
 async function signedSize(reader: LogReader, tree: TileTree): Promise<number> {
   const note = await reader.checkpoint()
   if (note === undefined) return 0
-  const [, size, root] = new TextDecoder().decode(note).split('\n')
-  const same = root !== undefined && equalBytes(Buffer.from(root, 'base64'), tree.root())
-  return same && Number(size) === tree.size ? tree.size : 0
+  const { size, root } = parseCheckpoint(parseNote(note).text)
+  return size === tree.size && equalBytes(root, tree.root()) ? size : 0
 }
 
 if (parentPort !== null) await start(workerData as PipelineOptions, parentPort)
