@@ -69,7 +69,7 @@ export class Life {
     this.#sequencer = new Sequencer({
       ...log,
       assembler: this.#assembler,
-      frames: new FrameCache(this.#frames, 1024 * 1024),
+      frames: new FrameCache(this.#frames, { readBytes: 1024 * 1024, handedBytes: 0 }),
       now: () => BigInt(Date.now()) * 1_000_000n,
       onCommit: (done) => {
         this.#keepFrom = done.keepFrom

@@ -28,19 +28,23 @@ function leavesOf(body: Uint8Array, tenant: string, ahead: boolean): string[] {
   if (ahead) table.words.fill(0xdead) // the scan's table is used again for the next request
   const assembler = new Assembler(LIMITS, START)
   const frame = request as Parameters<Assembler['add']>[0]
-  assembler.add(frame, tenant, false, done?.table ?? table, 0, done?.evidence)
+  assembler.add(frame, tenant, false, done?.table ?? table, 0, done)
   const sink = new LeafSink()
   const own = new Committer()
   for (const trace of assembler.all().sort((a, b) => (a.id < b.id ? -1 : 1))) {
     const id = Uint8Array.from(trace.id, (character) => character.charCodeAt(0))
     const sources = new Map<OpenFrame, Source>()
-    const spans = assembler.spans(trace, (of) => {
+    const spans = assembler.spans(trace, (of, index) => {
       const seed = own.traceSeed(of.seed, utf8(tenant), id)
-      const source = sources.get(of) ?? { receipt: RECEIPT, seed, body, contexts: of.contexts }
+      const at = (of.ahead?.seedOf[index] ?? 0) * 32
+      if (of.ahead !== undefined)
+        expect(formatHex(of.ahead.seeds.subarray(at, at + 32))).toBe(formatHex(seed))
+      const evidence = of.ahead?.evidence
+      const source = sources.get(of) ?? { receipt: RECEIPT, seed, body, contexts: of.contexts, evidence }
       sources.set(of, source)
       return source
     })
-    expect(spans.every(({ evidence }) => (evidence !== undefined) === ahead)).toBe(true)
+    expect(spans.every(({ source }) => (source.evidence !== undefined) === ahead)).toBe(true)
     deriveSegment(
       { tenant, traceId: id, closed: Closed.settled, evaluatedAt: EPOCH },
       spans,

@@ -62,7 +62,7 @@ export class StoredLog {
     this.#assembler = new Assembler(LIMITS, START)
     this.#sequencer = new Sequencer({
       assembler: this.#assembler,
-      frames: new FrameCache(this.#frames, 1024 * 1024),
+      frames: new FrameCache(this.#frames, { readBytes: 1024 * 1024, handedBytes: 0 }),
       store: parts.store,
       reader: this.reader,
       packs: parts.packs,

@@ -62,13 +62,17 @@ describe('what a trace holds', () => {
     ]
     const body = bodyOf(items)
     const table = scanTraces(body)
-    const evidence = Uint8Array.from({ length: 96 }, (_, at) => at)
+    const ahead = {
+      evidence: Uint8Array.from({ length: 96 }, (_, at) => at),
+      seeds: new Uint8Array(64),
+      seedOf: Uint32Array.of(0, 0, 1),
+    }
     const frame = { position: 0, seed: Buffer.alloc(32, 1), receipt: Buffer.from('r'), body }
-    assembler.add(frame, '', true, table, 0, evidence)
+    assembler.add(frame, '', true, table, 0, ahead)
     add(assembler, [{ trace: 7, id: 3, kind: 2, parent: 9 }])
-    const asked: number[] = []
-    const spans = assembler.spans(open(assembler, 7), (of) => {
-      asked.push(of.position)
+    const asked: [number, number][] = []
+    const spans = assembler.spans(open(assembler, 7), (of, index) => {
+      asked.push([of.position, index])
       return source
     })
     const key = (id: number) => Buffer.from(spanHex(id), 'hex').toString('latin1')
@@ -99,12 +103,12 @@ describe('what a trace holds', () => {
       },
       { index: 0, id: key(3), parent: key(9), remote: true, resourceEnd: 0, scopeEnd: 0 },
     ])
-    expect(asked).toEqual([0, 0, 1])
-    expect(spans.map((span) => span.evidence && Array.from(span.evidence.subarray(0, 2)))).toEqual([
-      [0, 1],
-      [64, 65],
-      undefined,
+    expect(asked).toEqual([
+      [0, 0],
+      [0, 2],
+      [1, 0],
     ])
+    expect(spans.map((span) => span.frame.ahead)).toEqual([ahead, ahead, undefined])
     expect(spans.map((span) => span.frame.tracked)).toEqual([true, true, false])
     expect(spans[0]!.frame).toMatchObject({ total: 3, undecided: 3 })
   })

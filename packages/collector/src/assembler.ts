@@ -1,8 +1,8 @@
 /**
  * Gathers spans by trace until they settle.
  *
- * Holds references and never payloads: 72 bytes a span in typed arrays, one object a trace and one a journal
- * frame. It is bounded by its owner, who stops feeding it at `maxOpenSpans`. Everything in it can be made
+ * Holds references and never payloads: 76 bytes a span in typed arrays, one object a trace and one a journal
+ * frame, and what was computed of the frame ahead. It is bounded by its owner, who stops feeding it at `maxOpenSpans`. Everything in it can be made
  * again from the journal: it is never saved.
  */
 import {
@@ -28,6 +28,7 @@ import {
   WORDS_PER_SPAN,
 } from '@rootspan/lineage/otlp/scan'
 import { isParentRemote, type Source, type SpanInput } from '@rootspan/lineage/record/order'
+import type { Ahead } from './ahead.ts'
 import type { Frame } from './journal/frame.ts'
 import type { Cursor } from './store/cursor.ts'
 
@@ -45,9 +46,12 @@ export interface OpenFrame {
   decided: Uint8Array | undefined
   /** Context digests of its spans (record/order.ts). */
   readonly contexts: Map<number, Uint8Array>
-  /** Evidence commitments, 32 bytes a span, where they were computed ahead. */
-  readonly evidence: Uint8Array | undefined
+  /** What was computed of it ahead (ahead.ts), if anything was. */
+  readonly ahead: Pick<Ahead, 'evidence' | 'seeds' | 'seedOf'> | undefined
 }
+
+/** What the assembler looks at of a frame of the journal. */
+export type TakenFrame = Pick<Frame, 'position' | 'seed' | 'receipt' | 'body'>
 
 /** An open trace. Its spans are a list through the arena. */
 export interface OpenTrace {
@@ -158,12 +162,12 @@ export class Assembler {
    * are decided by being bad.
    */
   add(
-    frame: Pick<Frame, 'position' | 'seed' | 'receipt' | 'body'>,
+    frame: TakenFrame,
     tenant: string,
     tracked: boolean,
     table: SpanTable,
     now: number,
-    evidence?: Uint8Array,
+    ahead?: OpenFrame['ahead'],
   ): void {
     if (frame.position !== this.nextPosition)
       throw new Error('bad journal order: a frame is missing or comes twice')
@@ -178,7 +182,8 @@ export class Assembler {
       undecided: 0,
       decided: undefined,
       contexts: new Map(),
-      evidence,
+      // Without the rows of the scan, which are not needed again.
+      ahead: ahead && { evidence: ahead.evidence, seeds: ahead.seeds, seedOf: ahead.seedOf },
     }
     this.#frames.push(open)
     if (resumed === 'whole') {
@@ -395,8 +400,11 @@ export class Assembler {
     return true
   }
 
-  /** The spans of a trace, in the order in which they were read. `sourceOf` is asked once a span. */
-  spans(trace: OpenTrace, sourceOf: (frame: OpenFrame) => Source): OpenSpan[] {
+  /**
+   * The spans of a trace, in the order in which they were read. `sourceOf` is asked once a span, with the span's
+   * place in its request.
+   */
+  spans(trace: OpenTrace, sourceOf: (frame: OpenFrame, index: number) => Source): OpenSpan[] {
     const spans: OpenSpan[] = []
     const arena = this.#arena
     for (let slot = trace.head; slot !== NONE; slot = arena[slot * WORDS + NEXT]!) {
@@ -406,7 +414,7 @@ export class Assembler {
       const index = arena[at + INDEX]!
       spans.push({
         frame,
-        source: sourceOf(frame),
+        source: sourceOf(frame, index),
         index,
         spanStart: arena[at + ROW]!,
         spanEnd: arena[at + ROW + 1]!,
@@ -423,20 +431,20 @@ export class Assembler {
         kind: arena[at + SPAN_KIND]!,
         remote: (bits & REMOTE) !== 0,
         governed: (bits & IS_GOVERNED) !== 0,
-        evidence: frame.evidence?.subarray(index * 32, index * 32 + 32),
       })
     }
     return spans
   }
 
-  /** Takes a trace out: its spans are decided by the commit that is being made. */
-  decide(trace: OpenTrace): void {
+  /** Takes a trace out: its spans are decided by the commit that is being made. Tells the frames that it was the last of. */
+  decide(trace: OpenTrace, onDone?: (frame: OpenFrame) => void): void {
     let slot = trace.head
     while (slot !== NONE) {
       const at = slot * WORDS
       const next = this.#arena[at + NEXT]!
       const frame = this.#frameOf(this.#arena[at + FRAME]!)
       frame.undecided--
+      if (frame.undecided === 0) onDone?.(frame)
       this.#mark(frame, this.#arena[at + INDEX]!)
       this.#arena[at] = this.#free
       this.#free = slot

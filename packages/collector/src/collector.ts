@@ -73,10 +73,7 @@ export async function startCollector(config: Config, identity: Identity, log: Lo
     minFreeBytes: config.journal.minFreeBytes,
     committedEnd: cursor.next,
     knownEnd: cursorEnd(cursor),
-    onDurable(end) {
-      board.set('journal_durable_position', end)
-      board.notify()
-    },
+    onDurable: (end) => board.set('journal_durable_position', end),
     onFailure: (error) => fail(error),
   })
   board.set('journal_durable_position', journal.durableEnd)
@@ -97,7 +94,7 @@ export async function startCollector(config: Config, identity: Identity, log: Lo
       counters: board,
       now: () => BigInt(Date.now()) * 1_000_000n,
       random: createRandom(),
-      workAhead: createAhead(pipeline.post),
+      workAhead: createAhead(pipeline.post, board, fail),
       gate,
     }),
     board,
@@ -221,8 +218,8 @@ function createGate(config: Config, journal: Journal, board: Board): () => Refus
     const reason = journal.full()
     if (reason !== undefined)
       return new Refusal('busy', `the journal is full (${reason})`, { retryAfterSeconds: 2 })
-    const lag = board.get('journal_appended_bytes') - board.get('followed_bytes')
-    if (lag > config.journal.maxLagBytes) return new Refusal('busy', 'the pipeline is behind the journal')
+    if (lagOf(board) > config.journal.maxLagBytes)
+      return new Refusal('busy', 'the pipeline is behind the journal')
     return undefined
   }
 }
@@ -247,18 +244,44 @@ function timed(ingest: Ingest, board: Board): Ingest {
   }
 }
 
-function createAhead(post: PipelinePort): NonNullable<IngestOptions['workAhead']> {
+/** Bodies are handed over as long as the pipeline is not further behind than this; else it reads them back later. */
+const HANDED_BYTES = 128 * 1024 * 1024
+
+/** Hands every durable request to the pipeline. That one waits for it, so a failure here is the end. */
+function createAhead(
+  post: PipelinePort,
+  board: Board,
+  fail: (error: Error) => void,
+): NonNullable<IngestOptions['workAhead']> {
   const committer = new Committer()
   return (frame, table) => {
     const ahead = workAhead(frame, DEFAULT_TENANT, table, committer)
     return (position) => {
-      const { words } = ahead.table
-      post({ type: 'ahead', position, ...ahead }, [
-        words.buffer as ArrayBuffer,
-        ahead.evidence.buffer as ArrayBuffer,
-      ])
+      const isClose = lagOf(board) < HANDED_BYTES
+      const { seed, receipt } = frame
+      const bodyLength = frame.body.length
+      const body = isClose ? ownBuffer(frame.body) : undefined
+      const parts = [ahead.table.words, ahead.evidence, ahead.seeds, ahead.seedOf, ...(body ? [body] : [])]
+      try {
+        post(
+          { type: 'frame', position, seed, receipt, bodyLength, body, ahead },
+          parts.map(({ buffer }) => buffer as ArrayBuffer),
+        )
+      } catch (error) {
+        fail(error as Error)
+      }
     }
   }
+}
+
+/** The bytes in a buffer that may be given away: their own, or a copy where others share it. */
+function ownBuffer(bytes: Uint8Array): Uint8Array {
+  const isOwn = bytes.buffer.byteLength - bytes.length < 256 && bytes.length > Buffer.poolSize
+  return isOwn ? bytes : new Uint8Array(bytes)
+}
+
+function lagOf(board: Board): number {
+  return board.get('journal_appended_bytes') - board.get('followed_bytes')
 }
 
 /** Seeds come from the system's generator, a page at a time: one call a request would cost more than its scan. */

@@ -107,7 +107,7 @@ const settings = section({
         'Push senders back when less than this would stay free on the disk: the reserve for commits.',
       ),
     max_lag_bytes: size('1MiB', '64TiB')
-      .prefault('256MiB')
+      .prefault('128MiB')
       .describe('Push senders back when more than this is received and not read by the assembler yet.'),
   }).describe('What was received and is not committed yet.'),
   quarantine: section({

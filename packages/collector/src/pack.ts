@@ -53,7 +53,7 @@ const BLOCK_MAGIC = 0x52_53_70_62
 const TWO_32 = 0x1_0000_0000
 const GIB = 1024 * 1024 * 1024
 const SYNC_BYTES = 64 * 1024
-const POOL_JOBS = 16
+const POOL_JOBS = 4
 const MAX_OPEN = 32
 /** Packs kept open for writing after a sync. */
 const MAX_WRITING = 8
@@ -543,11 +543,11 @@ async function compressAll(blocks: readonly Uint8Array[], level: number): Promis
 }
 
 function compress(raw: Uint8Array, level: number): Uint8Array | Promise<Uint8Array> {
-  // The size said in advance fits zstd's tables to small blocks; one output piece, so that nothing is joined.
+  // The size said in advance fits zstd's tables to small blocks; one output piece for what compresses to a quarter.
   const options: ZstdOptions = {
     params: { [constants.ZSTD_c_compressionLevel]: level },
     pledgedSrcSize: raw.length,
-    chunkSize: raw.length + Math.ceil(raw.length / 128) + 128,
+    chunkSize: Math.ceil(raw.length / 4) + 128,
   }
   if (raw.length <= SYNC_BYTES) return zstdCompressSync(raw, options)
   return new Promise((resolve, reject) => {

@@ -1,13 +1,13 @@
 /**
  * The pipeline thread: follows the journal, assembles, derives, commits, signs.
  *
- * It owns everything that decides: assembler, sequencer, tree, signer, and LevelDB's writes. It talks with the
- * main thread by the board (how far the journal is durable, how far it was followed) and by three messages:
- * `ready`, `keep` (the journal below is not needed any more), and `close` from the main thread.
+ * It owns everything that decides: assembler, sequencer, tree, signer, and LevelDB's writes. What the journal held at
+ * the start it reads from the files; what is appended later the main thread hands over, frame by frame, once it is
+ * durable. Its own messages are `ready`, `keep` (the journal below is not needed any more), `log` and `closed`.
  */
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
 import { equalBytes } from '@rootspan/lineage/bytes'
-import { createSpanTable, scanTraces, WORDS_PER_SPAN } from '@rootspan/lineage/otlp/scan'
+import { createSpanTable, type SpanTable, scanTraces, WORDS_PER_SPAN } from '@rootspan/lineage/otlp/scan'
 import { Closed } from '@rootspan/lineage/record/payload'
 import { parseReceipt } from '@rootspan/lineage/record/receipt'
 import { parseCheckpoint } from '@rootspan/lineage/tlog/checkpoint'
@@ -15,7 +15,7 @@ import { parseNote } from '@rootspan/lineage/tlog/note'
 import { proveConsistency } from '@rootspan/lineage/tlog/proof'
 import type { TileTree } from '@rootspan/lineage/tlog/tile-tree'
 import type { Ahead } from './ahead.ts'
-import { Assembler } from './assembler.ts'
+import { Assembler, type TakenFrame } from './assembler.ts'
 import { Board } from './board.ts'
 import { nodeFiles } from './files.ts'
 import { FrameCache, JournalReader } from './journal/reader.ts'
@@ -54,9 +54,18 @@ export type PipelineMessage =
     }
   | { readonly type: 'closed' }
 
-export type PipelineCommand =
-  | { readonly type: 'close' }
-  | ({ readonly type: 'ahead'; readonly position: number } & Ahead)
+export type PipelineCommand = { readonly type: 'close' } | ({ readonly type: 'frame' } & HandedFrame)
+
+/** A durable frame of the journal. */
+export interface HandedFrame {
+  readonly position: number
+  readonly seed: Uint8Array
+  readonly receipt: Uint8Array
+  readonly bodyLength: number
+  /** Absent where the pipeline is so far behind that it shall read it back. */
+  readonly body: Uint8Array | undefined
+  readonly ahead: Ahead
+}
 
 /** Spans that one commit takes at most, about; it bounds how long the thread computes in one go. */
 const COMMIT_SPANS = 8192
@@ -64,7 +73,7 @@ const COMMIT_SPANS = 8192
 const SMALL_COMMIT_SPANS = 4096
 const COMMIT_MILLIS = 100
 const FOLLOW_BYTES = 2 * 1024 * 1024
-const CACHE_BYTES = 48 * 1024 * 1024
+const CACHE_BOUNDS = { readBytes: 48 * 1024 * 1024, handedBytes: 112 * 1024 * 1024 }
 
 class Pipeline {
   readonly #options: PipelineOptions
@@ -77,9 +86,10 @@ class Pipeline {
   readonly #reader: LogReader
   readonly #signer: CheckpointSigner
   #table = createSpanTable()
-  readonly #ahead = new Map<number, Ahead>()
-  /** Positions below were in the journal before this start. */
-  readonly #countFrom: number
+  readonly #frames: FrameCache
+  readonly #handed = new Map<number, HandedFrame>()
+  /** Positions below were in the journal before this start: nobody hands them over. */
+  readonly #handedFrom: number
   #closing = false
   #settledAt = 0
   #checkpointing: Promise<void> | undefined
@@ -90,7 +100,8 @@ class Pipeline {
   constructor(parts: PipelineParts) {
     this.#options = parts.options
     this.#board = parts.board
-    this.#countFrom = parts.board.get('journal_durable_position')
+    this.#handedFrom = parts.board.get('journal_durable_position')
+    this.#frames = parts.frames
     this.#port = parts.port
     this.#journal = parts.journal
     this.#assembler = parts.assembler
@@ -119,9 +130,9 @@ class Pipeline {
     this.#board.notify()
   }
 
-  /** Takes what was computed of a frame, unless the frame was read already. */
-  takeAhead(position: number, ahead: Ahead): void {
-    if (position >= this.#journal.next) this.#ahead.set(position, ahead)
+  hand(frame: HandedFrame): void {
+    this.#handed.set(frame.position, frame)
+    this.#board.notify()
   }
 
   async #turn(): Promise<void> {
@@ -152,27 +163,50 @@ class Pipeline {
     return work.filter(({ trace }) => !this.#sequencer.isCommitting(trace))
   }
 
-  /** Reads on in the journal; returns whether there was anything. Stops while the assembler is full. */
+  /** Whether there is a frame that was not taken yet. */
+  get #isBehind(): boolean {
+    const { next } = this.#journal
+    return next < this.#handedFrom || this.#handed.has(next)
+  }
+
+  /** Takes the next frames; returns whether there were any. Stops while the assembler is full. */
   #follow(): boolean {
-    const until = this.#board.get('journal_durable_position')
     const { openSpans, hasFullTraces } = this.#assembler
-    if (this.#journal.next >= until || openSpans >= this.#options.maxOpenSpans || hasFullTraces) return false
+    if (!this.#isBehind || openSpans >= this.#options.maxOpenSpans || hasFullTraces) return false
     const start = performance.now()
-    const frames = this.#journal.read(until, FOLLOW_BYTES)
     let bytes = 0
-    for (const frame of frames) {
-      const { tenant, tracked } = parseReceipt(frame.receipt)
-      const ahead = this.#ahead.get(frame.position)
-      if (ahead !== undefined) this.#ahead.delete(frame.position)
-      const table = ahead?.table ?? scanTraces(frame.body, this.#table)
-      this.#assembler.add(frame, tenant, tracked, table, start, ahead?.evidence)
-      // As the gate counts what is appended: bodies, and none of before this start.
-      if (frame.position >= this.#countFrom) bytes += frame.body.length
+    if (this.#journal.next < this.#handedFrom) {
+      for (const frame of this.#journal.read(this.#handedFrom, FOLLOW_BYTES)) {
+        this.#take(frame, scanTraces(frame.body, this.#table), start)
+      }
+      if (this.#table.words.length > 65_536 * WORDS_PER_SPAN) this.#table = createSpanTable()
+    } else {
+      for (let frame = this.#nextHanded(); frame !== undefined; frame = this.#nextHanded()) {
+        if (frame.body !== undefined) this.#frames.hand(frame.position, frame.body)
+        const body = frame.body ?? this.#frames.frame(frame.position).body
+        this.#take({ ...frame, body }, frame.ahead.table, start, frame.ahead)
+        bytes += frame.bodyLength
+        if (bytes >= FOLLOW_BYTES || this.#assembler.hasFullTraces) break
+      }
     }
-    if (this.#table.words.length > 65_536 * WORDS_PER_SPAN) this.#table = createSpanTable()
+    // As the gate counts what is appended: bodies, and none of before this start.
     this.#board.add('followed_bytes', bytes)
     this.#board.add('follow_seconds', (performance.now() - start) / 1000)
-    return frames.length > 0
+    return true
+  }
+
+  #nextHanded(): HandedFrame | undefined {
+    const { next } = this.#journal
+    const frame = this.#handed.get(next)
+    if (frame === undefined) return undefined
+    this.#handed.delete(next)
+    this.#journal.pass(next + 1)
+    return frame
+  }
+
+  #take(frame: TakenFrame, table: SpanTable, now: number, ahead?: Ahead): void {
+    const { tenant, tracked } = parseReceipt(frame.receipt)
+    this.#assembler.add(frame, tenant, tracked, table, now, ahead)
   }
 
   /** Takes everything that is durable in the journal, and settles all that is open. */
@@ -190,8 +224,7 @@ class Pipeline {
         }
         await this.#sequencer.settle(work)
       } else await this.#sequencer.flush()
-      const behind = this.#journal.next < this.#board.get('journal_durable_position')
-      if (this.#assembler.openTraces === 0 && !behind) return this.#sequencer.flush()
+      if (this.#assembler.openTraces === 0 && !this.#isBehind) return this.#sequencer.flush()
     }
   }
 
@@ -253,6 +286,7 @@ interface PipelineParts {
   readonly board: Board
   readonly port: MessagePort
   readonly journal: JournalReader
+  readonly frames: FrameCache
   readonly assembler: Assembler
   readonly makeSequencer: (onCommit: (done: Committed) => void) => Sequencer
   readonly store: LevelLogStore
@@ -284,12 +318,13 @@ async function start(options: PipelineOptions, port: MessagePort): Promise<void>
     chunkBytes: FOLLOW_BYTES,
   })
   const assembler = new Assembler(options, cursor)
-  const frames = new FrameCache(journal, CACHE_BYTES)
+  const frames = new FrameCache(journal, CACHE_BOUNDS)
   const pipeline = new Pipeline({
     options,
     board,
     port,
     journal,
+    frames,
     assembler,
     makeSequencer: (onCommit) =>
       new Sequencer({ assembler, frames, store, reader, packs, tree, partialBundle, now, onCommit }),
@@ -303,7 +338,7 @@ async function start(options: PipelineOptions, port: MessagePort): Promise<void>
   board.set('pipeline_ready', 1)
   port.on('message', (command: PipelineCommand) => {
     if (command.type === 'close') pipeline.close()
-    else pipeline.takeAhead(command.position, command)
+    else pipeline.hand(command)
   })
   port.postMessage({ type: 'ready' } satisfies PipelineMessage)
   await pipeline.run()

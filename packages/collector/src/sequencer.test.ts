@@ -15,7 +15,6 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type SpanSpec, traceIdOf } from '../../../test/support/executions.ts'
 import { encodeRequest, StoredLog } from '../../../test/support/stored-log.ts'
 import { Assembler } from './assembler.ts'
-import type { FrameCache } from './journal/reader.ts'
 import { MAX_BLOCK_BYTES, type Packs } from './pack.ts'
 import { type Committed, loadHistory, readSegment, Sequencer } from './sequencer.ts'
 import { START } from './store/cursor.ts'
@@ -74,10 +73,10 @@ class Bench {
       tile: async (level: number, index: number, width: number) =>
         this.#tiles.get(`${level}/${index}`)?.subarray(0, width * 32),
     }
-    const frames = { frame: (position: number) => ({ body: this.#bodies[position]! }) }
+    const frames = { frame: (position: number) => ({ body: this.#bodies[position]! }), release: () => {} }
     this.sequencer = new Sequencer({
       assembler: this.assembler,
-      frames: frames as unknown as FrameCache,
+      frames,
       store,
       reader: reader as unknown as LogReader,
       packs: packs as unknown as Packs,

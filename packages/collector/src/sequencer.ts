@@ -17,6 +17,7 @@ import type { Source } from '@rootspan/lineage/record/order'
 import { Closed, parsePayload, writePayload } from '@rootspan/lineage/record/payload'
 import { deriveSegment, LeafSink } from '@rootspan/lineage/record/segment'
 import { Sink } from '@rootspan/lineage/record/sink'
+import { SmallMap } from '@rootspan/lineage/record/small-map'
 import { parseEntryBundle, TILE_WIDTH } from '@rootspan/lineage/tlog/tile'
 import type { TileTree } from '@rootspan/lineage/tlog/tile-tree'
 import type { Assembler, OpenFrame, OpenSpan, OpenTrace } from './assembler.ts'
@@ -31,6 +32,9 @@ import { latin1 } from './text.ts'
 /** Payloads share a block up to about this size: small segments compress badly and cost a call each alone. */
 const BLOCK_BYTES = 256 * 1024
 
+/** Sinks kept for later blocks: about what two commits need. */
+const MAX_SPARE = 64
+
 /** Spans that are derived, in some milliseconds, before the event loop gets a turn. */
 const TURN_SPANS = 512
 
@@ -41,7 +45,7 @@ export interface Settled {
 
 export interface SequencerOptions {
   readonly assembler: Assembler
-  readonly frames: FrameCache
+  readonly frames: Pick<FrameCache, 'frame' | 'release'>
   readonly store: LogStore
   readonly reader: LogReader
   readonly packs: Packs
@@ -75,6 +79,8 @@ export class Sequencer {
   #writing: Promise<void> = Promise.resolve()
   /** The last entry bundle as far as it goes. */
   #bundle: Uint8Array
+  /** Sinks of blocks that are on the disk: fresh ones cost as much as what is written into them. */
+  readonly #spare: Sink[] = []
 
   constructor(options: SequencerOptions) {
     this.#options = options
@@ -118,18 +124,18 @@ export class Sequencer {
   async #derive(
     ready: readonly { item: Settled; earlier: SegmentRow[]; history: TraceHistory | undefined }[],
   ): Promise<Draft> {
-    const { assembler, tree, now } = this.#options
+    const { assembler, frames, tree, now } = this.#options
     const leaves = this.#leaves
     leaves.reset()
     const time = now()
     const settledAt = performance.now()
     const first = tree.size
-    const blocks: Uint8Array[] = []
+    const blocks: Sink[] = []
     const segments: DraftSegment[] = []
     const receipts = new Map<number, [number, number][]>()
     let duplicates = 0
     const services = new ServiceNames()
-    let block = new Sink(BLOCK_BYTES + BLOCK_BYTES / 2)
+    let block = this.#emptyBlock()
     let sinceTurn = 0
     for (const { item, earlier, history } of ready) {
       const { trace, closed } = item
@@ -138,13 +144,13 @@ export class Sequencer {
         sinceTurn = 0
         await new Promise(setImmediate)
       }
-      const spans = assembler.spans(trace, this.#sources(trace))
       const head = { tenant: trace.tenant, traceId: latin1(trace.id), closed, evaluatedAt: time }
+      const spans = assembler.spans(trace, this.#sources(encodeName(trace.tenant), head.traceId))
       const start = leaves.count
       const derived = deriveSegment(head, spans, history, this.#committer, leaves)
       duplicates += derived.duplicates.length
       noteReceipts(receipts, derived, first + start)
-      assembler.decide(trace)
+      assembler.decide(trace, ({ position }) => frames.release(position))
       if (derived.count === 0) continue
       const segment = history?.segment ?? 0
       const at = block.at
@@ -166,11 +172,12 @@ export class Sequencer {
         },
       })
       if (block.at >= BLOCK_BYTES) {
-        blocks.push(block.view())
-        block = new Sink(BLOCK_BYTES + BLOCK_BYTES / 2)
+        blocks.push(block)
+        block = this.#emptyBlock()
       }
     }
-    if (block.at > 0) blocks.push(block.view())
+    if (block.at > 0) blocks.push(block)
+    else this.#spare.push(block)
     tree.append(leaves.hashes.view())
     return {
       time,
@@ -188,22 +195,32 @@ export class Sequencer {
     }
   }
 
+  #emptyBlock(): Sink {
+    const block = this.#spare.pop() ?? new Sink(BLOCK_BYTES + BLOCK_BYTES / 2)
+    block.at = 0
+    return block
+  }
+
   /** One source for each frame that holds spans of the trace. */
-  #sources(trace: OpenTrace): (frame: OpenFrame) => Source {
+  #sources(tenant: Uint8Array, id: Uint8Array): (frame: OpenFrame, index: number) => Source {
     const { frames } = this.#options
-    const tenant = encodeName(trace.tenant)
-    const id = latin1(trace.id)
-    const sources = new Map<OpenFrame, Source>()
-    return (frame) => {
+    const sources = new SmallMap<OpenFrame, Source>()
+    return (frame, index) => {
       let source = sources.get(frame)
       if (source === undefined) {
+        const { ahead } = frame
+        const at = ahead === undefined ? 0 : ahead.seedOf[index]! * 32
         source = {
           receipt: frame.receipt,
-          seed: this.#committer.traceSeed(frame.seed, tenant, id),
+          seed:
+            ahead === undefined
+              ? this.#committer.traceSeed(frame.seed, tenant, id)
+              : ahead.seeds.subarray(at, at + 32),
           body: frames.frame(frame.position).body,
           contexts: frame.contexts,
+          evidence: ahead?.evidence,
         }
-        sources.set(frame, source)
+        sources.add(frame, source)
       }
       return source
     }
@@ -236,8 +253,11 @@ export class Sequencer {
   async #write(draft: Draft): Promise<void> {
     const { store, packs, onCommit } = this.#options
     const day = new Date(Number(draft.time / 1_000_000n)).toISOString().slice(0, 10).replaceAll('-', '')
-    const refs = draft.blocks.length === 0 ? [] : await packs.append(draft.blocks, day)
+    const blocks = draft.blocks.map((block) => block.view())
+    const refs = blocks.length === 0 ? [] : await packs.append(blocks, day)
     if (refs.length > 0) await packs.sync()
+    for (const block of draft.blocks)
+      if (block.bytes.length <= 2 * BLOCK_BYTES && this.#spare.length < MAX_SPARE) this.#spare.push(block)
     const rows = draft.segments.map(({ row, block }) => ({ ...row, block: refs[block]! }))
     const batch: Batch = {
       size: draft.size,
@@ -278,7 +298,7 @@ interface Draft extends Pick<Batch, 'time' | 'size' | 'root' | 'tiles' | 'bundle
   /** Tree size before it. */
   readonly first: number
   readonly settledAt: number
-  readonly blocks: readonly Uint8Array[]
+  readonly blocks: readonly Sink[]
   readonly segments: readonly DraftSegment[]
   readonly receipts: ReadonlyMap<number, [number, number][]>
   readonly duplicates: number

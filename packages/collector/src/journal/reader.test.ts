@@ -204,19 +204,78 @@ test('the cache keeps what was used last, within its bytes', async () => {
     read.push(position)
     return reader.readFrame(position)
   }
-  const cache = new FrameCache({ readFrame }, 1000)
-  for (const position of [0, 1, 0, 1]) expectFrame(cache.frame(position))
+  const cache = new FrameCache({ readFrame }, { readBytes: 1000, handedBytes: 0 })
+  const expectBody = (position: number, cache: FrameCache) =>
+    expect(cache.frame(position).body).toEqual(reader.readFrame(position).body)
+  for (const position of [0, 1, 0, 1]) expectBody(position, cache)
   expect(read).toEqual([0, 1])
   for (let i = 2; i < 30; i++) {
-    expectFrame(cache.frame(i))
+    expectBody(i, cache)
     expect(cache.bytes).toBeLessThanOrEqual(1000)
     cache.frame(i)
   }
   expect(read).toHaveLength(30)
   cache.frame(0)
   expect(read).toHaveLength(31)
-  const none = new FrameCache(reader, 10)
-  expectFrame(none.frame(5))
+  const none = new FrameCache(reader, { readBytes: 10, handedBytes: 10 })
+  expectBody(5, none)
   expect(none.bytes).toBe(0)
   await journal.close()
+})
+
+test('what was handed over is kept until it is released, as far as there is room', async () => {
+  const { directory, journal } = await filled(30)
+  const reader = new JournalReader({ directory, from: 0, until: 30 })
+  const read: number[] = []
+  const readFrame = (position: number) => {
+    read.push(position)
+    return reader.readFrame(position)
+  }
+  const cache = new FrameCache({ readFrame }, { readBytes: 1e6, handedBytes: 250 })
+  const bodies = [1, 2, 3].map((byte) => Buffer.alloc(100, byte))
+  for (const [position, body] of bodies.entries()) cache.hand(position, body)
+  expect([cache.frame(0).body, cache.frame(1).body]).toEqual([bodies[0], bodies[1]])
+  expect(read).toEqual([])
+  expect(cache.frame(2).body).toEqual(reader.readFrame(2).body)
+  expect(read).toEqual([2])
+  for (const position of [0, 1, 2, 7]) cache.release(position)
+  expect(cache.bytes).toBe(0)
+  cache.hand(2, bodies[2]!)
+  expect(cache.frame(2).body).toBe(bodies[2])
+  await journal.close()
+})
+
+test('frames can be passed by, within files and from one to the next, and read on after them', async () => {
+  const { directory, journal } = await filled(120)
+  const all = new JournalReader({ directory, from: 0 }).read(120, 1e9)
+  for (const passed of [1, 2, 7, 50, 119]) {
+    const reader = new JournalReader({ directory, from: 0 })
+    while (reader.next < passed) reader.pass(passed)
+    expect(() => reader.pass(passed)).toThrow(RangeError)
+    const rest: ReturnType<JournalReader['read']> = []
+    while (reader.next < 120) rest.push(...reader.read(120, 500))
+    expect(rest.map(({ position, body }) => [position, body])).toEqual(
+      all.slice(passed).map(({ position, body }) => [position, body]),
+    )
+    expect(reader.readFrame(passed - 1).body).toEqual(all[passed - 1]!.body)
+  }
+  await journal.close()
+})
+
+test('a frame that was written after its place was looked at is passed by, a damaged one is not', async () => {
+  const { directory, journal } = await filled(3)
+  const reader = new JournalReader({ directory, from: 0 })
+  for (const position of [0, 1, 2]) {
+    expect(reader.next).toBe(position)
+    reader.pass(3)
+  }
+  const at = await journal.append(entry(3))
+  reader.pass(at + 1)
+  expect(reader.next).toBe(4)
+  await journal.close()
+  const path = join(directory, segmentName(0))
+  const bytes = fs.readFileSync(path)
+  bytes[SEGMENT_HEADER_BYTES + 20]! ^= 1
+  fs.writeFileSync(path, bytes)
+  expect(() => new JournalReader({ directory, from: 0 }).pass(1)).toThrow(JournalCorruption)
 })

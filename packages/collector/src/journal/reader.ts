@@ -63,6 +63,9 @@ export class JournalReader {
   #until: number
   /** Where `next` is, once it is known. */
   #cursor: { first: number; offset: number } | undefined
+  /** What {@link pass} read last, and how much it reads at once. */
+  #window = { first: -1, start: 0, bytes: Buffer.alloc(0) }
+  #headBytes = FRAME_HEADER_BYTES
 
   constructor(options: JournalReaderOptions) {
     this.#directory = options.directory
@@ -94,6 +97,50 @@ export class JournalReader {
       if (frames.length === 0 || !(error instanceof JournalCorruption)) throw error
     }
     return frames
+  }
+
+  /**
+   * Steps over the next frame below `until`, for whoever has its contents: looks at its header alone, and costs a
+   * small read for a large frame, none for most small ones. Throws {@link JournalCorruption} as {@link read} does.
+   */
+  pass(until: number): void {
+    this.#until = Math.max(this.#until, until)
+    if (this.#next >= until) throw new RangeError(`position ${this.#next} is not known to be durable`)
+    for (;;) {
+      const { segment, offset } = this.#current()
+      if (segment.file.size() - offset < FRAME_HEADER_BYTES) {
+        if (segment.file.size() > offset || segment.first === this.#next)
+          throw this.#corrupt(segment, offset, 'durable frames are missing')
+        this.#follow(segment, offset)
+        continue
+      }
+      const header = this.#peek(segment, offset)
+      if (header.position !== this.#next)
+        throw this.#corrupt(segment, offset, 'frame has the position of another one')
+      this.#cursor = { first: segment.first, offset: offset + header.frameLength }
+      if (header.kind === CLOSING) continue
+      this.#note(segment.first, header.position, offset)
+      this.#next += 1
+      return
+    }
+  }
+
+  /** The header at an offset, out of what was read last or read anew: that may have been before it was written. */
+  #peek(segment: OpenSegment, offset: number): FrameHeader {
+    const { first, start, bytes } = this.#window
+    if (first === segment.first && offset >= start && offset + FRAME_HEADER_BYTES <= start + bytes.length) {
+      const header = parseFrameHeader(bytes, offset - start, segment.tag)
+      if (typeof header !== 'string') return header
+    }
+    const window = Buffer.allocUnsafe(this.#headBytes)
+    const read = readFullySync(segment.file, window, offset)
+    if (read < FRAME_HEADER_BYTES) throw this.#corrupt(segment, offset, 'frame is cut short')
+    const header = parseFrameHeader(window, 0, segment.tag)
+    if (typeof header === 'string') throw this.#corrupt(segment, offset, header)
+    this.#window = { first: segment.first, start: offset, bytes: window.subarray(0, read) }
+    // Where frames are large, the next header lies far behind.
+    this.#headBytes = header.frameLength > WALK_BYTES / 2 ? FRAME_HEADER_BYTES : WALK_BYTES
+    return header
   }
 
   /**
@@ -310,38 +357,75 @@ export class JournalReader {
   }
 }
 
-/** Frames by position, read when missing, the least recently used dropped to stay within a number of bytes. */
+/** What whoever derives needs of a frame. */
+export type FrameBody = Pick<Frame, 'body'>
+
+export interface FrameCacheBounds {
+  readonly readBytes: number
+  readonly handedBytes: number
+}
+
+/**
+ * Bodies of frames by position, within a number of bytes. Those that were handed over stay until they are released,
+ * and are not taken in when there is no room; others are read when they are asked for, and the least recently used
+ * of them give way.
+ */
 export class FrameCache {
   readonly #reader: Pick<JournalReader, 'readFrame'>
-  readonly #maxBytes: number
+  readonly #bounds: FrameCacheBounds
+  readonly #handed = new Map<number, FrameBody>()
   /** Least recently used first. */
-  readonly #frames = new Map<number, Frame>()
-  #bytes = 0
+  readonly #read = new Map<number, Frame>()
+  #handedBytes = 0
+  #readBytes = 0
 
-  constructor(reader: Pick<JournalReader, 'readFrame'>, maxBytes: number) {
+  constructor(reader: Pick<JournalReader, 'readFrame'>, bounds: FrameCacheBounds) {
     this.#reader = reader
-    this.#maxBytes = maxBytes
+    this.#bounds = bounds
   }
 
   get bytes(): number {
-    return this.#bytes
+    return this.#handedBytes + this.#readBytes
+  }
+
+  /** Takes a body, if it fits into the bound beside what was handed over before. */
+  hand(position: number, body: Uint8Array): void {
+    if (this.#handedBytes + body.length > this.#bounds.handedBytes) return
+    this.#handed.set(position, { body })
+    this.#handedBytes += body.length
+  }
+
+  /** Nobody will ask for this frame again. */
+  release(position: number): void {
+    const handed = this.#handed.get(position)
+    if (handed !== undefined) {
+      this.#handed.delete(position)
+      this.#handedBytes -= handed.body.length
+    }
+    const read = this.#read.get(position)
+    if (read !== undefined) {
+      this.#read.delete(position)
+      this.#readBytes -= read.bytes.length
+    }
   }
 
   /** As {@link JournalReader.readFrame}. A frame over the bound is read and not kept. */
-  frame(position: number): Frame {
-    let frame = this.#frames.get(position)
+  frame(position: number): FrameBody {
+    const handed = this.#handed.get(position)
+    if (handed !== undefined) return handed
+    let frame = this.#read.get(position)
     if (frame !== undefined) {
-      this.#frames.delete(position)
-      this.#frames.set(position, frame)
+      this.#read.delete(position)
+      this.#read.set(position, frame)
       return frame
     }
     frame = this.#reader.readFrame(position)
-    this.#frames.set(position, frame)
-    this.#bytes += frame.bytes.length
-    for (const [oldest, { bytes }] of this.#frames) {
-      if (this.#bytes <= this.#maxBytes) break
-      this.#frames.delete(oldest)
-      this.#bytes -= bytes.length
+    this.#read.set(position, frame)
+    this.#readBytes += frame.bytes.length
+    for (const [oldest, { bytes }] of this.#read) {
+      if (this.#readBytes <= this.#bounds.readBytes) break
+      this.#read.delete(oldest)
+      this.#readBytes -= bytes.length
     }
     return frame
   }

@@ -41,7 +41,10 @@ export interface IngestOptions {
   readonly now: () => bigint
   /** That many random bytes, fit for secrets. */
   readonly random: (size: number) => Uint8Array
-  /** Computes what the pipeline will need of the request; what it returns is called with the frame's position. */
+  /**
+   * Computes what the pipeline will need of the request; what it returns is called with the frame's position, for
+   * every frame that was journalled, and takes the body away.
+   */
   readonly workAhead?: (frame: JournalFrame, table: SpanTable) => (position: number) => void
   /** Says whether senders must be pushed back, because of lag or a full disk. */
   readonly gate: () => Refusal | undefined
@@ -64,7 +67,7 @@ export function createIngest(options: IngestOptions): Ingest {
     if (refusal !== undefined) throw refusal
     if (request.signal !== 'traces') {
       checkFields(request.body)
-      count(options.counters, request)
+      count(options.counters, request.signal, request.body.length)
       return TAKEN
     }
     // The table is shared by all requests, so nothing of it is read after the first await.
@@ -109,36 +112,41 @@ function sameTraceAndScope(body: Uint8Array, words: Uint32Array, a: number, b: n
 }
 
 async function storeTraces(options: IngestOptions, request: Received, table: SpanTable): Promise<Accepted> {
-  const { journal, quarantine, counters, now, random } = options
+  const { journal, quarantine, counters, now, random, workAhead } = options
   const time = now()
   const spans = table.count
   const bad = badSpans(request, table, time)
   const rejectedSpans = bad.total
   const message = describe(bad)
+  const receipt = encodeReceipt({ ...request, tenant: DEFAULT_TENANT, receivedAt: time })
+  const frame = { seed: random(SEED_BYTES), receipt, body: request.body }
+  const bytes = request.body.length
 
   // The quarantine first: if it fails nothing is stored yet, and the sender's retry stores everything once. The other
   // way round the good spans would come twice.
+  let handOver: ReturnType<NonNullable<typeof workAhead>> | undefined
   if (rejectedSpans > 0) {
+    // The table is the request's own only as long as nothing was awaited.
+    if (spans > rejectedSpans) handOver = workAhead?.(frame, table)
     await storing(() => quarantine.keep(bad.kept))
     counters.add('spans_quarantined', rejectedSpans)
     if (rejectedSpans > bad.kept.length)
       counters.add('quarantine_records_dropped', rejectedSpans - bad.kept.length)
   }
-  let position: number | undefined
-  if (spans > rejectedSpans) {
-    const receipt = encodeReceipt({ ...request, tenant: DEFAULT_TENANT, receivedAt: time })
-    const frame = { seed: random(SEED_BYTES), receipt, body: request.body }
-    position = await storing(async () => {
-      const appended = journal.append(frame)
-      // While the disk works. The table is the request's own only as long as nothing was awaited.
-      const handOver = rejectedSpans === 0 ? options.workAhead?.(frame, table) : undefined
-      const at = await appended
-      handOver?.(at)
-      return at
-    })
-    counters.add('spans_accepted', spans - rejectedSpans)
+  if (spans === rejectedSpans) {
+    count(counters, request.signal, bytes)
+    return { rejectedSpans, message, position: undefined }
   }
-  count(counters, request)
+  const position = await storing(() => {
+    const appended = journal.append(frame)
+    // While the disk works.
+    handOver ??= workAhead?.(frame, table)
+    return appended
+  })
+  // From here on the body is the pipeline's.
+  handOver?.(position)
+  counters.add('spans_accepted', spans - rejectedSpans)
+  count(counters, request.signal, bytes)
   return { rejectedSpans, message, position }
 }
 
@@ -204,7 +212,7 @@ function checkFields(body: Uint8Array): void {
   }
 }
 
-function count(counters: Counters, request: Received): void {
-  counters.add(`requests_accepted_${request.signal}`, 1)
-  counters.add('bytes_received', request.body.length)
+function count(counters: Counters, signal: Received['signal'], bytes: number): void {
+  counters.add(`requests_accepted_${signal}`, 1)
+  counters.add('bytes_received', bytes)
 }

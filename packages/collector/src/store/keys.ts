@@ -5,6 +5,8 @@
  * There is no key per span: a span is found through its trace.
  */
 
+import { Sink } from '@rootspan/lineage/record/sink'
+
 export const Prefix = {
   /** Entry bundle by index. */
   entries: 1,
@@ -76,30 +78,49 @@ export function traceId(tenant: Uint8Array, trace: Uint8Array): Uint8Array {
 }
 
 export function traceKey(id: Uint8Array): Uint8Array {
-  const key = new Uint8Array(1 + id.length)
-  key[0] = Prefix.trace
-  key.set(id, 1)
-  return key
+  return keyOf((key) => writeTraceKey(key, id))
+}
+
+export function byTimeKey(start: bigint, id: Uint8Array): Uint8Array {
+  return keyOf((key) => writeByTimeKey(key, start, id))
+}
+
+export function byServiceKey(service: Uint8Array, start: bigint, id: Uint8Array): Uint8Array {
+  return keyOf((key) => writeByServiceKey(key, service, start, id))
+}
+
+function keyOf(write: (key: Sink) => void): Uint8Array {
+  const key = new Sink(64)
+  write(key)
+  return key.copy()
+}
+
+// The keys of which every commit has thousands are written into a sink that is used again.
+
+export function writeTraceKey(key: Sink, id: Uint8Array): void {
+  key.byte(Prefix.trace)
+  key.put(id)
 }
 
 /** Start times count down, so that an ascending walk gives the newest first. */
-export function byTimeKey(start: bigint, id: Uint8Array): Uint8Array {
-  const key = new Uint8Array(9 + id.length)
-  key[0] = Prefix.byTime
-  new DataView(key.buffer).setBigUint64(1, 0xffff_ffff_ffff_ffffn - start)
-  key.set(id, 9)
-  return key
+export function writeByTimeKey(key: Sink, start: bigint, id: Uint8Array): void {
+  key.byte(Prefix.byTime)
+  writeDescending(key, start)
+  key.put(id)
 }
 
 /** `service` is UTF-8, cut to 255 bytes by the caller. */
-export function byServiceKey(service: Uint8Array, start: bigint, id: Uint8Array): Uint8Array {
-  const key = new Uint8Array(2 + service.length + 8 + id.length)
-  key[0] = Prefix.byService
-  key[1] = service.length
-  key.set(service, 2)
-  new DataView(key.buffer).setBigUint64(2 + service.length, 0xffff_ffff_ffff_ffffn - start)
-  key.set(id, 10 + service.length)
-  return key
+export function writeByServiceKey(key: Sink, service: Uint8Array, start: bigint, id: Uint8Array): void {
+  key.byte(Prefix.byService)
+  key.byte(service.length)
+  key.put(service)
+  writeDescending(key, start)
+  key.put(id)
+}
+
+function writeDescending(key: Sink, start: bigint): void {
+  key.u32(~Number(start >> 32n))
+  key.u32(~Number(start & 0xffff_ffffn))
 }
 
 /** First key after all that begin with `key`: the end of a walk over them. */

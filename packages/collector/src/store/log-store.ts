@@ -9,6 +9,7 @@
 import { equalBytes, formatHex } from '@rootspan/lineage/bytes'
 import { sha256 } from '@rootspan/lineage/crypto'
 import { MalformedError } from '@rootspan/lineage/errors'
+import { Sink } from '@rootspan/lineage/record/sink'
 import { EMPTY_ROOT } from '@rootspan/lineage/tlog/merkle'
 import { HASH_SIZE } from '@rootspan/lineage/tlog/tile'
 import { type ChangedTile, loadTileTree, type TileTree } from '@rootspan/lineage/tlog/tile-tree'
@@ -20,10 +21,12 @@ import {
   type Commit,
   encodeCommit,
   encodeName,
-  encodeRows,
+  encodeRow,
   parseCommit,
   parseRows,
   type SegmentRow,
+  writeCommitRow,
+  writeRow,
 } from './rows.ts'
 
 export type Database = ClassicLevel<Uint8Array, Uint8Array>
@@ -97,6 +100,11 @@ export interface LogStore {
 export class LevelLogStore implements LogStore {
   head: Head | undefined
   readonly #database: Database
+  readonly #key = new Sink(256)
+  readonly #row = new Sink(1024)
+  readonly #value = new Sink(1024)
+  /** The encoded rows of the commit that is being made. */
+  readonly #commitRows = new Sink(64 * 1024)
   /** Settles when the last write has; once one was refused, it rejects for ever. */
   #last: Promise<void> = Promise.resolve()
 
@@ -116,13 +124,15 @@ export class LevelLogStore implements LogStore {
     const cursor = encodeCursor(batch.cursor)
     const operations = this.#database.batch()
     let bytes = 0
+    // The batch copies what it is given, so that keys and values may lie in buffers that are used again.
     const put = (key: Uint8Array, value: Uint8Array): void => {
       bytes += key.length + value.length
       operations.put(key, value)
     }
     for (const { index, data } of batch.bundles) put(keys.entriesKey(index), data)
     for (const tile of batch.tiles) put(keys.tileKey(tile.level, tile.index), tile.data)
-    for (const row of batch.rows) putRow(put, row, batch.earlier.get(row) ?? [])
+    this.#commitRows.at = 0
+    for (const row of batch.rows) this.#putRow(put, row, batch.earlier.get(row) ?? [])
     const number = (expected?.commit.number ?? -1) + 1
     for (const { position, leaves } of batch.receipts)
       put(keys.receiptKey(position, number), encodeLeaves(leaves))
@@ -139,11 +149,35 @@ export class LevelLogStore implements LogStore {
       packs: batch.packs,
       rows: batch.rows,
     }
-    const { value, digest } = encodeCommit(commit)
+    const { value, digest } = encodeCommit(commit, this.#commitRows.view())
     put(keys.commitKey(number), value)
     await this.#write(() => operations.write({ sync: true }))
     this.head = { commit: { ...commit, rows: [] }, digest }
     return this.head
+  }
+
+  /** The rows of the trace, and its search terms under the start of its first segment. */
+  #putRow(put: Put, row: SegmentRow, earlier: readonly SegmentRow[]): void {
+    const id = keys.traceId(encodeName(row.tenant), row.traceId)
+    const one = emptied(this.#row)
+    writeRow(one, row)
+    writeCommitRow(this.#commitRows, one.view())
+    const value = emptied(this.#value)
+    for (const before of earlier) value.field(0x0a, encodeRow(before))
+    value.field(0x0a, one.view())
+    const key = emptied(this.#key)
+    keys.writeTraceKey(key, id)
+    put(key.view(), value.view())
+    const { start } = earlier[0] ?? row
+    if (earlier.length === 0) {
+      keys.writeByTimeKey(emptied(key), start, id)
+      put(key.view(), NOTHING)
+    }
+    for (const service of row.services) {
+      if (earlier.some((before) => before.services.includes(service))) continue
+      keys.writeByServiceKey(emptied(key), encodeName(service).subarray(0, 255), start, id)
+      put(key.view(), NOTHING)
+    }
   }
 
   /** Stores a signed checkpoint; durable when it resolves. */
@@ -163,18 +197,12 @@ export class LevelLogStore implements LogStore {
 
 type Put = (key: Uint8Array, value: Uint8Array) => void
 
-const NOTHING = new Uint8Array(0)
-
-/** The rows of the trace, and its search terms under the start of its first segment. */
-function putRow(put: Put, row: SegmentRow, earlier: readonly SegmentRow[]): void {
-  const id = keys.traceId(encodeName(row.tenant), row.traceId)
-  put(keys.traceKey(id), encodeRows([...earlier, row]))
-  const { start } = earlier[0] ?? row
-  if (earlier.length === 0) put(keys.byTimeKey(start, id), NOTHING)
-  for (const service of row.services)
-    if (!earlier.some((before) => before.services.includes(service)))
-      put(keys.byServiceKey(encodeName(service).subarray(0, 255), start, id), NOTHING)
+function emptied(sink: Sink): Sink {
+  sink.at = 0
+  return sink
 }
+
+const NOTHING = new Uint8Array(0)
 
 /** Pairs of place and leaf, each in 4 and 8 bytes. */
 function encodeLeaves(leaves: readonly (readonly [number, number])[]): Uint8Array {

@@ -50,7 +50,7 @@ export function encodeName(name: string): Uint8Array {
   return bytes
 }
 
-function writeRow(sink: Sink, row: SegmentRow): void {
+export function writeRow(sink: Sink, row: SegmentRow): void {
   if (row.tenant !== '') sink.field(0x0a, encodeName(row.tenant))
   sink.field(0x12, row.traceId)
   number(sink, 0x18, row.segment)
@@ -154,12 +154,13 @@ function parseRow(bytes: Uint8Array, start = 0, end = bytes.length): SegmentRow 
 /** Rows one after another, each behind its length: the value of a trace. */
 export function encodeRows(rows: readonly SegmentRow[]): Uint8Array {
   const sink = new Sink(256)
-  const one = new Sink(256)
-  for (const row of rows) {
-    one.at = 0
-    writeRow(one, row)
-    sink.field(0x0a, one.view())
-  }
+  for (const row of rows) sink.field(0x0a, encodeRow(row))
+  return sink.copy()
+}
+
+export function encodeRow(row: SegmentRow): Uint8Array {
+  const sink = new Sink(256)
+  writeRow(sink, row)
   return sink.copy()
 }
 
@@ -190,9 +191,12 @@ export interface Commit {
   readonly rows: readonly SegmentRow[]
 }
 
-/** A commit as it is in the store, and its digest. */
-export function encodeCommit(commit: Commit): { value: Uint8Array; digest: Uint8Array } {
-  const sink = new Sink(1024)
+/** A commit as it is in the store, and its digest. `rows` are those of the commit, encoded. */
+export function encodeCommit(
+  commit: Commit,
+  rows: Uint8Array = encodeCommitRows(commit.rows),
+): { value: Uint8Array; digest: Uint8Array } {
+  const sink = new Sink(1024 + rows.length)
   number(sink, 0x08, commit.number)
   sink.field(0x12, commit.previous)
   number(sink, 0x18, commit.first)
@@ -208,14 +212,21 @@ export function encodeCommit(commit: Commit): { value: Uint8Array; digest: Uint8
     number(one, 0x10, end)
     sink.field(0x4a, one.view())
   }
-  for (const row of commit.rows) {
-    one.at = 0
-    writeRow(one, row)
-    sink.field(0x52, one.view())
-  }
+  sink.put(rows)
   const body = sink.view()
   const digest = sha256(body)
   return { value: concatBytes(body, digest), digest }
+}
+
+function encodeCommitRows(rows: readonly SegmentRow[]): Uint8Array {
+  const sink = new Sink(1024)
+  for (const row of rows) writeCommitRow(sink, encodeRow(row))
+  return sink.copy()
+}
+
+/** Appends an encoded row as a commit record holds it. */
+export function writeCommitRow(sink: Sink, row: Uint8Array): void {
+  sink.field(0x52, row)
 }
 
 /** Parses a commit record and checks its own digest; throws a MalformedError. */

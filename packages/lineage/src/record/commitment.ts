@@ -35,17 +35,21 @@ export class Committer {
   readonly #sink = new Sink(8192)
   readonly #hash = scratch(32)
 
+  /** 32 bytes that whoever asks for one commitment at a time may have it written to. */
+  readonly scratchHash = scratch(32)
   readonly #values = new Map<string, Uint8Array>()
+  #valuesOf = 0n
 
   constructor() {
     this.#salt.set(SALT_TAG)
   }
 
-  /** A value that was made for the same key before, or a new one. The last few are kept. */
-  remember(key: string, make: () => Uint8Array): Uint8Array {
+  /** A value that was made for the same key before, or a new one. Those of the last scope are kept, at most 256. */
+  remember(scope: bigint, key: string, make: () => Uint8Array): Uint8Array {
+    if (scope !== this.#valuesOf || this.#values.size >= 256) this.#values.clear()
+    this.#valuesOf = scope
     let value = this.#values.get(key)
     if (value === undefined) {
-      if (this.#values.size >= 256) this.#values.clear()
       value = make()
       this.#values.set(key, value)
     }
@@ -97,7 +101,6 @@ export class Committer {
   ): void {
     const sink = this.#sink
     sink.at = 0
-    sink.reserve(EVIDENCE_TAG.length + SALT_SIZE + 32 + 4 + span.length)
     sink.put(EVIDENCE_TAG)
     this.#putSalt(traceSeed, index, EVIDENCE_ORDINAL, sink)
     sink.put(context)
@@ -146,8 +149,8 @@ export class Committer {
    */
   #putSalt(traceSeed: Uint8Array, index: number, ordinal: number, sink: Sink): void {
     const salt = this.#salt
-    salt.set(traceSeed, SALT_TAG.length)
     const at = SALT_TAG.length + SEED_SIZE
+    for (let i = 0; i < SEED_SIZE; i++) salt[SALT_TAG.length + i] = traceSeed[i]!
     writeU32(salt, at, index)
     writeU32(salt, at + 4, ordinal)
     sink.reserve(32)

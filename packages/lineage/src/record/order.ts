@@ -8,6 +8,7 @@
 import { compareBytes, formatHex } from '../bytes.ts'
 import { contentDigest } from '../otlp/content.ts'
 import { FLAG_HAS_IS_REMOTE, FLAG_IS_REMOTE } from '../otlp/span-table.ts'
+import { SmallMap } from './small-map.ts'
 
 /** The part of one request that belongs to one trace: what its spans share. */
 export interface Source {
@@ -19,6 +20,11 @@ export interface Source {
   readonly body: Uint8Array
   /** Context digests of this request by {@link contextKey}: filled as they are needed, shared by its traces. */
   readonly contexts: Map<number, Uint8Array>
+  /**
+   * Evidence commitments where they were computed before, 32 bytes for each span of the request: they say nothing
+   * that the rest does not.
+   */
+  readonly evidence?: Uint8Array | undefined
 }
 
 /** One span of a segment: byte ranges in its source's body, and what ordering needs of it. */
@@ -45,8 +51,6 @@ export interface SpanInput {
   readonly remote: boolean
   /** Carries governance attributes or events. */
   readonly governed: boolean
-  /** Evidence commitment where it was computed before, 32 bytes: it says nothing that the rest does not. */
-  readonly evidence?: Uint8Array | undefined
 }
 
 /** 8 bytes as 8 characters of one byte each, the form in which span ids are keys. */
@@ -95,15 +99,18 @@ export interface SegmentOrder<S extends SpanInput = SpanInput> {
   readonly duplicates: readonly { readonly span: S; readonly of: number }[]
 }
 
-interface Node<S extends SpanInput = SpanInput> {
-  readonly span: S
+/** A span while it is being ordered: what becomes its {@link Ordered}. */
+interface Node<S extends SpanInput = SpanInput> extends Ordered<S> {
+  parentAt: number
+  opensCycle: boolean
+  equivocates: number
   /** Content digest; computed only where two spans share an id. */
   content: Uint8Array | undefined
-  equivocates: Node<S> | undefined
+  /** The earlier span of the same ids and kind. */
+  twin: Node<S> | undefined
   children: Node<S>[] | undefined
   parent: Node<S> | undefined
   place: number
-  opensCycle: boolean
 }
 
 /** Content digest of a span with its resource and scope: what two deliveries are compared by. */
@@ -118,24 +125,27 @@ export function spanContent(span: SpanInput): Uint8Array {
 
 /** Orders the spans of one segment. Cost: O(n log n), whatever they are; content is digested only where ids repeat. */
 export function orderSpans<S extends SpanInput>(input: readonly S[]): SegmentOrder<S> {
-  const byId = new Map<string, Node<S>>()
+  const byId = new SmallMap<string, Node<S>>()
   /** Nodes by content, of the ids that came more than once. */
-  const repeated = new Map<string, Map<string, Node<S>>>()
+  let repeated: Map<string, Map<string, Node<S>>> | undefined
   const nodes: Node<S>[] = []
   const duplicates: { span: S; of: Node<S> }[] = []
   for (const span of input) {
     const held = byId.get(span.id)
     const node: Node<S> = {
       span,
+      parentAt: -1,
+      opensCycle: false,
+      equivocates: -1,
       content: undefined,
-      equivocates: undefined,
+      twin: undefined,
       children: undefined,
       parent: undefined,
       place: -1,
-      opensCycle: false,
     }
-    if (held === undefined) byId.set(span.id, node)
+    if (held === undefined) byId.add(span.id, node)
     else {
+      repeated ??= new Map()
       let group = repeated.get(span.id)
       if (group === undefined) {
         held.content = spanContent(held.span)
@@ -154,11 +164,17 @@ export function orderSpans<S extends SpanInput>(input: readonly S[]): SegmentOrd
     nodes.push(node)
   }
 
-  for (const [id, group] of repeated) byId.set(id, markEquivocation([...group.values()]))
+  /** The span that stands for an id which came more than once. */
+  let standing: Map<string, Node<S>> | undefined
+  if (repeated !== undefined) {
+    standing = new Map()
+    for (const [id, group] of repeated) standing.set(id, markEquivocation([...group.values()]))
+  }
 
   const roots: Node<S>[] = []
   for (const node of nodes) {
-    const parent = node.span.parent === '' ? undefined : byId.get(node.span.parent)
+    const id = node.span.parent
+    const parent = id === '' ? undefined : (standing?.get(id) ?? byId.get(id))
     if (parent === undefined) roots.push(node)
     else {
       node.parent = parent
@@ -168,7 +184,7 @@ export function orderSpans<S extends SpanInput>(input: readonly S[]): SegmentOrd
   }
 
   const order: Node<S>[] = []
-  roots.sort(compareNodes)
+  if (roots.length > 1) roots.sort(compareNodes)
   for (const root of roots) place(root, order)
   if (order.length < nodes.length)
     for (const opening of openCycles(nodes)) {
@@ -177,15 +193,11 @@ export function orderSpans<S extends SpanInput>(input: readonly S[]): SegmentOrd
     }
   if (order.length !== nodes.length) throw new Error('bad order: a span was left out or placed twice')
 
-  return {
-    spans: order.map((node) => ({
-      span: node.span,
-      parentAt: node.parent === undefined || node.opensCycle ? -1 : node.parent.place,
-      opensCycle: node.opensCycle,
-      equivocates: node.equivocates === undefined ? -1 : node.equivocates.place,
-    })),
-    duplicates: duplicates.map(({ span, of }) => ({ span, of: of.place })),
+  for (const node of order) {
+    if (node.parent !== undefined && !node.opensCycle) node.parentAt = node.parent.place
+    if (node.twin !== undefined) node.equivocates = node.twin.place
   }
+  return { spans: order, duplicates: duplicates.map(({ span, of }) => ({ span, of: of.place })) }
 }
 
 /** Marks the spans of one id that repeat a kind with other content. Returns the first, which stands for the id. */
@@ -193,8 +205,8 @@ function markEquivocation<S extends SpanInput>(group: Node<S>[]): Node<S> {
   const sorted = group.toSorted(compareNodes)
   const firstOfKind = new Map<number, Node<S>>()
   for (const node of sorted) {
-    node.equivocates = firstOfKind.get(node.span.kind)
-    if (node.equivocates === undefined) firstOfKind.set(node.span.kind, node)
+    node.twin = firstOfKind.get(node.span.kind)
+    if (node.twin === undefined) firstOfKind.set(node.span.kind, node)
   }
   return sorted[0]!
 }

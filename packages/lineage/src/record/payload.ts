@@ -13,6 +13,7 @@ import { BYTES, FIXED64, VARINT, WireReader } from '../wire.ts'
 import { NO_BYTES } from './entry.ts'
 import { idKey, isParentRemote, type Source, type SpanInput } from './order.ts'
 import { Sink } from './sink.ts'
+import { SmallMap } from './small-map.ts'
 
 /** Longest tenant name, so that every entry stays within its bound. */
 const MAX_TENANT_BYTES = 255
@@ -67,27 +68,36 @@ export function writePayload(sink: Sink, head: SegmentHead, spans: readonly Span
     sink.field(0x0a, source.receipt)
     sink.field(0x12, source.seed)
   }
-  for (const span of tables.resources)
-    sink.field(0x3a, span.source.body.subarray(span.resourceStart, span.resourceEnd))
-  for (const span of tables.scopes)
-    sink.field(0x42, span.source.body.subarray(span.scopeStart, span.scopeEnd))
-  for (const [at, span] of spans.entries()) {
-    const place = tables.places[at]!
-    const size = span.spanEnd - span.spanStart
+  for (const { source, resourceStart, resourceEnd } of tables.resources)
+    putField(sink, 0x3a, source.body, resourceStart, resourceEnd)
+  for (const { source, scopeStart, scopeEnd } of tables.scopes)
+    putField(sink, 0x42, source.body, scopeStart, scopeEnd)
+  const { places } = tables
+  for (let at = 0; at < spans.length; at++) {
+    const span = spans[at]!
+    const source = places[at * 3]!
+    const resource = places[at * 3 + 1]!
+    const scope = places[at * 3 + 2]!
     sink.byte(0x4a)
     sink.varint(
-      numberField(place.source) +
+      numberField(source) +
         numberField(span.index) +
-        numberField(place.resource) +
-        numberField(place.scope) +
-        sizedField(size),
+        numberField(resource) +
+        numberField(scope) +
+        sizedField(span.spanEnd - span.spanStart),
     )
-    writeNumber(sink, 0x08, place.source)
+    writeNumber(sink, 0x08, source)
     writeNumber(sink, 0x10, span.index)
-    writeNumber(sink, 0x18, place.resource)
-    writeNumber(sink, 0x20, place.scope)
-    sink.field(0x2a, span.source.body.subarray(span.spanStart, span.spanEnd))
+    writeNumber(sink, 0x18, resource)
+    writeNumber(sink, 0x20, scope)
+    putField(sink, 0x2a, span.source.body, span.spanStart, span.spanEnd)
   }
+}
+
+function putField(sink: Sink, tag: number, body: Uint8Array, start: number, end: number): void {
+  sink.byte(tag)
+  sink.varint(end - start)
+  sink.putRange(body, start, end)
 }
 
 interface Tables {
@@ -95,34 +105,35 @@ interface Tables {
   /** One span for each distinct resource, and for each distinct scope. */
   resources: SpanInput[]
   scopes: SpanInput[]
-  /** For each span: place of its source; place of its resource and scope plus one, 0 where absent. */
-  places: { source: number; resource: number; scope: number }[]
+  /** Three numbers a span: place of its source; places of its resource and scope plus one, 0 where absent. */
+  places: number[]
 }
 
 /** Same range of the same source is one row: comparing bytes is left to the compressor. */
 function tabulate(spans: readonly SpanInput[]): Tables {
   const tables: Tables = { sources: [], resources: [], scopes: [], places: [] }
-  const places = new Map<
-    Source,
-    { at: number; resources: Map<number, number>; scopes: Map<number, number> }
-  >()
+  const sources = new SmallMap<Source, number>()
+  const resources = new SmallMap<number, number>()
+  const scopes = new SmallMap<number, number>()
   for (const span of spans) {
-    let of = places.get(span.source)
-    if (of === undefined) {
-      of = { at: tables.sources.push(span.source) - 1, resources: new Map(), scopes: new Map() }
-      places.set(span.source, of)
+    let source = sources.get(span.source)
+    if (source === undefined) {
+      source = tables.sources.push(span.source) - 1
+      sources.add(span.source, source)
     }
-    let resource = span.resourceEnd === 0 ? 0 : of.resources.get(span.resourceStart)
+    // Offsets have 32 bits and places less than 21: a safe integer names the range.
+    const at = source * 0x1_0000_0000
+    let resource = span.resourceEnd === 0 ? 0 : resources.get(at + span.resourceStart)
     if (resource === undefined) {
       resource = tables.resources.push(span)
-      of.resources.set(span.resourceStart, resource)
+      resources.add(at + span.resourceStart, resource)
     }
-    let scope = span.scopeEnd === 0 ? 0 : of.scopes.get(span.scopeStart)
+    let scope = span.scopeEnd === 0 ? 0 : scopes.get(at + span.scopeStart)
     if (scope === undefined) {
       scope = tables.scopes.push(span)
-      of.scopes.set(span.scopeStart, scope)
+      scopes.add(at + span.scopeStart, scope)
     }
-    tables.places.push({ source: of.at, resource, scope })
+    tables.places.push(source, resource, scope)
   }
   return tables
 }

@@ -37,7 +37,7 @@ function derive(
 ): Result {
   const [hashesAt, entriesAt] = [sink.hashes.at, sink.entries.at]
   const derived = deriveSegment(head, input, history, committer, sink)
-  const bundle = new Uint8Array(sink.entries.view(entriesAt))
+  const bundle = new Uint8Array(sink.entries.view().subarray(entriesAt))
   const bytes: Uint8Array[] = []
   for (let at = 0; at < bundle.length; ) {
     const start = at + 2
@@ -48,7 +48,7 @@ function derive(
   return {
     derived,
     entries: bytes.map((one) => parseEntry(one)),
-    leaves: new Uint8Array(sink.hashes.view(hashesAt)),
+    leaves: new Uint8Array(sink.hashes.view().subarray(hashesAt)),
     bytes: bytes.map(formatHex),
   }
 }
@@ -234,9 +234,14 @@ describe('what a derivation leaves alone', () => {
   })
 
   test('evidence that was computed ahead is taken as it is', () => {
-    const evidence = new Uint8Array(32).fill(0xdd)
-    const [span] = spansOf({ id: 1 })
-    expect(derive([{ ...span!, evidence }]).entries[0]!.evidence).toEqual(evidence)
+    const evidence = Uint8Array.from({ length: 64 }, (_, at) => at)
+    const spans = spansOf({ id: 1 }, { id: 2, parent: 1 })
+    const ahead = spans.map((span) => ({ ...span, source: { ...span.source, evidence } }))
+    expect(
+      derive(ahead)
+        .entries.slice(0, 2)
+        .map((entry) => entry.evidence),
+    ).toEqual([evidence.subarray(0, 32), evidence.subarray(32)])
   })
 
   test('leaf hashes are those of RFC 6962, large sinks included', () => {

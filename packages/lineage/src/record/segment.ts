@@ -5,7 +5,7 @@
  * and compares. What comes out, in this order: for each span its facts and then its own record; joins;
  * adoptions; findings; late; gap; the seal.
  */
-import { scratch, sha256, sha256Into } from '#crypto'
+import { sha256, sha256Into } from '#crypto'
 import { concatBytes, utf8 } from '../bytes.ts'
 import { Claim } from '../governance/attributes.ts'
 import { type Fact, factsOf } from '../governance/facts.ts'
@@ -14,7 +14,18 @@ import { type AnyValue, decodeSpan } from '../otlp/decode.ts'
 import { encodeValue } from '../otlp/value.ts'
 import { COLLECTOR_ORDINAL, type Committer } from './commitment.ts'
 import type { Entry } from './entry.ts'
-import { type Cause, emptyEntry, MAX_CAUSES, nameOf, Parent, Persistence, Role, writeEntry } from './entry.ts'
+import {
+  type Cause,
+  emptyEntry,
+  MAX_CAUSES,
+  MAX_ENTRY,
+  NO_BYTES,
+  nameOf,
+  Parent,
+  Persistence,
+  Role,
+  writeEntry,
+} from './entry.ts'
 import type { EarlierSpan, TraceHistory } from './history.ts'
 import { type GovernedSpan, joinDecisions } from './join.ts'
 import { contextKey, type Ordered, orderSpans, type SpanInput } from './order.ts'
@@ -31,33 +42,45 @@ const RULESET_DIGEST = sha256(utf8('rootspan/ruleset/v0\n'))
 const CONTEXT_DIGEST = sha256(utf8('rootspan/context/v0\n'))
 
 const SEAL_CLAIM = utf8(Claim.seal)
+const NO_CAUSES: readonly Cause[] = []
 
 /** Collects leaves: entries as in an entry bundle (each behind its 16-bit length) and their leaf hashes. */
 export class LeafSink {
   readonly entries = new Sink(1 << 16)
   readonly hashes = new Sink(1 << 14)
   count = 0
+  /** One entry behind the 0x00 of its leaf hash. */
+  readonly #preimage = new Sink(1 + MAX_ENTRY)
 
   /** Adds an entry; returns its number in this sink. */
   add(entry: Entry): number {
     const { entries, hashes } = this
-    entries.u16(0)
-    const start = entries.at
-    writeEntry(entries, entry)
-    const size = entries.at - start
-    // The leaf hash is over 0x00 and the entry: the byte before the entry serves as that 0x00 for a moment.
-    entries.bytes[start - 1] = 0
+    const preimage = this.#preimage
+    preimage.at = 1
+    writeEntry(preimage, entry)
+    const bytes = preimage.view()
     hashes.reserve(32)
-    sha256Into(entries.bytes.subarray(start - 1, entries.at), hashes.bytes, hashes.at)
+    sha256Into(bytes, hashes.bytes, hashes.at)
     hashes.at += 32
-    entries.bytes[start - 2] = size >>> 8
-    entries.bytes[start - 1] = size
+    const size = bytes.length - 1
+    entries.reserve(2 + size)
+    // The length comes over the 0x00.
+    entries.bytes.set(bytes, entries.at + 1)
+    entries.bytes[entries.at] = size >>> 8
+    entries.bytes[entries.at + 1] = size
+    entries.at += 2 + size
     return this.count++
   }
 
   /** Leaf hash of an entry of this sink; a view that lives until the next `add`. */
   leaf(number: number): Uint8Array {
     return this.hashes.bytes.subarray(number * 32, number * 32 + 32)
+  }
+
+  /** Copies the leaf hash of an entry of this sink into `out`. */
+  copyLeaf(number: number, out: Uint8Array): void {
+    const { bytes } = this.hashes
+    for (let i = 0, from = number * 32; i < 32; i++) out[i] = bytes[from + i]!
   }
 
   reset(): void {
@@ -148,7 +171,11 @@ class SegmentWriter {
   readonly #sink: LeafSink
   readonly #first: number
   readonly #governed: GovernedSpan[] = []
-  readonly #counts = new Map<Kind, number>()
+  readonly #counts: number[] = []
+  /** The entry that is filled again for each span, and what its fields are filled with. */
+  readonly #spanEntry: Entry
+  readonly #parentId = new Uint8Array(8)
+  readonly #parentLeaf = new Uint8Array(32)
   #ordinal = COLLECTOR_ORDINAL
 
   constructor(
@@ -164,16 +191,23 @@ class SegmentWriter {
     this.#committer = committer
     this.#sink = sink
     this.#first = sink.count
+    this.#spanEntry = this.#entry(Kind.span)
+    this.#spanEntry.spanId = new Uint8Array(8)
+    this.#spanEntry.evidence = committer.scratchHash
   }
 
   writeSpans(): void {
-    for (const [place, ordered] of this.#ordered.entries()) {
+    const entry = this.#spanEntry
+    for (let place = 0; place < this.#ordered.length; place++) {
+      const ordered = this.#ordered[place]!
       const { span } = ordered
-      const entry = this.#entry(Kind.span)
-      entry.spanId = idBytes(span.id)
+      entry.kind = Kind.span
+      entry.causes = NO_CAUSES
+      entry.claims = NO_BYTES
+      putId(span.id, entry.spanId)
       if (span.governed) this.#writeFacts(place, ordered, entry)
       this.#linkParent(ordered, entry)
-      entry.evidence = span.evidence ?? commitSpan(span, this.#committer)
+      putEvidence(span, this.#committer, entry.evidence)
       this.leaves.push(this.#add(entry))
     }
   }
@@ -195,7 +229,7 @@ class SegmentWriter {
     const factLeaves: number[] = []
     for (const fact of facts.facts) {
       const entry = this.#entry(fact.kind)
-      entry.spanId = own.spanId
+      entry.spanId = own.spanId.slice()
       entry.causes = written.last(RELIES_ON[fact.kind] ?? [])
       if (fact.claims.length > 0) entry.claims = claims(fact)
       const leaf = this.#add(entry)
@@ -219,21 +253,28 @@ class SegmentWriter {
     const { span } = ordered
     if (span.parent === '') {
       entry.parent = Parent.root
+      entry.parentSpanId = NO_BYTES
+      entry.parentLeaf = NO_BYTES
       return
     }
-    entry.parentSpanId = idBytes(span.parent)
+    putId(span.parent, this.#parentId)
+    entry.parentSpanId = this.#parentId
     const earlier =
       ordered.parentAt === -1 && !ordered.opensCycle ? this.#history?.leafOf(span.parent) : undefined
     if (ordered.parentAt !== -1) {
       entry.parent = Parent.linked
-      entry.parentLeaf = this.#leaf(this.leaves[ordered.parentAt]!)
+      this.#sink.copyLeaf(this.#first + this.leaves[ordered.parentAt]!, this.#parentLeaf)
+      entry.parentLeaf = this.#parentLeaf
     } else if (earlier !== undefined) {
       entry.parent = Parent.linked
       entry.parentLeaf = earlier
-    } else if (span.remote && !ordered.opensCycle) entry.parent = Parent.remote
-    else {
-      entry.parent = Parent.awaiting
-      if (!ordered.opensCycle) this.missing.add(span.parent)
+    } else {
+      entry.parentLeaf = NO_BYTES
+      if (span.remote && !ordered.opensCycle) entry.parent = Parent.remote
+      else {
+        entry.parent = Parent.awaiting
+        if (!ordered.opensCycle) this.missing.add(span.parent)
+      }
     }
   }
 
@@ -271,8 +312,8 @@ class SegmentWriter {
 
   /** Equivocation and cycles (GC-N03): the only findings that the record format itself makes. */
   writeFindings(changed: Known<SpanInput>['changed']): void {
-    const placeOf = new Map<SpanInput, number>(this.#ordered.map(({ span }, place) => [span, place]))
-    for (const [place, ordered] of this.#ordered.entries()) {
+    for (let place = 0; place < this.#ordered.length; place++) {
+      const ordered = this.#ordered[place]!
       if (ordered.equivocates !== -1)
         this.#finding('fail', 'same ids, other content', [
           this.#leaf(this.leaves[ordered.equivocates]!),
@@ -280,6 +321,8 @@ class SegmentWriter {
         ])
       if (ordered.opensCycle) this.#finding('fail', 'cycle', [this.#leaf(this.leaves[place]!)])
     }
+    if (changed.length === 0) return
+    const placeOf = new Map<SpanInput, number>(this.#ordered.map(({ span }, place) => [span, place]))
     const later = changed
       .map((one) => ({ ...one, place: placeOf.get(one.span) ?? -1 }))
       .filter((one) => one.place !== -1)
@@ -337,14 +380,18 @@ class SegmentWriter {
   /** Encoded value of the seal's claim. Segments of one commit mostly have the same, so it is remembered. */
   #sealValue(): Uint8Array {
     const { closed, evaluatedAt } = this.#head
-    const counts = [...this.#counts].sort(([a], [b]) => a - b)
+    const counts = this.#counts
     const completeness = this.missing.size > 0 ? 'gaps' : 'not provable'
-    return this.#committer.remember(`${evaluatedAt}/${closed}/${completeness}/${counts}`, () =>
+    return this.#committer.remember(evaluatedAt, `${closed}/${completeness}/${counts}`, () =>
       encodeValue(
         map([
           [
             'counts',
-            map(counts.map(([kind, count]) => [nameOf(Kind, kind), { type: 'int', value: BigInt(count) }])),
+            map(
+              [...counts.entries()]
+                .filter(([, count]) => count !== undefined)
+                .map(([kind, count]) => [nameOf(Kind, kind), { type: 'int', value: BigInt(count) }]),
+            ),
           ],
           ['closed', { type: 'string', value: nameOf(Closed, closed) }],
           ['evaluated_at', { type: 'int', value: evaluatedAt }],
@@ -390,7 +437,7 @@ class SegmentWriter {
 
   /** Returns the record's number, counted from the segment's first leaf. */
   #add(entry: Entry): number {
-    this.#counts.set(entry.kind, (this.#counts.get(entry.kind) ?? 0) + 1)
+    this.#counts[entry.kind] = (this.#counts[entry.kind] ?? 0) + 1
     return this.#sink.add(entry) - this.#first
   }
 
@@ -399,13 +446,14 @@ class SegmentWriter {
   }
 }
 
-/** The evidence commitment of one span. */
-function commitSpan(span: SpanInput, committer: Committer): Uint8Array {
-  const { source, index, spanStart, spanEnd } = span
-  const evidence = scratch(32)
-  const bytes = source.body.subarray(spanStart, spanEnd)
-  committer.evidence(source.seed, index, contextOf(span, committer), bytes, evidence, 0)
-  return evidence
+/** Puts the evidence commitment of one span into `out`. */
+function putEvidence(span: SpanInput, committer: Committer, out: Uint8Array): void {
+  const { source, index } = span
+  const { evidence } = source
+  if (evidence === undefined) {
+    const bytes = source.body.subarray(span.spanStart, span.spanEnd)
+    committer.evidence(source.seed, index, contextOf(span, committer), bytes, out, 0)
+  } else for (let i = 0, from = index * 32; i < 32; i++) out[i] = evidence[from + i]!
 }
 
 function contextOf(span: SpanInput, committer: Committer): Uint8Array {
@@ -463,9 +511,14 @@ function map(members: readonly (readonly [string, AnyValue])[]): AnyValue {
   return { type: 'kvlist', value: members.map(([key, value]) => ({ key, value })) }
 }
 
+/** The inverse of idKey, into 8 bytes. */
+function putId(id: string, out: Uint8Array): void {
+  for (let i = 0; i < 8; i++) out[i] = id.charCodeAt(i)
+}
+
 /** The inverse of idKey. */
 function idBytes(id: string): Uint8Array {
-  const bytes = new Uint8Array(id.length)
-  for (let i = 0; i < id.length; i++) bytes[i] = id.charCodeAt(i)
+  const bytes = new Uint8Array(8)
+  putId(id, bytes)
   return bytes
 }

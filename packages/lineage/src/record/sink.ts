@@ -1,9 +1,13 @@
 /** A growing byte buffer for the hot path: plain writes at a cursor, no allocation per value. */
 import { scratch } from '#crypto'
 
+const SHORT = 64
+const KEPT_VIEWS = 4096
+
 export class Sink {
   bytes: Uint8Array
   at = 0
+  #views: (Uint8Array | undefined)[] | undefined
 
   constructor(capacity = 4096) {
     this.bytes = scratch(capacity)
@@ -48,9 +52,25 @@ export class Sink {
   }
 
   put(source: Uint8Array): void {
-    this.reserve(source.length)
-    this.bytes.set(source, this.at)
-    this.at += source.length
+    this.putRange(source, 0, source.length)
+  }
+
+  /** Bytes [start, end) of `source`. A loop is faster than a call up to about 64 bytes, and needs no view. */
+  putRange(source: Uint8Array, start: number, end: number): void {
+    const size = end - start
+    this.reserve(size)
+    if (size > SHORT) this.bytes.set(size === source.length ? source : source.subarray(start, end), this.at)
+    else {
+      const { bytes, at } = this
+      for (let i = 0; i < size; i++) bytes[at + i] = source[start + i]!
+    }
+    this.at += size
+  }
+
+  /** The characters of a string of one byte each. */
+  latin1(text: string): void {
+    this.reserve(text.length)
+    for (let i = 0; i < text.length; i++) this.bytes[this.at++] = text.charCodeAt(i)
   }
 
   /** Bytes behind their 32-bit big-endian length. */
@@ -66,13 +86,23 @@ export class Sink {
     this.put(source)
   }
 
-  /** A view of what was written. It is overwritten by the next use of the sink. */
-  view(from = 0): Uint8Array {
-    return this.bytes.subarray(from, this.at)
+  /**
+   * A view of what was written. It is overwritten by the next use of the sink. Views of short contents are kept:
+   * most that are hashed have one of a few lengths, and a view costs as much as a short hash.
+   */
+  view(): Uint8Array {
+    const { at } = this
+    if (at >= KEPT_VIEWS) return this.bytes.subarray(0, at)
+    this.#views ??= new Array<Uint8Array | undefined>(KEPT_VIEWS)
+    const kept = this.#views[at]
+    if (kept?.buffer === this.bytes.buffer) return kept
+    const view = this.bytes.subarray(0, at)
+    this.#views[at] = view
+    return view
   }
 
   /** A copy of what was written. */
-  copy(from = 0): Uint8Array {
-    return Uint8Array.prototype.slice.call(this.bytes, from, this.at) // a Buffer's own `slice` is a view
+  copy(): Uint8Array {
+    return Uint8Array.prototype.slice.call(this.bytes, 0, this.at) // a Buffer's own `slice` is a view
   }
 }
