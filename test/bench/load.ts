@@ -39,6 +39,8 @@ export interface LoadResult {
   readonly acknowledged: number
   readonly pushedBack: number
   readonly failed: number
+  /** When the first request was sent, milliseconds since 1970: making the traffic takes seconds before that. */
+  readonly startedAt: number
   readonly seconds: number
   readonly p50: number
   readonly p99: number
@@ -130,6 +132,7 @@ async function load(options: LoadOptions): Promise<LoadResult> {
     acknowledged,
     pushedBack,
     failed,
+    startedAt: performance.timeOrigin + begin,
     seconds,
     p50: quantile(0.5),
     p99: quantile(0.99),

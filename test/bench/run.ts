@@ -96,7 +96,6 @@ async function runScenario(scenario: Scenario, spans: number): Promise<{ figures
 
 async function measureLoad(scenario: Scenario, collector: BenchCollector, spans: number): Promise<Figures> {
   const before = await collector.metrics()
-  const begin = performance.now()
   const progress: number[] = []
   let peakAnon = 0
   let last = 0
@@ -125,7 +124,7 @@ async function measureLoad(scenario: Scenario, collector: BenchCollector, spans:
     await new Promise((resolve) => setTimeout(resolve, 100))
     after = await collector.metrics()
   }
-  const seconds = (performance.now() - begin) / 1000 - collector.quietSeconds
+  const seconds = (Date.now() - result.startedAt) / 1000 - collector.quietSeconds
   finished = true
   clearInterval(sampler)
   await new Promise((resolve) => setTimeout(resolve, 1500)) // the last checkpoint

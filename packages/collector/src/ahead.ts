@@ -40,32 +40,17 @@ export function workAhead(
   const { seed, receipt } = request
   const { count } = table
   const words = table.words.slice(0, count * WORDS_PER_SPAN)
-  const evidence = Buffer.allocUnsafeSlow(count * 32)
-  const seedOf = new Uint32Array(count)
-  const tenantBytes = utf8(tenant)
-  const seeds: Uint8Array[] = []
-  const known = new Map<string, number>()
   // A plain array makes views for a fraction of what a Buffer takes.
   const body = new Uint8Array(request.body.buffer, request.body.byteOffset, request.body.byteLength)
-  const text = Buffer.from(body.buffer, body.byteOffset, body.byteLength)
-  let trace = -1
-  let number = 0
+  const { ids, seedOf } = numberTraces(body, words, count)
+  const seeds = committer.traceSeeds(seed, utf8(tenant), body, ids)
+  const salts = committer.evidenceSalts(seeds, seedOf)
+  const evidence = Buffer.allocUnsafeSlow(count * 32)
   let scope = -1
   let resource = -1
   let context: Uint8Array | undefined
   for (let index = 0, row = 0; index < count; index++, row += WORDS_PER_SPAN) {
     if (words[row + FAULT] !== 0) continue
-    const at = words[row + TRACE_ID]!
-    if (trace === -1 || !isSameTrace(body, trace, at)) {
-      trace = at
-      const id = text.toString('latin1', at, at + 16)
-      const before = known.get(id)
-      if (before === undefined) {
-        number = seeds.push(committer.traceSeed(seed, tenantBytes, body.subarray(at, at + 16))) - 1
-        known.set(id, number)
-      } else number = before
-    }
-    seedOf[index] = number
     if (
       context === undefined ||
       words[row + SCOPE_START] !== scope ||
@@ -80,11 +65,35 @@ export function workAhead(
       )
     }
     const span = body.subarray(words[row + SPAN_START], words[row + SPAN_END])
-    committer.evidence(seeds[number]!, index, context, span, evidence, index * 32)
+    committer.saltedEvidence(salts, index * 16, context, span, evidence, index * 32)
   }
-  const joined = new Uint8Array(seeds.length * 32)
-  for (const [at, one] of seeds.entries()) joined.set(one, at * 32)
-  return { table: { words, count }, evidence, seeds: joined, seedOf }
+  return { table: { words, count }, evidence, seeds, seedOf }
+}
+
+/** Where the ids of the distinct traces are, and for each span the number of its trace. Bad spans have 0. */
+function numberTraces(
+  body: Uint8Array,
+  words: Uint32Array,
+  count: number,
+): { ids: number[]; seedOf: Uint32Array } {
+  const text = Buffer.from(body.buffer, body.byteOffset, body.byteLength)
+  const known = new Map<string, number>()
+  const ids: number[] = []
+  const seedOf = new Uint32Array(count)
+  let last = -1
+  let number = 0
+  for (let index = 0, row = 0; index < count; index++, row += WORDS_PER_SPAN) {
+    if (words[row + FAULT] !== 0) continue
+    const at = words[row + TRACE_ID]!
+    if (last === -1 || !isSameTrace(body, last, at)) {
+      last = at
+      const id = text.toString('latin1', at, at + 16)
+      number = known.get(id) ?? ids.push(at) - 1
+      known.set(id, number)
+    }
+    seedOf[index] = number
+  }
+  return { ids, seedOf }
 }
 
 function isSameTrace(body: Uint8Array, a: number, b: number): boolean {

@@ -245,7 +245,7 @@ function timed(ingest: Ingest, board: Board): Ingest {
 }
 
 /** Bodies are handed over as long as the pipeline is not further behind than this; else it reads them back later. */
-const HANDED_BYTES = 128 * 1024 * 1024
+const HANDED_BYTES = 64 * 1024 * 1024
 
 /** Hands every durable request to the pipeline. That one waits for it, so a failure here is the end. */
 function createAhead(

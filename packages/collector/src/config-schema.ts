@@ -107,7 +107,7 @@ const settings = section({
         'Push senders back when less than this would stay free on the disk: the reserve for commits.',
       ),
     max_lag_bytes: size('1MiB', '64TiB')
-      .prefault('128MiB')
+      .prefault('64MiB')
       .describe('Push senders back when more than this is received and not read by the assembler yet.'),
   }).describe('What was received and is not committed yet.'),
   quarantine: section({
@@ -123,7 +123,7 @@ const settings = section({
       .prefault('1m')
       .describe('A trace that has not settled after this long is cut into a segment.'),
     max_open_spans: count(1, 100_000_000)
-      .prefault(1_000_000)
+      .prefault(500_000)
       .describe('Spans of open traces in memory. Past it, the oldest traces are cut early.'),
     max_segment_spans: count(1, 1_000_000)
       .prefault(131_072)

@@ -18,7 +18,7 @@ import type { Ahead } from './ahead.ts'
 import { Assembler, type TakenFrame } from './assembler.ts'
 import { Board } from './board.ts'
 import { nodeFiles } from './files.ts'
-import { FrameCache, JournalReader } from './journal/reader.ts'
+import { discard, FrameCache, JournalReader } from './journal/reader.ts'
 import { openLog } from './open-log.ts'
 import { type Committed, Sequencer, type Settled } from './sequencer.ts'
 import type { CheckpointSigner } from './signer.ts'
@@ -73,7 +73,7 @@ const COMMIT_SPANS = 8192
 const SMALL_COMMIT_SPANS = 4096
 const COMMIT_MILLIS = 100
 const FOLLOW_BYTES = 2 * 1024 * 1024
-const CACHE_BOUNDS = { readBytes: 48 * 1024 * 1024, handedBytes: 112 * 1024 * 1024 }
+const CACHE_BOUNDS = { readBytes: 32 * 1024 * 1024, handedBytes: 64 * 1024 * 1024 }
 
 class Pipeline {
   readonly #options: PipelineOptions
@@ -182,9 +182,10 @@ class Pipeline {
       if (this.#table.words.length > 65_536 * WORDS_PER_SPAN) this.#table = createSpanTable()
     } else {
       for (let frame = this.#nextHanded(); frame !== undefined; frame = this.#nextHanded()) {
-        if (frame.body !== undefined) this.#frames.hand(frame.position, frame.body)
-        const body = frame.body ?? this.#frames.frame(frame.position).body
-        this.#take({ ...frame, body }, frame.ahead.table, start, frame.ahead)
+        const { position, ahead } = frame
+        const body = frame.body ?? this.#frames.frame(position).body
+        this.#take({ ...frame, body }, ahead.table, start, ahead)
+        if (frame.body !== undefined && !this.#frames.hand(position, frame.body)) discard(frame.body)
         bytes += frame.bodyLength
         if (bytes >= FOLLOW_BYTES || this.#assembler.hasFullTraces) break
       }

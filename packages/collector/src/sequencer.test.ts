@@ -73,7 +73,11 @@ class Bench {
       tile: async (level: number, index: number, width: number) =>
         this.#tiles.get(`${level}/${index}`)?.subarray(0, width * 32),
     }
-    const frames = { frame: (position: number) => ({ body: this.#bodies[position]! }), release: () => {} }
+    const frames = {
+      frame: (position: number) => ({ body: this.#bodies[position]! }),
+      release: () => {},
+      free: () => {},
+    }
     this.sequencer = new Sequencer({
       assembler: this.assembler,
       frames,

@@ -45,7 +45,7 @@ export interface Settled {
 
 export interface SequencerOptions {
   readonly assembler: Assembler
-  readonly frames: Pick<FrameCache, 'frame' | 'release'>
+  readonly frames: Pick<FrameCache, 'frame' | 'release' | 'free'>
   readonly store: LogStore
   readonly reader: LogReader
   readonly packs: Packs
@@ -178,6 +178,7 @@ export class Sequencer {
     }
     if (block.at > 0) blocks.push(block)
     else this.#spare.push(block)
+    frames.free()
     tree.append(leaves.hashes.view())
     return {
       time,

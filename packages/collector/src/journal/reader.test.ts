@@ -232,7 +232,7 @@ test('what was handed over is kept until it is released, as far as there is room
     return reader.readFrame(position)
   }
   const cache = new FrameCache({ readFrame }, { readBytes: 1e6, handedBytes: 250 })
-  const bodies = [1, 2, 3].map((byte) => Buffer.alloc(100, byte))
+  const bodies = [1, 2, 3].map((byte) => new Uint8Array(100).fill(byte))
   for (const [position, body] of bodies.entries()) cache.hand(position, body)
   expect([cache.frame(0).body, cache.frame(1).body]).toEqual([bodies[0], bodies[1]])
   expect(read).toEqual([])
@@ -240,6 +240,9 @@ test('what was handed over is kept until it is released, as far as there is room
   expect(read).toEqual([2])
   for (const position of [0, 1, 2, 7]) cache.release(position)
   expect(cache.bytes).toBe(0)
+  expect([bodies[0]!.length, bodies[1]!.length]).toEqual([100, 100])
+  cache.free()
+  expect([bodies[0]!.length, bodies[1]!.length]).toEqual([0, 0])
   cache.hand(2, bodies[2]!)
   expect(cache.frame(2).body).toBe(bodies[2])
   await journal.close()

@@ -368,7 +368,8 @@ export interface FrameCacheBounds {
 /**
  * Bodies of frames by position, within a number of bytes. Those that were handed over stay until they are released,
  * and are not taken in when there is no room; others are read when they are asked for, and the least recently used
- * of them give way.
+ * of them give way. It owns what was handed over, and gives that memory back by itself: left to the collection of
+ * garbage, as much again would be waiting for it.
  */
 export class FrameCache {
   readonly #reader: Pick<JournalReader, 'readFrame'>
@@ -376,6 +377,8 @@ export class FrameCache {
   readonly #handed = new Map<number, FrameBody>()
   /** Least recently used first. */
   readonly #read = new Map<number, Frame>()
+  /** Bodies that were released and may still be looked at. */
+  #released: Uint8Array[] = []
   #handedBytes = 0
   #readBytes = 0
 
@@ -388,17 +391,19 @@ export class FrameCache {
     return this.#handedBytes + this.#readBytes
   }
 
-  /** Takes a body, if it fits into the bound beside what was handed over before. */
-  hand(position: number, body: Uint8Array): void {
-    if (this.#handedBytes + body.length > this.#bounds.handedBytes) return
+  /** Takes a body, if it fits into the bound beside what was handed over before. Returns whether it did. */
+  hand(position: number, body: Uint8Array): boolean {
+    if (this.#handedBytes + body.length > this.#bounds.handedBytes) return false
     this.#handed.set(position, { body })
     this.#handedBytes += body.length
+    return true
   }
 
-  /** Nobody will ask for this frame again. */
+  /** Nobody will ask for this frame again. Its body may be looked at until {@link free}. */
   release(position: number): void {
     const handed = this.#handed.get(position)
     if (handed !== undefined) {
+      this.#released.push(handed.body)
       this.#handed.delete(position)
       this.#handedBytes -= handed.body.length
     }
@@ -407,6 +412,12 @@ export class FrameCache {
       this.#read.delete(position)
       this.#readBytes -= read.bytes.length
     }
+  }
+
+  /** Gives the memory of what was released back. */
+  free(): void {
+    for (const body of this.#released) discard(body)
+    this.#released = []
   }
 
   /** As {@link JournalReader.readFrame}. A frame over the bound is read and not kept. */
@@ -429,6 +440,11 @@ export class FrameCache {
     }
     return frame
   }
+}
+
+/** Gives the memory of an array back at once; nobody may look at it any more. */
+export function discard(bytes: Uint8Array): void {
+  ;(bytes.buffer as ArrayBuffer).transfer(0)
 }
 
 /** Index of the last element that is not above a value, in an ascending list; -1 when there is none. */

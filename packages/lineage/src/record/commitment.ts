@@ -9,6 +9,7 @@
  */
 import { scratch, sha256Into } from '#crypto'
 import { compareBytes, utf8 } from '../bytes.ts'
+import { ManyHasher } from '../crypto.simd.ts'
 import { Sink } from './sink.ts'
 
 const SALT_SIZE = 16
@@ -39,6 +40,8 @@ export class Committer {
   readonly scratchHash = scratch(32)
   readonly #values = new Map<string, Uint8Array>()
   #valuesOf = 0n
+  /** By the length of what is hashed: for trace seeds and for salts. */
+  readonly #many = new Map<number, ManyHasher>()
 
   constructor() {
     this.#salt.set(SALT_TAG)
@@ -73,6 +76,63 @@ export class Committer {
     return this.#digest()
   }
 
+  /** {@link traceSeed} for many traces at once, whose ids are at these offsets of `body`: 32 bytes each. */
+  traceSeeds(
+    requestSeed: Uint8Array,
+    tenant: Uint8Array,
+    body: Uint8Array,
+    ids: readonly number[],
+  ): Uint8Array {
+    const prefix = new Sink(64)
+    prefix.put(TRACE_TAG)
+    prefix.put(requestSeed)
+    prefix.u16(tenant.length)
+    prefix.put(tenant)
+    const before = prefix.view()
+    return this.#hashMany(before.length + 16, ids.length, 32, (bytes, at, i) => {
+      for (let k = 0; k < before.length; k++) bytes[at + k] = before[k]!
+      for (let k = 0; k < 16; k++) bytes[at + before.length + k] = body[ids[i]! + k]!
+    })
+  }
+
+  /**
+   * The salts of the evidence of the spans of one request at once, 16 bytes each: `seedOf` says for each which of
+   * `seeds`, 32 bytes each, is its trace seed.
+   */
+  evidenceSalts(seeds: Uint8Array, seedOf: Uint32Array): Uint8Array {
+    const tag = SALT_TAG
+    return this.#hashMany(tag.length + SEED_SIZE + 8, seedOf.length, SALT_SIZE, (bytes, at, i) => {
+      let to = at
+      for (let k = 0; k < tag.length; k++) bytes[to++] = tag[k]!
+      for (let k = 0, from = seedOf[i]! * SEED_SIZE; k < SEED_SIZE; k++) bytes[to++] = seeds[from + k]!
+      writeU32(bytes, to, i)
+      writeU32(bytes, to + 4, EVIDENCE_ORDINAL)
+    })
+  }
+
+  /** The first `kept` bytes of the digests of `count` messages of one length, which `write` puts in their places. */
+  #hashMany(
+    length: number,
+    count: number,
+    kept: number,
+    write: (bytes: Uint8Array, at: number, i: number) => void,
+  ): Uint8Array {
+    let many = this.#many.get(length)
+    if (many === undefined) {
+      many = new ManyHasher(length, 256)
+      this.#many.set(length, many)
+    }
+    const out = new Uint8Array(count * kept)
+    for (let done = 0; done < count; done += many.capacity) {
+      const some = Math.min(many.capacity, count - done)
+      for (let i = 0; i < some; i++) write(many.messages, i * many.stride, done + i)
+      const digests = many.hash(some)
+      for (let i = 0; i < some; i++)
+        for (let k = 0; k < kept; k++) out[(done + i) * kept + k] = digests[i * 32 + k]!
+    }
+    return out
+  }
+
   /**
    * The context digest that spans of one request share: SHA-256 over the tag, and receipt, resource and scope,
    * each behind its 32-bit length. It is never shown: it only goes into salted commitments.
@@ -101,8 +161,24 @@ export class Committer {
   ): void {
     const sink = this.#sink
     sink.at = 0
-    sink.put(EVIDENCE_TAG)
     this.#putSalt(traceSeed, index, EVIDENCE_ORDINAL, sink)
+    const salt = new Uint8Array(sink.view().subarray(0, SALT_SIZE))
+    this.saltedEvidence(salt, 0, context, span, out, at)
+  }
+
+  /** {@link evidence} with the salt at `saltAt` of `salts`. */
+  saltedEvidence(
+    salts: Uint8Array,
+    saltAt: number,
+    context: Uint8Array,
+    span: Uint8Array,
+    out: Uint8Array,
+    at: number,
+  ): void {
+    const sink = this.#sink
+    sink.at = 0
+    sink.put(EVIDENCE_TAG)
+    sink.putRange(salts, saltAt, saltAt + SALT_SIZE)
     sink.put(context)
     sink.sized(span)
     sha256Into(sink.view(), out, at)

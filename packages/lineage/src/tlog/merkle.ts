@@ -4,6 +4,7 @@
  */
 import { scratch, sha256, sha256Into } from '#crypto'
 import { parseHex } from '../bytes.ts'
+import { ManyHasher } from '../crypto.simd.ts'
 import { HASH_SIZE } from './tile.ts'
 
 /** The root of the tree without leaves: SHA-256 of nothing. */
@@ -30,6 +31,12 @@ export function nodeHash(left: Uint8Array, right: Uint8Array): Uint8Array {
   input.set(left, LEFT)
   input.set(right, RIGHT)
   return sha256(input)
+}
+
+function createNodeHasher(): ManyHasher {
+  const hasher = new ManyHasher(NODE_SIZE)
+  for (let at = 0; at < hasher.messages.length; at += hasher.stride) hasher.messages[at] = 1
+  return hasher
 }
 
 /** MTH of RFC 6962: the root of the tree with these leaf hashes. */
@@ -80,6 +87,8 @@ export class Fold {
   /** By height: whether a subtree waits in the left half of the node above it. */
   readonly #waiting: boolean[] = []
   readonly #out = scratch(HASH_SIZE)
+  /** Nodes of a batch, the 0x01 in front of each. */
+  #many: ManyHasher | undefined
 
   /**
    * Takes the hash of a complete subtree of 2^height leaves; it is copied from `bytes` at `offset`. Returns
@@ -100,6 +109,37 @@ export class Fold {
     }
     this.#waiting[at] = true
     return at
+  }
+
+  /**
+   * Takes many complete subtrees of one height, left to right, and returns the hashes of those above that they
+   * complete, which are to be pushed next. What it costs is a third of pushing one by one.
+   */
+  pushMany(hashes: Uint8Array, height: number): Uint8Array {
+    while (this.#nodes.length <= height) this.#grow()
+    const node = this.#nodes[height]!
+    const waiting = this.#waiting[height]! ? 1 : 0
+    const count = hashes.length / HASH_SIZE + waiting
+    const pairs = Math.floor(count / 2)
+    const above = new Uint8Array(pairs * HASH_SIZE)
+    this.#many ??= createNodeHasher()
+    const { messages, stride, capacity } = this.#many
+    for (let done = 0; done < pairs; done += capacity) {
+      const some = Math.min(capacity, pairs - done)
+      for (let i = 0; i < some; i++) {
+        const to = i * stride + LEFT
+        // The one that waits comes before all others.
+        const from = (2 * (done + i) - waiting) * HASH_SIZE
+        if (from < 0) {
+          for (let at = 0; at < HASH_SIZE; at++) messages[to + at] = node[LEFT + at]!
+          for (let at = 0; at < HASH_SIZE; at++) messages[to + HASH_SIZE + at] = hashes[at]!
+        } else for (let at = 0; at < 2 * HASH_SIZE; at++) messages[to + at] = hashes[from + at]!
+      }
+      above.set(this.#many.hash(some).subarray(0, some * HASH_SIZE), done * HASH_SIZE)
+    }
+    this.#waiting[height] = count % 2 === 1
+    if (count % 2 === 1 && hashes.length > 0) node.set(hashes.subarray(hashes.length - HASH_SIZE), LEFT)
+    return above
   }
 
   /** The hash of the latest complete subtree of this height, as a view that the next push may overwrite. */

@@ -5,6 +5,9 @@ import { Fold } from './merkle.ts'
 import type { TileReader } from './proof.ts'
 import { HASH_SIZE, levelSize, TILE_WIDTH, type TileId, tilePath } from './tile.ts'
 
+/** From this many leaves on, nodes are hashed many at a time. */
+const MANY = 16
+
 /** A tile that was written or widened, with its bytes. */
 export interface ChangedTile extends TileId {
   readonly data: Uint8Array
@@ -75,12 +78,24 @@ export class TileTree {
     if (hashes.length % HASH_SIZE !== 0) throw new Error('bad leaf hashes: not a multiple of 32 bytes')
     if (this.#size + hashes.length / HASH_SIZE > Number.MAX_SAFE_INTEGER)
       throw new Error('bad tree size: too large')
+    if (hashes.length < MANY * HASH_SIZE) this.#appendSingly(hashes)
+    else {
+      let nodes = hashes
+      for (let height = 0; nodes.length > 0; height++) {
+        if (height % 8 === 0)
+          for (let at = 0; at < nodes.length; at += HASH_SIZE) this.#put(height / 8, nodes, at)
+        nodes = this.#fold.pushMany(nodes, height)
+      }
+    }
+    this.#size += hashes.length / HASH_SIZE
+  }
+
+  #appendSingly(hashes: Uint8Array): void {
     for (let at = 0; at < hashes.length; at += HASH_SIZE) {
       this.#put(0, hashes, at)
       const top = this.#fold.push(hashes, at, 0)
       for (let level = 1; level * 8 <= top; level++) this.#put(level, this.#fold.latest(8 * level), 0)
     }
-    this.#size += hashes.length / HASH_SIZE
   }
 
   /**
