@@ -196,7 +196,10 @@ describe('due', () => {
     for (let trace = 1; trace <= 9; trace++) add(assembler, [{ trace }, { trace }], trace)
     expect(names(assembler.due(50, 5, false).quiet)).toEqual([1, 2, 3])
     expect(names(assembler.due(15, 100, false).quiet)).toEqual([1, 2, 3, 4, 5])
-    expect(names(assembler.due(15, 5, true).cut)).toEqual([1, 2, 3])
+    expect(names(assembler.due(15, 5, true).cut)).toEqual([])
+    for (const trace of [2, 4]) assembler.wait(open(assembler, trace))
+    expect(names(assembler.due(15, 5, true).cut)).toEqual([2, 4])
+    expect(names(assembler.due(15, 1, true).cut)).toEqual([2])
     expect(names(assembler.due(103, 5, false).cut)).toEqual([1, 2, 3])
     expect(assembler.openTraces).toBe(9)
   })
@@ -443,7 +446,8 @@ class Model {
     const due = assembler.due(now, 1e9, false)
     expect(names(due.cut).sort()).toEqual(pick((one) => isFull(one) || isOld(one)))
     expect(names(due.quiet).sort()).toEqual(pick((one) => isQuiet(one) && !isFull(one) && !isOld(one)))
-    expect(names(assembler.due(now, 1e9, true).cut).sort()).toEqual(pick(() => true))
+    const pressed = pick((one) => isFull(one) || isOld(one) || one.waiting)
+    expect(names(assembler.due(now, 1e9, true).cut).sort()).toEqual(pressed)
     const times = traces.flatMap(([, { since, touched, waiting }]) => [
       since + LIMITS.maxAgeMillis,
       ...(waiting ? [] : [touched + LIMITS.quietMillis]),

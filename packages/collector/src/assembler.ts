@@ -317,7 +317,7 @@ export class Assembler {
 
   /**
    * Traces at their maximum age or size, then quiet ones, up to about `maxSpans` spans. They stay open. Under
-   * `pressure`, when there is no room for more, the oldest are due whatever their age.
+   * `pressure`, when there is no room for more, those that wait for a parent are due as well.
    */
   due(now: number, maxSpans: number, pressure: boolean): { cut: OpenTrace[]; quiet: OpenTrace[] } {
     const cut: OpenTrace[] = []
@@ -331,13 +331,12 @@ export class Assembler {
       spans += trace.count
     }
     for (const trace of this.#full) take(cut, trace)
-    const old = pressure ? now : now - this.#options.maxAgeMillis
-    let oldest = this.#age.first
-    while (oldest !== undefined && oldest.since <= old && spans < maxSpans) {
-      take(cut, oldest)
-      oldest = oldest.ageNext
-    }
+    const old = now - this.#options.maxAgeMillis
     const still = now - this.#options.quietMillis
+    for (let oldest = this.#age.first; oldest !== undefined && spans < maxSpans; oldest = oldest.ageNext) {
+      if (oldest.since <= old || (pressure && oldest.waiting)) take(cut, oldest)
+      else if (!pressure) break
+    }
     let quietest = this.#quiet.first
     while (quietest !== undefined && quietest.touched <= still && spans < maxSpans) {
       take(quiet, quietest)

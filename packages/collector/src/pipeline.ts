@@ -155,8 +155,8 @@ class Pipeline {
   }
 
   #due(now: number): Settled[] {
-    const pressure = this.#assembler.openSpans > this.#options.maxOpenSpans * 0.9
-    const { cut, quiet } = this.#assembler.due(now, COMMIT_SPANS, pressure)
+    const isFull = this.#assembler.openSpans >= this.#options.maxOpenSpans
+    const { cut, quiet } = this.#assembler.due(now, COMMIT_SPANS, isFull)
     const work: Settled[] = []
     for (const trace of cut) work.push({ trace, closed: Closed.cut })
     for (const trace of quiet) work.push({ trace, closed: Closed.settled })
