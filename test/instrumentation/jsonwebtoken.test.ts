@@ -7,7 +7,6 @@ import {
   type Answer,
   type Application,
   fingerprint,
-  listing,
   recordsOf,
   type Shown,
   select,
@@ -56,9 +55,7 @@ async function send(
 }
 
 async function shown(answer: Answer, spans?: number): Promise<Shown[]> {
-  const records = await recordsOf(collector, answer, spans === undefined ? {} : { spans })
-  console.log(listing(records))
-  return records
+  return recordsOf(collector, answer, spans === undefined ? {} : { spans })
 }
 
 test('a good token is an artifact, verified, and the request relies on both', async () => {
@@ -117,4 +114,72 @@ test.each([
   expect(others).toEqual([])
   expect(check!.claims).toMatchObject({ 'verification.result': 'fail', 'verification.reason.code': reason })
   expect(check!.causes).toEqual([artifact])
+})
+
+test('an action later in the request inherits the token, and names it as its cause', async () => {
+  const token = sign(CLAIMS)
+  const answer = await send('/orders', token, { method: 'POST' })
+  expect(answer).toMatchObject({ status: 200, body: '{"paid":200}' })
+  const records = await shown(answer, 4)
+  const [action, ...others] = select(records, 'action')
+  expect(others).toEqual([])
+  expect(action!.claims).toMatchObject({
+    'action.name': 'POST 127.0.0.1',
+    'action.type': 'write',
+    'action.inferred': true,
+    'action.outcome': 'success',
+  })
+  expect(action!.causes).toHaveLength(1)
+  expect(action!.causes[0]!.claims).toMatchObject({
+    'authorization.inherited': true,
+    'authorization.fingerprint': fingerprint(token),
+    'authorization.verification': 'verified',
+  })
+  // The called service is a request of its own below the action.
+  expect(select(records, 'request').map(({ above }) => above)).toContain(action)
+})
+
+test('with a callback: verified, refused, and a key that could not be had', async () => {
+  const token = sign(CLAIMS)
+  expect(await send('/callback', token)).toMatchObject({ status: 200, body: '{"user":"alice"}' })
+  const refused = await send('/callback', sign(CLAIMS, 'another key'))
+  expect(refused.status).toBe(401)
+  const broken = await send('/callback?broken', token)
+  expect(broken.status).toBe(401)
+  const [fail] = select(await shown(refused), 'verification')
+  expect(fail!.claims).toMatchObject({
+    'verification.result': 'fail',
+    'verification.reason.code': 'invalid_signature',
+  })
+  const records = await shown(broken)
+  expect(select(records, 'verification')[0]!.claims).toMatchObject({
+    'verification.result': 'unknown',
+    'verification.reason.code': 'key_unavailable',
+  })
+  expect(select(records, 'authorization')[0]!.claims['authorization.verification']).toBe('unverified')
+})
+
+test('a caller that asks not to be recorded is recorded, and that is said', async () => {
+  const answer = await send('/orders', sign(CLAIMS), { sampled: false })
+  expect(answer.status).toBe(200)
+  const records = await shown(answer)
+  const [request] = select(records, 'request')
+  expect(request!.claims['emitter.sampling']).toBe('parent_not_sampled')
+  expect(select(records, 'verification')).toHaveLength(1)
+})
+
+test('as an ES module the same, and the self-test says that the hook has taken hold', async () => {
+  const service = await startApplication(collector, 'jsonwebtoken-esm.app.mjs', { JWT_KEY })
+  const token = sign(CLAIMS)
+  const answer = await service.request('/', { headers: { authorization: `Bearer ${token}` } })
+  expect(answer).toMatchObject({ status: 200, body: 'alice' })
+  const records = await shown(answer)
+  expect(select(records, 'authorization', { 'authorization.fingerprint': fingerprint(token) })).toHaveLength(
+    1,
+  )
+  expect(select(records, 'verification', { 'verification.result': 'pass' })).toHaveLength(1)
+  expect(records[0]!.resource['governance.instrumentation.hooks']).toContain('jsonwebtoken@9.0.3 effective')
+  const { stderr } = await service.stop()
+  expect(stderr).toContain('rootspan: hooks: jsonwebtoken@9.0.3 effective')
+  expect(stderr).not.toContain('warning')
 })

@@ -7,12 +7,13 @@ import { join } from 'node:path'
 import { formatHex } from '@rootspan/lineage/bytes'
 import { factsOf } from '@rootspan/lineage/governance/facts'
 import { Kind } from '@rootspan/lineage/governance/kind'
-import type { Span } from '@rootspan/lineage/otlp/decode'
+import { decodeResource, type Span } from '@rootspan/lineage/otlp/decode'
 import { type AnyValue, encodeValue } from '@rootspan/lineage/otlp/value'
 import { isSpanBorn, nameOf, Persistence } from '@rootspan/lineage/record/entry'
 import { parseVerifierKey } from '@rootspan/lineage/tlog/key'
 import { policyOfLogs } from '@rootspan/lineage/tlog/policy'
 import { type ExecutionNode, type VerifiedRecord, verify } from '@rootspan/lineage/verify'
+import { onTestFailed } from 'vitest'
 import { root } from '../../scripts/workspace.ts'
 import { type Ended, type Running, startProgram, waitFor } from '../e2e/process.ts'
 import {
@@ -113,11 +114,17 @@ export interface Shown {
   readonly causes: readonly Shown[]
   /** The record of the parent span; facts have that of their own span. */
   readonly above: Shown | undefined
-  /** All attributes of its span, and of its resource. */
+  /** All attributes of its span. */
   readonly attributes: Readonly<Record<string, Plain>>
+  /** All attributes of its resource. */
+  readonly resource: Readonly<Record<string, Plain>>
 }
 
-/** Waits until the trace of an answer is committed, downloads its evidence, verifies it, and shows its records. */
+/**
+ * Waits until the trace of an answer is committed, downloads its evidence, verifies it, and shows its records, in the
+ * log's order. They are printed if the test fails. `spans` is the least number to wait for: needed only where spans
+ * end long after others.
+ */
 export async function recordsOf(
   collector: CollectorProcess,
   { traceId }: Pick<Answer, 'traceId'>,
@@ -142,6 +149,7 @@ export async function recordsOf(
         causes: [],
         above: undefined,
         attributes: {},
+        resource: {},
       })
   const all = records.flatMap(({ leaf, entry }) => {
     const one = shown.get(formatHex(leaf))
@@ -150,6 +158,7 @@ export async function recordsOf(
     Object.assign(one, { causes: causes.filter((cause) => cause !== undefined) })
     return [one]
   })
+  onTestFailed(() => console.log(listing(all)))
   return all
 }
 
@@ -163,8 +172,8 @@ export function select(records: readonly Shown[], kind: string, claims: Shown['c
   )
 }
 
-/** A readable list, for messages and for writing tests. */
-export function listing(records: readonly Shown[]): string {
+/** A readable list, printed when a test fails. */
+function listing(records: readonly Shown[]): string {
   const line = (one: Shown): string =>
     `${one.kind} (${one.span}) ${JSON.stringify(one.claims)} <- ${one.causes.map(({ kind, span }) => `${kind} (${span})`).join(', ')}`
   return records.map(line).join('\n')
@@ -175,6 +184,10 @@ function showNode(node: ExecutionNode, above: Shown | undefined, shown: Map<stri
   const { claims, facts } = factsOf(span)
   const values = valuesOf(span)
   const attributes = plainAttributes(span.attributes)
+  const { source, resourceStart, resourceEnd } = node.record.input!
+  const resource = plainAttributes(
+    decodeResource(source.body.subarray(resourceStart, resourceEnd)).attributes,
+  )
   const show = (
     record: VerifiedRecord,
     claims: readonly { key: string; value: Uint8Array }[],
@@ -192,6 +205,7 @@ function showNode(node: ExecutionNode, above: Shown | undefined, shown: Map<stri
       causes: [],
       above: over,
       attributes,
+      resource,
     }
     shown.set(formatHex(record.leaf), one)
     return one

@@ -177,7 +177,6 @@ interface FactTypes {
 }
 
 export type FactKind = keyof FactTypes
-export type FactOf<K extends FactKind> = FactTypes[K]
 
 /**
  * text, texts, count (integer), flag: as they are, bounded. identity: as a fingerprint, unless the operator wants

@@ -55,7 +55,7 @@ export function isAsking(context: Context): boolean {
 }
 
 /** `context` with spans below it taken for asking. */
-export function asking(context: Context): Context {
+function asking(context: Context): Context {
   return context.setValue(ASKS, true)
 }
 
