@@ -55,7 +55,9 @@ export interface Application {
 }
 
 /**
- * Starts `apps/<file>` under the register flag. It must print `listening on http://...` and should end on SIGTERM by
+ * Starts `apps/<file>` under the register flag. Not under the condition `source`: packages of others have it too, and
+ * theirs leads to TypeScript that Node refuses. An application that uses the API imports it by its path.
+ * It must print `listening on http://...` and should end on SIGTERM by
  * itself or by default.
  */
 export async function startApplication(
@@ -64,7 +66,7 @@ export async function startApplication(
   env: Readonly<Record<string, string>> = {},
 ): Promise<Application> {
   const path = join(import.meta.dirname, 'apps', file)
-  const child = startProgram(process.execPath, ['--conditions=source', '--import', REGISTER, path], {
+  const child = startProgram(process.execPath, ['--import', REGISTER, path], {
     name: file,
     env: {
       OTEL_SERVICE_NAME: file.split('.')[0]!,
