@@ -7,7 +7,7 @@ import { delimiter, join } from 'node:path'
 export const root = join(import.meta.dirname, '..')
 
 /** In the order in which they are built: the first imports none of the others. */
-export const packages = ['lineage', 'collector', 'verifier'] as const
+export const packages = ['lineage', 'collector', 'verifier', 'instrumentation'] as const
 
 /** All TypeScript of the repository by path from its root, with `/` between names. */
 export async function sourceFiles(): Promise<Map<string, string>> {

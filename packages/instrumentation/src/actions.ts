@@ -1,0 +1,116 @@
+/**
+ * Which spans are actions when nobody says so: those whose ordinary attributes tell of a side effect.
+ *
+ * Looks at what is known when the span starts. Attribute names are OpenTelemetry's, stable and before.
+ */
+import { type Attributes, SpanKind } from '@opentelemetry/api'
+import type { Action } from './facts.ts'
+
+/** HTTP methods with side effects (RFC 9110, 9.2.1: all but the safe ones). */
+const HTTP: ReadonlyMap<string, Action['type']> = new Map([
+  ['POST', 'write'],
+  ['PUT', 'write'],
+  ['PATCH', 'write'],
+  ['DELETE', 'delete'],
+])
+
+/** First words of SQL and operations of other stores that change something. */
+const STORE: ReadonlyMap<string, Action['type']> = new Map([
+  ...[
+    'INSERT',
+    'UPDATE',
+    'UPSERT',
+    'REPLACE',
+    'MERGE',
+    'SET',
+    'HSET',
+    'INCR',
+    'DECR',
+    'LPUSH',
+    'RPUSH',
+    'SADD',
+    'ZADD',
+    'EXPIRE',
+    'FINDANDMODIFY',
+    'INSERTONE',
+    'INSERTMANY',
+    'UPDATEONE',
+    'UPDATEMANY',
+    'BULKWRITE',
+    'CALL',
+  ].map((word) => [word, 'write'] as const),
+  ...['DELETE', 'TRUNCATE', 'DEL', 'UNLINK', 'REMOVE', 'DELETEONE', 'DELETEMANY', 'DROP'].map(
+    (word) => [word, 'delete'] as const,
+  ),
+  ...['CREATE', 'ALTER'].map((word) => [word, 'configure'] as const),
+  ...['GRANT', 'REVOKE'].map((word) => [word, 'grant'] as const),
+])
+
+/** Paths of policy engines and token endpoints that are asked by POST: asking is no side effect. */
+const ASKED =
+  /^\/(?:v1\/(?:data|query|compile)(?:\/|$)|.*access\/v1\/(?:evaluations?|search)(?:\/|$)|stores\/[^/]+\/(?:check|batch-check|expand|list-objects|list-users)$)/
+
+/** The action that a span is by its attributes, or undefined. */
+export function inferAction(kind: SpanKind, attributes: Attributes): Action | undefined {
+  const action =
+    ofTool(attributes) ?? ofStore(kind, attributes) ?? ofMessage(kind, attributes) ?? ofHttp(kind, attributes)
+  return action && { ...action, inferred: true }
+}
+
+function ofTool(attributes: Attributes): Action | undefined {
+  const isTool =
+    attributes['gen_ai.operation.name'] === 'execute_tool' || attributes['mcp.method.name'] === 'tools/call'
+  if (!isTool) return undefined
+  return { name: text(attributes['gen_ai.tool.name']) ?? 'tool', type: 'execute' }
+}
+
+function ofMessage(kind: SpanKind, attributes: Attributes): Action | undefined {
+  if (kind !== SpanKind.PRODUCER) return undefined
+  const system = text(attributes['messaging.system']) ?? 'messaging'
+  return {
+    name: `${system} send`,
+    type: 'communicate',
+    resourceType: 'destination',
+    resourceId: text(attributes['messaging.destination.name']),
+  }
+}
+
+function ofStore(kind: SpanKind, attributes: Attributes): Action | undefined {
+  const system = text(attributes['db.system.name']) ?? text(attributes['db.system'])
+  if (system === undefined || kind === SpanKind.SERVER) return undefined
+  const said = text(attributes['db.operation.name']) ?? text(attributes['db.operation'])
+  const query = text(attributes['db.query.text']) ?? text(attributes['db.statement'])
+  const word = (said ?? /^\s*([A-Za-z]+)/.exec(query?.slice(0, 200) ?? '')?.[1])?.toUpperCase()
+  const type = word === undefined ? undefined : STORE.get(word)
+  if (type === undefined) return undefined
+  const resourceId = text(attributes['db.collection.name']) ?? text(attributes['db.sql.table'])
+  return { name: `${system} ${word}`, type, resourceType: 'collection', resourceId }
+}
+
+function ofHttp(kind: SpanKind, attributes: Attributes): Action | undefined {
+  if (kind !== SpanKind.CLIENT) return undefined
+  const method = (text(attributes['http.request.method']) ?? text(attributes['http.method']))?.toUpperCase()
+  const type = method === undefined ? undefined : HTTP.get(method)
+  if (type === undefined || ASKED.test(pathOf(attributes))) return undefined
+  const host = text(attributes['server.address']) ?? text(attributes['net.peer.name'])
+  return { name: host === undefined ? `${method}` : `${method} ${host}`, type }
+}
+
+function pathOf(attributes: Attributes): string {
+  const full = text(attributes['url.full']) ?? text(attributes['http.url'])
+  if (full === undefined) return text(attributes['url.path']) ?? text(attributes['http.target']) ?? ''
+  return URL.parse(full)?.pathname ?? ''
+}
+
+/** Outcome of an action by its span's end: what OpenTelemetry says, no more. */
+export function inferOutcome(attributes: Attributes, isError: boolean): Action['outcome'] {
+  if (isError) return 'failure'
+  const status = attributes['http.response.status_code'] ?? attributes['http.status_code']
+  if (typeof status === 'number') return status < 400 ? 'success' : 'failure'
+  const isHttp = attributes['http.request.method'] !== undefined || attributes['http.method'] !== undefined
+  return isHttp ? 'unknown' : 'success'
+}
+
+function text(value: Attributes[string]): string | undefined {
+  return typeof value === 'string' && value !== '' ? value : undefined
+}

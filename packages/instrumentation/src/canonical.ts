@@ -1,0 +1,118 @@
+/**
+ * Canonical JSON after RFC 8785 of values that an application holds, for digests and commitments.
+ *
+ * What JSON has no word for is written so that the text stays deterministic: see `write`. Bounded in depth, members
+ * and length; a value beyond them has no canonical text. Getters and `toJSON` of the value run, and may throw.
+ */
+
+const MAX_DEPTH = 64
+const MAX_MEMBERS = 50_000
+const MAX_LENGTH = 4 << 20
+
+/** The canonical text; undefined when the value is over the bounds. Cost is linear in what is written. */
+export function canonicalJson(value: unknown): string | undefined {
+  const state: State = { parts: [], length: 0, members: 0, above: new Set() }
+  return write(state, value, 0) ? state.parts.join('') : undefined
+}
+
+interface State {
+  readonly parts: string[]
+  length: number
+  members: number
+  /** Objects that enclose the place. */
+  readonly above: Set<object>
+}
+
+/** Returns false when a bound was met. */
+function write(state: State, value: unknown, depth: number): boolean {
+  switch (typeof value) {
+    case 'string':
+      return value.length <= MAX_LENGTH && put(state, JSON.stringify(value.toWellFormed()))
+    case 'number':
+      return put(state, Number.isFinite(value) ? JSON.stringify(value) : `"${value}"`)
+    case 'boolean':
+      return put(state, String(value))
+    case 'bigint':
+      return put(state, `"${value}"`)
+    case 'object':
+      return value === null ? put(state, 'null') : writeObject(state, value, depth)
+    default:
+      // Functions, symbols and undefined in arrays: as JSON.stringify has them.
+      return put(state, 'null')
+  }
+}
+
+function writeObject(state: State, value: object, depth: number): boolean {
+  if (state.above.has(value)) return put(state, '"[circular]"')
+  if (depth >= MAX_DEPTH) return false
+  state.above.add(value)
+  const written = writeMembers(state, value, depth)
+  state.above.delete(value)
+  return written
+}
+
+function writeMembers(state: State, value: object, depth: number): boolean {
+  let plain: unknown
+  try {
+    plain = asPlain(value)
+  } catch {
+    return put(state, '"[unreadable]"')
+  }
+  if (plain !== value) return write(state, plain, depth + 1)
+  if (Array.isArray(value)) {
+    const { length } = value
+    if (length > MAX_MEMBERS || !put(state, '[')) return false
+    for (let at = 0; at < length; at++) {
+      if (at > 0 && !put(state, ',')) return false
+      if (++state.members > MAX_MEMBERS || !write(state, read(value, at), depth + 1)) return false
+    }
+    return put(state, ']')
+  }
+  const keys = keysOf(value)
+  if (keys === undefined) return put(state, '"[unreadable]"')
+  if (state.members + keys.length > MAX_MEMBERS || !put(state, '{')) return false
+  let first = true
+  // RFC 8785, 3.2.3: by UTF-16 code units, which is JavaScript's own order of strings.
+  for (const key of keys.sort()) {
+    const member = read(value, key)
+    if (member === undefined || typeof member === 'function' || typeof member === 'symbol') continue
+    state.members++
+    if (!put(state, `${first ? '' : ','}${JSON.stringify(key.toWellFormed())}:`)) return false
+    if (!write(state, member, depth + 1)) return false
+    first = false
+  }
+  return put(state, '}')
+}
+
+/** What stands for an object that is not a plain one; the object itself if nothing does. */
+function asPlain(value: object): unknown {
+  if (value instanceof Uint8Array)
+    return value.length > MAX_LENGTH / 2 ? value : Buffer.from(value).toString('base64')
+  if (value instanceof Map) return [...value].slice(0, MAX_MEMBERS + 1)
+  if (value instanceof Set) return [...value].slice(0, MAX_MEMBERS + 1)
+  const { toJSON } = value as { toJSON?: unknown }
+  return typeof toJSON === 'function' ? toJSON.call(value) : value
+}
+
+function keysOf(value: object): string[] | undefined {
+  try {
+    return Object.keys(value)
+  } catch {
+    return undefined
+  }
+}
+
+function read(value: object, key: string | number): unknown {
+  try {
+    return (value as Record<string | number, unknown>)[key]
+  } catch {
+    return '[unreadable]'
+  }
+}
+
+function put(state: State, text: string): boolean {
+  state.length += text.length
+  if (state.length > MAX_LENGTH) return false
+  state.parts.push(text)
+  return true
+}

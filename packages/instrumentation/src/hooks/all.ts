@@ -1,0 +1,5 @@
+/** Every hook, by library. */
+import type { Hook } from './hook.ts'
+import { jsonwebtokenHook } from './jsonwebtoken.ts'
+
+export const HOOKS: readonly Hook[] = [jsonwebtokenHook]

@@ -1,0 +1,101 @@
+/** JSON Web Tokens as authorization facts, for all libraries that verify them (RFC 7519, 7800, 8693, 9068, 9396). */
+import type { Authorization } from '../facts.ts'
+
+export type Claims = Readonly<Record<string, unknown>>
+
+/** Hops of an `act` chain that are followed. */
+const MAX_ACTORS = 16
+/** Longer tokens are not looked into. */
+const MAX_TOKEN = 64 << 10
+
+/**
+ * The artifact that a token is. `claims` only once the signature held: what an unsigned token says is nobody's word.
+ */
+export function jwtArtifact(
+  token: unknown,
+  header: Claims | undefined,
+  claims: Claims | undefined,
+): Authorization {
+  const actorChain = actorsOf(claims?.act)
+  return {
+    token: typeof token === 'string' || token instanceof Uint8Array ? token : undefined,
+    type: 'jwt',
+    algorithm: text(header?.alg),
+    keyId: text(header?.kid),
+    id: text(claims?.jti),
+    issuer: text(claims?.iss),
+    subject: text(claims?.sub),
+    clientId: text(claims?.client_id) ?? text(claims?.azp),
+    audience: texts(claims?.aud),
+    scope: scopeOf(claims),
+    details: claims?.authorization_details,
+    issuedAt: number(claims?.iat),
+    notBefore: number(claims?.nbf),
+    expiresAt: number(claims?.exp),
+    confirmation: confirmationOf(claims?.cnf),
+    transactionId: text(claims?.txn),
+    actorChain: actorChain.length > 0 ? actorChain : undefined,
+    delegationDepth: actorChain.length > 0 ? actorChain.length : undefined,
+  }
+}
+
+/** Header and payload of a compact token, unverified; undefined where they cannot be read. */
+export function peekJwt(token: unknown): { header: Claims | undefined; claims: Claims | undefined } {
+  if (typeof token !== 'string' || token.length > MAX_TOKEN) return { header: undefined, claims: undefined }
+  const [header, payload] = token.split('.', 2)
+  return { header: decode(header), claims: decode(payload) }
+}
+
+function decode(part: string | undefined): Claims | undefined {
+  if (part === undefined) return undefined
+  try {
+    const value: unknown = JSON.parse(Buffer.from(part, 'base64url').toString('utf8'))
+    return isClaims(value) ? value : undefined
+  } catch {
+    return undefined
+  }
+}
+
+export function isClaims(value: unknown): value is Claims {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** `scope` (RFC 8693), or `scp` or `permissions` as identity providers have them. */
+function scopeOf(claims: Claims | undefined): readonly string[] | undefined {
+  const { scope, scp, permissions } = claims ?? {}
+  const found = [scope, scp, permissions].find((value) => value !== undefined)
+  if (typeof found === 'string') return found.split(' ').filter((word) => word !== '')
+  return texts(found)
+}
+
+/** RFC 7800: `jkt` is DPoP's (RFC 9449), `x5t#S256` a certificate's (RFC 8705). */
+function confirmationOf(cnf: unknown): Authorization['confirmation'] {
+  if (cnf === undefined) return undefined
+  if (!isClaims(cnf)) return undefined
+  if (cnf.jkt !== undefined) return 'dpop'
+  return cnf['x5t#S256'] === undefined ? 'pop' : 'mtls'
+}
+
+/** RFC 8693, 4.1: the current actor, then those before it. */
+function actorsOf(act: unknown): string[] {
+  const actors: string[] = []
+  for (let one = act; isClaims(one) && actors.length < MAX_ACTORS; one = one.act) {
+    const subject = text(one.sub) ?? text(one.client_id)
+    if (subject === undefined) break
+    actors.push(subject)
+  }
+  return actors
+}
+
+function text(value: unknown): string | undefined {
+  return typeof value === 'string' ? value : undefined
+}
+
+function texts(value: unknown): readonly string[] | undefined {
+  if (typeof value === 'string') return [value]
+  return Array.isArray(value) ? value.filter((one) => typeof one === 'string') : undefined
+}
+
+function number(value: unknown): number | undefined {
+  return typeof value === 'number' ? value : undefined
+}

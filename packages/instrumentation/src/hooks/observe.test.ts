@@ -1,0 +1,182 @@
+import { context, ROOT_CONTEXT } from '@opentelemetry/api'
+import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { createLog } from '../log.ts'
+import {
+  type CallOutcome,
+  isAsking,
+  isObserved,
+  type ObserveOptions,
+  type Observer,
+  observe,
+} from './observe.ts'
+
+const lines: string[] = []
+const log = createLog('info', (line) => lines.push(line))
+
+beforeAll(() => {
+  context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable())
+})
+afterAll(() => context.disable())
+
+/** The observed function and the outcomes that its observer was told. */
+function watch<F>(fn: F, options?: ObserveOptions): { fn: F; seen: CallOutcome[] } {
+  const seen: CallOutcome[] = []
+  return { fn: observe(fn, () => (outcome) => seen.push(outcome), log, options), seen }
+}
+
+test('a function keeps its this, arguments, result, name, length and properties', () => {
+  const original = Object.assign(
+    function sum(this: { base: number }, a: number, b: number) {
+      return this.base + a + b
+    },
+    { extra: 1 },
+  )
+  const { fn, seen } = watch(original)
+  expect(fn.call({ base: 100 }, 1, 2)).toBe(103)
+  expect(seen).toEqual([{ ok: true, value: 103 }])
+  expect({ name: fn.name, length: fn.length, extra: fn.extra }).toEqual({ name: 'sum', length: 2, extra: 1 })
+  expect(isObserved(fn)).toBe(true)
+  expect(observe(fn, () => undefined, log)).toBe(fn)
+  expect(observe('no function', () => undefined, log)).toBe('no function')
+})
+
+test('an error that the library throws is the same error', () => {
+  const error = new RangeError('mine')
+  const { fn, seen } = watch(() => {
+    throw error
+  })
+  expect(fn).toThrow(error)
+  expect(seen).toEqual([{ ok: false, error }])
+})
+
+test('a class can be constructed and extended', () => {
+  class Engine {
+    readonly rules: string[]
+    constructor(...rules: string[]) {
+      this.rules = rules
+    }
+  }
+  const { fn } = watch(Engine)
+  class Own extends fn {}
+  expect(new Own('a', 'b')).toBeInstanceOf(Engine)
+  expect(new fn('a').rules).toEqual(['a'])
+})
+
+test.each<[string, Observer]>([
+  [
+    'before',
+    () => {
+      throw new Error('a secret token')
+    },
+  ],
+  [
+    'after',
+    () => () => {
+      throw new Error('a secret token')
+    },
+  ],
+])(
+  'what an observer throws %s a call reaches the log without its message, and nobody else',
+  (_, observer) => {
+    const failures = log.failures
+    const fn = observe((a: number) => a + 1, observer, log)
+    expect(fn(1)).toBe(2)
+    expect(log.failures).toBe(failures + 1)
+    expect(lines.at(-1)).toMatch(/a hook failed: Error at observe\.test\.ts:\d+:\d+/)
+    expect(lines.join()).not.toContain('secret')
+  },
+)
+
+test('a promise settles the same way, and a rejection that nobody handles is still reported', async () => {
+  const { fn, seen } = watch(async (ok: boolean) => {
+    if (!ok) throw new Error('no')
+    return 'yes'
+  })
+  expect(await fn(true)).toBe('yes')
+  const unhandled = new Promise((resolve) => {
+    const others = process.listeners('unhandledRejection')
+    process.removeAllListeners('unhandledRejection')
+    process.once('unhandledRejection', (error) => {
+      for (const one of others) process.on('unhandledRejection', one)
+      resolve(error)
+    })
+  })
+  void fn(false)
+  expect(await unhandled).toMatchObject({ message: 'no' })
+  expect(seen).toMatchObject([
+    { ok: true, value: 'yes' },
+    { ok: false, error: { message: 'no' } },
+  ])
+})
+
+test('another thenable is returned itself, and looked at', async () => {
+  class Lazy extends Promise<string> {
+    extra = 1
+  }
+  const promise = new Lazy((resolve) => resolve('x'))
+  const { fn, seen } = watch(() => promise)
+  expect(fn()).toBe(promise)
+  await promise
+  await undefined
+  expect(seen).toEqual([{ ok: true, value: 'x' }])
+})
+
+test('a result with a throwing getter for `then` is left alone', () => {
+  const odd = new Proxy({}, { get: () => expect.fail() })
+  const { fn } = watch(() => odd)
+  expect(fn()).toBe(odd)
+})
+
+test('a callback is told what the library says, once to the observer', () => {
+  const { fn, seen } = watch(
+    (value: string, done: (error: Error | null, value?: string) => void) => {
+      done(null, value)
+      done(new Error('again'))
+    },
+    { callback: true },
+  )
+  const got: unknown[] = []
+  fn('x', (error, value) => got.push(error?.message ?? value))
+  expect(got).toEqual(['x', 'again'])
+  expect(seen).toEqual([{ ok: true, value: 'x' }])
+})
+
+test('calls within a call of the same group belong to it, also after awaits', async () => {
+  const seen: string[] = []
+  const inner = observe(
+    async () => 1,
+    () => void seen.push('inner') as undefined,
+    log,
+    { group: 'g' },
+  )
+  const outer = observe(
+    async () => {
+      await undefined
+      return inner()
+    },
+    () => void seen.push('outer') as undefined,
+    log,
+    { group: 'g' },
+  )
+  expect(await outer()).toBe(1)
+  expect(seen).toEqual(['outer'])
+  await inner()
+  expect(seen).toEqual(['outer', 'inner'])
+})
+
+test('a call can be marked as asking, given a context and another argument', () => {
+  const key = Symbol('key')
+  const fn = observe(
+    (value: number) => [value, isAsking(context.active()), context.active().getValue(key)],
+    (call) => {
+      call.context = call.context.setValue(key, 'set')
+      call.substitute(0, 2)
+      return undefined
+    },
+    log,
+    { asks: true },
+  )
+  expect(fn(1)).toEqual([2, true, 'set'])
+  expect(context.active()).toBe(ROOT_CONTEXT)
+})

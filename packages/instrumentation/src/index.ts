@@ -1,0 +1,22 @@
+/**
+ * In code, beside a set-up of one's own:
+ *
+ *     new NodeSDK({
+ *       instrumentations: [rootspanInstrumentations(), ...],
+ *       sampler: rootspanSampler(mine),
+ *       spanProcessors: [new RootspanSpanProcessor(), ...],
+ *     })
+ */
+import { HOOKS } from './hooks/all.ts'
+import { RootspanInstrumentation } from './hooks/install.ts'
+import { runtime } from './runtime.ts'
+
+export { RootspanSpanProcessor } from './processor.ts'
+export { rootspanSampler } from './sampler.ts'
+
+/** The hooks. Modules that were loaded before they are enabled stay as they are. */
+export function rootspanInstrumentations(): RootspanInstrumentation[] {
+  const shared = runtime()
+  const hooks = HOOKS.filter(({ library }) => !shared.config.disabledHooks.has(library))
+  return [new RootspanInstrumentation(hooks, shared)]
+}

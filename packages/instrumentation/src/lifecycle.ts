@@ -1,0 +1,67 @@
+/**
+ * The end of the process: what waits is sent on SIGTERM, SIGINT, an uncaught exception, and when nothing is left to do.
+ *
+ * What the process would have done without us it does: a signal or an exception that only we listen to still ends it,
+ * in the same way, after at most `MAX_MILLIS`. Known hole: `process.exit` leaves no time to send.
+ */
+import type { Log } from './log.ts'
+
+interface Ending {
+  flush(): Promise<void>
+  shutdown(): Promise<void>
+}
+
+/** How long an end is held up at most. */
+const MAX_MILLIS = 3000
+
+export function flushAtEnd(sdk: Ending, log: Log): void {
+  let isOver = false
+  /** The last thing: nothing is recorded afterwards. */
+  const finish = async (): Promise<void> => {
+    if (isOver) return
+    isOver = true
+    await within(sdk.shutdown(), log)
+  }
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    const listener = (): void => {
+      // The application has listeners of its own: it decides when to end, and may have more to record until then.
+      if (process.listenerCount(signal) > 1) {
+        void within(sdk.flush(), log)
+        return
+      }
+      void finish().then(() => {
+        process.removeListener(signal, listener)
+        process.kill(process.pid, signal)
+      })
+    }
+    process.on(signal, listener)
+  }
+  const uncaught = (error: unknown): void => {
+    if (process.listenerCount('uncaughtException') > 1) {
+      void within(sdk.flush(), log)
+      return
+    }
+    void finish().then(() => {
+      process.removeListener('uncaughtException', uncaught)
+      setImmediate(() => {
+        throw error
+      })
+    })
+  }
+  process.on('uncaughtException', uncaught)
+  process.once('beforeExit', () => void finish())
+}
+
+async function within(work: Promise<unknown>, log: Log): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise((resolve) => {
+    timer = setTimeout(resolve, MAX_MILLIS)
+  })
+  try {
+    await Promise.race([work, late])
+  } catch (error) {
+    log.failed('sending what waits', error)
+  } finally {
+    clearTimeout(timer)
+  }
+}

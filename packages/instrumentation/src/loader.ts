@@ -1,0 +1,44 @@
+/**
+ * The ES module loader: lets import-in-the-middle see the modules that some instrumentation patches, and no others,
+ * so that bundles and everything else load as without it.
+ */
+import * as nodeModule from 'node:module'
+import type { Log } from './log.ts'
+
+/**
+ * Registers the loader: in this thread where Node can (`module.registerHooks`), else in one of its own. Once per process.
+ *
+ * `include` are package names, builtin names and patterns of URLs.
+ */
+export async function registerLoader(include: readonly (string | RegExp)[], log: Log): Promise<void> {
+  const { register, supportsSyncHooks } = await import('import-in-the-middle/register-hooks.mjs')
+  const options = { include: [...include] }
+  if (supportsSyncHooks()) register(options)
+  else nodeModule.register('import-in-the-middle/hook.mjs', import.meta.url, { data: options })
+  for (const other of otherAgents())
+    log.warn(`${other} is loaded too: with two, either may disable the other’s hooks`)
+}
+
+/** What else patches modules, as commands and environments name it. */
+const AGENTS: readonly (readonly [RegExp, string])[] = [
+  [/auto-instrumentations-node\/register/, '@opentelemetry/auto-instrumentations-node/register'],
+  [/opentelemetry\/instrumentation\/hook\.mjs/, '@opentelemetry/instrumentation/hook.mjs'],
+  [/import-in-the-middle/, 'import-in-the-middle'],
+  [/dd-trace/, 'dd-trace'],
+  [/newrelic/, 'newrelic'],
+  [/elastic-apm-node|@elastic\/opentelemetry-node/, 'Elastic APM'],
+  [/@sentry\//, 'Sentry'],
+  [/@splunk\/otel/, '@splunk/otel'],
+  [/appdynamics/, 'AppDynamics'],
+  [/@dynatrace\/|oneagent/, 'Dynatrace'],
+  [/@azure\/monitor-opentelemetry|applicationinsights/, 'Azure Monitor'],
+]
+
+/** Other agents that were named when Node was started. Those that code loads later are not seen. */
+export function otherAgents(
+  execArgv: readonly string[] = process.execArgv,
+  options: string | undefined = process.env.NODE_OPTIONS,
+): string[] {
+  const text = [...execArgv, options ?? ''].join(' ')
+  return AGENTS.filter(([pattern]) => pattern.test(text)).map(([, name]) => name)
+}

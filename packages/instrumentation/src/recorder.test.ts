@@ -1,0 +1,190 @@
+import { context, type Span, SpanKind, trace } from '@opentelemetry/api'
+import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks'
+import {
+  AlwaysOffSampler,
+  InMemorySpanExporter,
+  SimpleSpanProcessor,
+  TracerProvider,
+} from '@opentelemetry/sdk-trace'
+import { afterAll, beforeEach, expect, test } from 'vitest'
+import { readConfig } from './config.ts'
+import { linkOf } from './emitter.ts'
+import { createLog } from './log.ts'
+import { RootspanSpanProcessor } from './processor.ts'
+import { MAX_EVENTS, MAX_GROUPS } from './recorder.ts'
+import { createRuntime, type Runtime } from './runtime.ts'
+import { rootspanSampler } from './sampler.ts'
+
+let exporter: InMemorySpanExporter
+let runtime: Runtime
+
+beforeEach(() => {
+  trace.disable()
+  context.disable()
+  exporter = new InMemorySpanExporter()
+  const config = readConfig({ ROOTSPAN_FINGERPRINT_KEY: 'sixteen bytes and more' })
+  runtime = createRuntime(config, createLog('silent'))
+  context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable())
+  trace.setGlobalTracerProvider(
+    new TracerProvider({
+      sampler: rootspanSampler(new AlwaysOffSampler(), runtime) as AlwaysOffSampler,
+      spanProcessors: [new RootspanSpanProcessor(runtime), new SimpleSpanProcessor({ exporter })],
+    }),
+  )
+})
+
+afterAll(() => {
+  trace.disable()
+  context.disable()
+})
+
+const tracer = () => trace.getTracer('test')
+
+function inSpan(name: string, kind: SpanKind, fn: () => void, attributes = {}): void {
+  tracer().startActiveSpan(name, { kind, attributes }, (span: Span) => {
+    fn()
+    span.end()
+  })
+}
+
+/** Finished spans by name. */
+function finished(name: string) {
+  const [span] = exporter.getFinishedSpans().filter((one) => one.name === name)
+  if (span === undefined) throw new Error(`no span ${name}`)
+  return span
+}
+
+const TOKEN = { token: 'a.b.c', type: 'jwt', subject: 'alice', verification: 'verified' } as const
+const POST = {
+  'http.request.method': 'POST',
+  'url.full': 'http://pay.example.com/x?key=1',
+  'server.address': 'pay.example.com',
+}
+
+test('what one sibling verified and decided is in force for the next', () => {
+  let id = ''
+  inSpan('root', SpanKind.SERVER, () => {
+    inSpan('middleware', SpanKind.INTERNAL, () => runtime.recorder.authorization(TOKEN))
+    inSpan('guard', SpanKind.INTERNAL, () => {
+      id = runtime.recorder.decision({ outcome: 'allow', engine: 'casbin', action: 'pay' })
+    })
+    inSpan('pay', SpanKind.CLIENT, () => {}, POST)
+  })
+  const fingerprint = runtime.secrets.fingerprint('a.b.c')
+  expect(finished('guard').events.map(({ name }) => name)).toEqual([
+    'governance.authorization',
+    'governance.decision',
+  ])
+  expect(finished('guard').events[1]!.attributes).toEqual({
+    'governance.decision.id': id,
+    'governance.decision.outcome': 'allow',
+    'governance.decision.engine.name': 'casbin',
+    'governance.decision.action.name': 'pay',
+    'governance.authorization.fingerprint': fingerprint,
+  })
+  expect(finished('pay').attributes).toMatchObject({
+    'governance.record.kind': 'action',
+    'governance.action.name': 'POST pay.example.com',
+    'governance.decision.id': id,
+  })
+  expect(finished('pay').events[0]!.attributes).toMatchObject({
+    'governance.authorization.inherited': true,
+    'governance.authorization.fingerprint': fingerprint,
+  })
+})
+
+test('with two decisions it is not certain on which an action relies, and none is named', () => {
+  inSpan('root', SpanKind.SERVER, () => {
+    runtime.recorder.decision({ outcome: 'allow' })
+    runtime.recorder.decision({ outcome: 'deny' })
+    inSpan('pay', SpanKind.CLIENT, () => {}, POST)
+  })
+  expect(finished('pay').attributes['governance.decision.id']).toBeUndefined()
+})
+
+test('neither another request nor an artifact that failed is in force', () => {
+  inSpan('first', SpanKind.SERVER, () => runtime.recorder.authorization(TOKEN))
+  inSpan('second', SpanKind.SERVER, () => {
+    runtime.recorder.authorization({ ...TOKEN, token: 'x', verification: 'failed' })
+    inSpan('pay', SpanKind.CLIENT, () => {}, POST)
+  })
+  expect(finished('pay').events).toEqual([])
+})
+
+test('without a span that records, a short one of our own carries the fact', () => {
+  runtime.recorder.decision({ outcome: 'deny' })
+  expect(finished('governance.decision').events[0]!.attributes).toMatchObject({
+    'governance.decision.outcome': 'deny',
+  })
+})
+
+test('decisions beyond the bound are aggregated, and kinds beyond that are counted', () => {
+  inSpan('root', SpanKind.SERVER, () => {
+    for (let at = 0; at < MAX_EVENTS; at++) runtime.recorder.decision({ outcome: 'allow' })
+    for (let at = 0; at < 1000; at++) runtime.recorder.decision({ outcome: 'deny' })
+    for (let at = 0; at < MAX_GROUPS; at++) runtime.recorder.decision({ outcome: 'allow', action: `a${at}` })
+  })
+  const { events, attributes, droppedEventsCount } = finished('root')
+  expect(droppedEventsCount).toBe(0)
+  expect(events).toHaveLength(MAX_EVENTS + MAX_GROUPS)
+  expect(events[MAX_EVENTS]!.attributes).toMatchObject({
+    'governance.decision.outcome': 'deny',
+    'governance.decision.count': 1000,
+  })
+  expect(attributes?.['governance.truncated.facts']).toBe(1)
+})
+
+test('repeated decisions give one event for all that are alike', () => {
+  inSpan('root', SpanKind.SERVER, () => {
+    for (let at = 0; at < 1000; at++)
+      runtime.recorder.repeatedDecision({ outcome: at % 10 === 0 ? 'deny' : 'allow', engine: 'casl' })
+  })
+  const counts = finished('root').events.map(({ attributes }) => attributes?.['governance.decision.count'])
+  expect(counts).toEqual([100, 900])
+})
+
+test('asking a policy engine is no action', () => {
+  inSpan('root', SpanKind.SERVER, () => {
+    const url = 'http://opa.example.com/v1/data/orders/allow'
+    inSpan('opa', SpanKind.CLIENT, () => {}, { ...POST, 'url.full': url })
+  })
+  expect(finished('opa').attributes['governance.record.kind']).toBeUndefined()
+})
+
+test('governed spans are numbered and chained in the order in which they end', () => {
+  inSpan('root', SpanKind.SERVER, () => inSpan('pay', SpanKind.CLIENT, () => {}, POST))
+  const [pay, root] = [finished('pay'), finished('root')]
+  expect(pay.attributes).toMatchObject({
+    'governance.emitter.seq': 0,
+    'governance.emitter.prev': '0'.repeat(64),
+  })
+  expect(root.attributes).toMatchObject({
+    'governance.emitter.id': runtime.emitter.id,
+    'governance.emitter.seq': 1,
+    'governance.emitter.prev': linkOf(runtime.emitter.id, 0, pay.spanContext(), '0'.repeat(64)),
+  })
+})
+
+test('odd values neither throw nor leak', () => {
+  const cyclic: Record<string, unknown> = { toString: () => expect.fail() }
+  cyclic.self = cyclic
+  const hostile = new Proxy({}, { ownKeys: () => expect.fail('read'), get: () => expect.fail('read') })
+  inSpan('root', SpanKind.SERVER, () => {
+    runtime.recorder.decision({
+      outcome: 'allow',
+      input: cyclic,
+      output: hostile,
+      subject: cyclic as never,
+      policyId: 'p'.repeat(5000),
+      ruleIds: hostile as never,
+    })
+  })
+  const [event] = finished('root').events
+  expect(event!.attributes).toMatchObject({
+    'governance.decision.outcome': 'allow',
+    'governance.decision.input.commitment': expect.stringMatching(/^hmac-sha256:[0-9a-f]{64}$/),
+    'governance.truncated.values': expect.any(Number),
+  })
+  expect(event!.attributes?.['governance.policy.id']).toHaveLength(1025)
+  expect(event!.attributes?.['governance.decision.subject.id']).toBeUndefined()
+})

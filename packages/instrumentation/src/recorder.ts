@@ -1,0 +1,280 @@
+/**
+ * Where facts go: events on the span that is active, one for each fact.
+ *
+ * Without a span that records, a short span of our own carries the fact. The SDK drops the oldest of more than 128
+ * events, so each span takes a bounded number; decisions beyond it are aggregated, one event for all that are alike,
+ * and what does not fit even then is counted on the span. No call here throws.
+ */
+import {
+  type Attributes,
+  type Context,
+  context as contexts,
+  type Span,
+  SpanKind,
+  type SpanOptions,
+  type Tracer,
+  trace,
+} from '@opentelemetry/api'
+import type { Endings } from './ending.ts'
+import {
+  type Action,
+  type Authorization,
+  type Decision,
+  type FactEncoder,
+  type FactKind,
+  NAMESPACE,
+  Name,
+  TABLE,
+  type Transition,
+  type Verification,
+} from './facts.ts'
+import type { Log } from './log.ts'
+import { type InForce, MAX_IN_FORCE, type Scope, type Scopes } from './scope.ts'
+
+export interface Recorder {
+  /**
+   * An artifact that was presented. With `verification: 'verified'` it is in force from now on for the whole
+   * execution: later actions and decisions in it repeat its identity. On one span, an equal one is recorded once.
+   */
+  authorization(fact: Authorization): void
+  verification(fact: Verification): void
+  /** Returns the decision's id, made here if the engine gave none. */
+  decision(fact: Decision): string
+  /**
+   * A decision of an engine that is asked many times per request: all that are alike on one span (engine, policy,
+   * rules, action, resource type, outcome) give one event with their number when the span ends.
+   */
+  repeatedDecision(fact: Decision): void
+  transition(fact: Transition): void
+  /** Marks a span as an action, or says more about one. */
+  action(span: Span, fact: Action): void
+  /** Starts a span that is an action, for side effects that no instrumentation makes a span of. */
+  startAction(name: string, fact: Action, options?: SpanOptions, context?: Context): Span
+}
+
+export interface RecorderParts {
+  readonly scopes: Scopes
+  readonly endings: Endings
+  readonly encode: FactEncoder
+  readonly log: Log
+  readonly tracer: () => Tracer
+  /** Told of every span that carries facts. */
+  readonly govern: (span: Span) => void
+  /** A decision id that no other has. */
+  readonly nextId: () => string
+}
+
+/** Events that facts may have on one span: well under the SDK's 128, which others use too. */
+export const MAX_EVENTS = 64
+/** Kinds of decision that are aggregated on one span. */
+export const MAX_GROUPS = 32
+
+/** What this recorder has put on one span. */
+interface Ledger {
+  events: number
+  omitted: number
+  /** Authorizations that are on it, by key and verification. */
+  readonly authorizations: Set<string>
+  groups: Map<string, Group> | undefined
+}
+
+interface Group {
+  readonly attributes: Attributes
+  readonly since: Date
+  count: number
+}
+
+export function createRecorder(parts: RecorderParts): Recorder {
+  const { scopes, endings, encode, log, tracer, govern, nextId } = parts
+  const ledgers = new WeakMap<Span, Ledger>()
+
+  const ledgerOf = (span: Span): Ledger => {
+    let ledger = ledgers.get(span)
+    if (ledger === undefined) {
+      ledger = { events: 0, omitted: 0, authorizations: new Set(), groups: undefined }
+      ledgers.set(span, ledger)
+      govern(span)
+    }
+    return ledger
+  }
+
+  /** Counts a fact that has no event, and says so on the span when it ends. */
+  const omit = (span: Span, ledger: Ledger): void => {
+    if (ledger.omitted++ === 0) endings.before(span, () => span.setAttribute(Name.omitted, ledger.omitted))
+  }
+
+  const put = (span: Span, ledger: Ledger, kind: FactKind, attributes: Attributes, since?: Date): boolean => {
+    if (ledger.events >= MAX_EVENTS) return false
+    ledger.events++
+    span.addEvent(NAMESPACE + kind, attributes, since)
+    return true
+  }
+
+  /** Calls `use` with the active span if it records, else with a short one of our own. */
+  const onSpan = (kind: FactKind, use: (span: Span) => void): void => {
+    try {
+      const active = trace.getActiveSpan()
+      if (active?.isRecording()) {
+        use(active)
+        return
+      }
+      const span = tracer().startSpan(NAMESPACE + kind, { attributes: { [Name.recordKind]: kind } })
+      try {
+        use(span)
+      } finally {
+        span.end()
+      }
+    } catch (error) {
+      log.failed(`recording a fact (${kind})`, error)
+    }
+  }
+
+  /** Puts what is in force for the execution on a span that does not have it yet. */
+  const inherit = (span: Span, ledger: Ledger, scope: Scope | undefined): void => {
+    for (const { key, attributes } of scope?.authorizations ?? []) {
+      if (ledger.authorizations.has(key)) continue
+      ledger.authorizations.add(key)
+      if (!put(span, ledger, 'authorization', attributes)) omit(span, ledger)
+    }
+  }
+
+  const authorize = (span: Span, fact: Authorization): void => {
+    const attributes = encode('authorization', fact)
+    const key = keyOf(attributes)
+    const ledger = ledgerOf(span)
+    const scope = scopes.of(span)
+    const isVerified = fact.verification === 'verified'
+    if (key !== undefined) {
+      const seen = isVerified ? key : `${key} ${fact.verification}`
+      if (ledger.authorizations.has(seen)) return
+      ledger.authorizations.add(seen)
+    }
+    if (!put(span, ledger, 'authorization', attributes)) omit(span, ledger)
+    if (key !== undefined && isVerified && scope !== undefined) bringIntoForce(scope, key, attributes)
+  }
+
+  const identified = (fact: Decision): Decision & { readonly id: string } => ({
+    ...fact,
+    id: fact.id || nextId(),
+  })
+
+  const decide = (span: Span, fact: Decision & { readonly id: string }): void => {
+    const ledger = ledgerOf(span)
+    const scope = scopes.of(span)
+    inherit(span, ledger, scope)
+    const attributes = { ...inForceAt(scope), ...encode('decision', fact) }
+    if (ledger.events < MAX_EVENTS) put(span, ledger, 'decision', attributes)
+    else group(span, ledger, fact, () => attributes)
+    note(scope, fact.id)
+  }
+
+  const group = (span: Span, ledger: Ledger, fact: Decision, attributesOf: () => Attributes): void => {
+    const key = groupKey(fact)
+    if (ledger.groups === undefined) {
+      ledger.groups = new Map()
+      endings.before(span, () => endGroups(span, ledger))
+    }
+    const known = ledger.groups.get(key)
+    if (known !== undefined) known.count++
+    else if (ledger.groups.size >= MAX_GROUPS) omit(span, ledger)
+    else ledger.groups.set(key, { attributes: attributesOf(), since: new Date(), count: 1 })
+  }
+
+  /** The events of the groups come above the bound: MAX_EVENTS + MAX_GROUPS are under 128. */
+  const endGroups = (span: Span, { groups }: Ledger): void => {
+    for (const { attributes, since, count } of groups?.values() ?? [])
+      span.addEvent(`${NAMESPACE}decision`, { ...attributes, [Name.decisionCount]: count }, since)
+  }
+
+  return {
+    authorization: (fact) => onSpan('authorization', (span) => authorize(span, fact)),
+    verification: (fact) =>
+      onSpan('verification', (span) => {
+        const ledger = ledgerOf(span)
+        if (!put(span, ledger, 'verification', encode('verification', fact))) omit(span, ledger)
+      }),
+    decision(fact) {
+      const one = identified(fact)
+      onSpan('decision', (span) => decide(span, one))
+      return one.id
+    },
+    repeatedDecision(fact) {
+      onSpan('decision', (span) => {
+        const ledger = ledgerOf(span)
+        group(span, ledger, fact, () => {
+          const scope = scopes.of(span)
+          inherit(span, ledger, scope)
+          const one = identified(fact)
+          note(scope, one.id)
+          return { ...inForceAt(scope), ...encode('decision', one) }
+        })
+      })
+    },
+    transition: (fact) =>
+      onSpan('transition', (span) => {
+        const ledger = ledgerOf(span)
+        if (!put(span, ledger, 'transition', encode('transition', fact))) omit(span, ledger)
+      }),
+    action(span, fact) {
+      try {
+        if (!span.isRecording()) return
+        const scope = scopes.of(span)
+        span.setAttributes({ [Name.recordKind]: 'action', ...encode('action', fact) })
+        inherit(span, ledgerOf(span), scope)
+        const certain = certainDecision(scope)
+        if (certain !== undefined) span.setAttribute(Name.decisionId, certain)
+      } catch (error) {
+        log.failed('marking an action', error)
+      }
+    },
+    startAction(name, fact, options, context = contexts.active()) {
+      const attributes = { ...options?.attributes, [Name.recordKind]: 'action' }
+      const span = tracer().startSpan(name, { kind: SpanKind.INTERNAL, ...options, attributes }, context)
+      this.action(span, fact)
+      return span
+    },
+  }
+}
+
+/** Fingerprint of an artifact, or its id where it has none. */
+function keyOf(attributes: Attributes): string | undefined {
+  const { token, id } = TABLE.authorization
+  return (attributes[token[0]] ?? attributes[id[0]]) as string | undefined
+}
+
+/** What a span that inherits an artifact says of it: enough to tell which it is and whether it still holds. */
+const INHERITED = (['token', 'id', 'type', 'issuer', 'subject', 'expiresAt', 'verification'] as const).map(
+  (field) => TABLE.authorization[field][0],
+)
+
+function bringIntoForce(scope: Scope, key: string, attributes: Attributes): void {
+  if (scope.authorizations.length >= MAX_IN_FORCE || scope.authorizations.some((one) => one.key === key))
+    return
+  const inherited: Attributes = { [Name.authorizationInherited]: true }
+  for (const name of INHERITED) if (attributes[name] !== undefined) inherited[name] = attributes[name]
+  scope.authorizations.push({ key, attributes: inherited })
+}
+
+/** The fingerprint of the one artifact in force, where there is exactly one. */
+function inForceAt(scope: Scope | undefined): Attributes {
+  const [only, ...more]: InForce[] = scope?.authorizations ?? []
+  const fingerprint = more.length === 0 ? only?.attributes[Name.authorizationFingerprint] : undefined
+  return fingerprint === undefined ? {} : { [Name.authorizationFingerprint]: fingerprint }
+}
+
+/** The decision on which an action of this scope relies, where there is no other that it could be. */
+function certainDecision(scope: Scope | undefined): string | undefined {
+  return scope?.decisionCount === 1 ? scope.decisions[0] : undefined
+}
+
+function note(scope: Scope | undefined, id: string): void {
+  if (scope === undefined) return
+  if (scope.decisionCount++ === 0) scope.decisions.push(id)
+}
+
+function groupKey(fact: Decision): string {
+  const { engine, policyId, policyVersion, ruleIds, action, resourceType, outcome, reason } = fact
+  return [engine, policyId, policyVersion, ruleIds?.join(' '), action, resourceType, outcome, reason].join(
+    '\n',
+  )
+}

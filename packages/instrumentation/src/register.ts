@@ -1,0 +1,51 @@
+/**
+ * `node --import @rootspan/instrumentation/register app.js`: everything, with no code changed.
+ *
+ * Starts the SDK that the application has installed, hooks libraries before the application loads them, and sends what
+ * waits when the process ends.
+ */
+
+import { Name } from './facts.ts'
+import { HOOKS } from './hooks/all.ts'
+import { includesOf, RootspanInstrumentation } from './hooks/install.ts'
+import { flushAtEnd } from './lifecycle.ts'
+import { registerLoader } from './loader.ts'
+import { runtime as sharedRuntime } from './runtime.ts'
+import { applicationRequire, autoInstrumentations, createSdk } from './sdk.ts'
+import { runSelfTest } from './self-test.ts'
+import { VERSION } from './version.ts'
+
+const runtime = sharedRuntime()
+const { config, log } = runtime
+
+try {
+  await start()
+} catch (error) {
+  log.failed('starting the instrumentation', error)
+}
+
+async function start(): Promise<void> {
+  const entry = process.argv[1]
+  const require = applicationRequire(entry)
+  const hooks = HOOKS.filter(({ library }) => !config.disabledHooks.has(library))
+  const ours = new RootspanInstrumentation(hooks, runtime)
+  const auto = autoInstrumentations(require, log)
+  await registerLoader([...includesOf(hooks), ...(auto.modules ?? [])], log)
+
+  let tested: (lines: string[]) => void = () => {}
+  const hookLines = new Promise<string[]>((resolve) => {
+    tested = resolve
+  })
+  const sdk = createSdk(require, runtime, [ours, ...auto.list], {
+    [Name.instrumentationVersion]: VERSION,
+    [Name.instrumentationHooks]: hookLines,
+  })
+  if (sdk === undefined) return
+  sdk.start()
+  flushAtEnd(sdk, log)
+  try {
+    tested(config.selfTest ? await runSelfTest(ours, require, entry, log) : [])
+  } finally {
+    tested([])
+  }
+}

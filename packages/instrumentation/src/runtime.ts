@@ -1,0 +1,64 @@
+/** The state that hooks, sampler, processor and API of one process share, and how its parts are put together. */
+import { trace } from '@opentelemetry/api'
+import { type Config, readConfig } from './config.ts'
+import { createEmitter, type Emitter } from './emitter.ts'
+import { createEndings, type Endings } from './ending.ts'
+import { createEncoder, type FactEncoder } from './facts.ts'
+import { createLog, type Log } from './log.ts'
+import { createRecorder, type Recorder } from './recorder.ts'
+import { createScopes, type Scopes } from './scope.ts'
+import { createSecrets, type Secrets } from './secrets.ts'
+import { NAME, VERSION } from './version.ts'
+
+/** What was lost on governed spans. */
+export interface Counts {
+  droppedAttributes: number
+  droppedEvents: number
+  droppedLinks: number
+}
+
+export interface Runtime {
+  readonly config: Config
+  readonly log: Log
+  readonly secrets: Secrets
+  readonly scopes: Scopes
+  readonly endings: Endings
+  readonly emitter: Emitter
+  readonly encode: FactEncoder
+  readonly recorder: Recorder
+  readonly counts: Counts
+}
+
+export function createRuntime(config: Config, log: Log = createLog(config.logLevel)): Runtime {
+  for (const problem of config.problems) log.warn(problem)
+  if (config.fingerprintKey === undefined)
+    log.warn(
+      'no ROOTSPAN_FINGERPRINT_KEY: fingerprints match within this process only, not across services or restarts',
+    )
+  const secrets = createSecrets(config.fingerprintKey)
+  const scopes = createScopes()
+  const endings = createEndings(log)
+  const emitter = createEmitter(endings)
+  const encode = createEncoder(secrets, config.identities)
+  const recorder = createRecorder({
+    scopes,
+    endings,
+    encode,
+    log,
+    tracer: () => trace.getTracer(NAME, VERSION),
+    govern: emitter.govern,
+    nextId: emitter.nextId,
+  })
+  const counts = { droppedAttributes: 0, droppedEvents: 0, droppedLinks: 0 }
+  return { config, log, secrets, scopes, endings, emitter, encode, recorder, counts }
+}
+
+/** One for the process, however often this package is loaded: by `--import` and by the application. */
+const SHARED = Symbol.for('rootspan.instrumentation/0.1')
+
+/** The process's runtime, made at the first call. */
+export function runtime(): Runtime {
+  const shared = globalThis as { [SHARED]?: Runtime }
+  shared[SHARED] ??= createRuntime(readConfig())
+  return shared[SHARED]
+}

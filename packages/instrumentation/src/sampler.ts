@@ -1,0 +1,73 @@
+/**
+ * A sampler under which nobody outside can switch evidence off: requests and messages that enter the process, and all
+ * below them, are recorded and sampled whatever a remote parent or a ratio says, and the span says that this was so.
+ */
+import { type Attributes, type Context, type Link, SpanKind, TraceFlags, trace } from '@opentelemetry/api'
+import { NAMESPACE, Name } from './facts.ts'
+import { type Runtime, runtime } from './runtime.ts'
+
+/** The value of RECORD_AND_SAMPLED in every SDK. */
+const RECORD_AND_SAMPLED = 2
+
+/** The SDK's `SamplingResult` and `Sampler`, as all its versions have them. */
+export interface SamplingResult {
+  decision: number
+  attributes?: Readonly<Attributes>
+  traceState?: unknown
+}
+
+export interface Sampler {
+  shouldSample(
+    context: Context,
+    traceId: string,
+    spanName: string,
+    spanKind: SpanKind,
+    attributes: Attributes,
+    links: Link[],
+  ): SamplingResult
+  toString(): string
+}
+
+const ALWAYS: Sampler = {
+  shouldSample: () => ({ decision: RECORD_AND_SAMPLED }),
+  toString: () => 'AlwaysOnSampler',
+}
+
+/** Wraps the sampler that decides about everything else; without one, everything is sampled. */
+export function rootspanSampler<S extends Sampler = Sampler>(
+  delegate?: S,
+  { scopes, log }: Pick<Runtime, 'scopes' | 'log'> = runtime(),
+): Sampler {
+  const inner: Sampler = delegate ?? ALWAYS
+  const isGoverned = (context: Context, kind: SpanKind, attributes: Attributes): boolean => {
+    const parent = trace.getSpan(context)
+    const isLocalRoot = parent === undefined || parent.spanContext().isRemote === true
+    if (isLocalRoot && (kind === SpanKind.SERVER || kind === SpanKind.CONSUMER)) return true
+    if (!isLocalRoot && scopes.of(parent) !== undefined) return true
+    for (const name in attributes) if (name.startsWith(NAMESPACE)) return true
+    return false
+  }
+  return {
+    shouldSample(context, traceId, name, kind, attributes, links) {
+      const result = inner.shouldSample(context, traceId, name, kind, attributes, links)
+      if (result.decision === RECORD_AND_SAMPLED) return result
+      try {
+        if (!isGoverned(context, kind, attributes)) return result
+      } catch (error) {
+        log.failed('the sampler', error)
+        return result
+      }
+      const parent = trace.getSpanContext(context)
+      const isOff = parent?.isRemote === true && (parent.traceFlags & TraceFlags.SAMPLED) === 0
+      return {
+        ...result,
+        decision: RECORD_AND_SAMPLED,
+        attributes: {
+          ...result.attributes,
+          [Name.samplingOverride]: isOff ? 'parent_not_sampled' : 'sampler_overruled',
+        },
+      }
+    },
+    toString: () => `Rootspan{${inner}}`,
+  }
+}

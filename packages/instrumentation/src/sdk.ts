@@ -1,0 +1,191 @@
+/**
+ * The OpenTelemetry SDK that the application has installed, of whichever version, set up by the usual `OTEL_*`
+ * variables as its own entry point would, with our sampler, processor and hooks added.
+ *
+ * NodeSDK takes sampler and processors from the environment only while none are given; as ours are given, those of the
+ * environment are made here, out of the parts that NodeSDK itself is made of.
+ */
+import { createRequire } from 'node:module'
+import { dirname, resolve } from 'node:path'
+import type { Log } from './log.ts'
+import { RootspanSpanProcessor } from './processor.ts'
+import type { Runtime } from './runtime.ts'
+import { rootspanSampler, type Sampler } from './sampler.ts'
+
+export interface Sdk {
+  start(): void
+  shutdown(): Promise<void>
+  /** Sends what waits. */
+  flush(): Promise<void>
+}
+
+export interface Resolver {
+  (name: string): unknown
+  readonly resolve: (name: string) => string
+}
+
+/** Resolves packages as the application's entry file does. */
+export function applicationRequire(entry: string | undefined = process.argv[1]): Resolver {
+  return createRequire(resolve(entry === undefined ? '.' : dirname(entry), 'application.js'))
+}
+
+interface Processor {
+  forceFlush(): Promise<void>
+}
+
+type Make<T> = new (...args: unknown[]) => T
+
+/** What of the SDK's packages is used; the same in 2.x and 3.x. */
+interface TraceSdk {
+  readonly BatchSpanProcessor: Make<Processor>
+  readonly SimpleSpanProcessor: Make<Processor>
+  readonly ConsoleSpanExporter: Make<object>
+  readonly AlwaysOnSampler: Make<Sampler>
+  readonly AlwaysOffSampler: Make<Sampler>
+  readonly ParentBasedSampler: Make<Sampler>
+  readonly TraceIdRatioBasedSampler: Make<Sampler>
+}
+
+interface Resources {
+  defaultResource(): { merge(other: unknown): unknown }
+  resourceFromAttributes(attributes: Record<string, unknown>): unknown
+}
+
+/** Packages that patch modules say which in a field that is theirs alone. */
+interface Instrumentation {
+  readonly _modules?: readonly { readonly name: string }[]
+}
+
+export interface Instrumentations {
+  readonly list: readonly object[]
+  /** Names of the modules that they patch; undefined if it cannot be told. */
+  readonly modules: readonly string[] | undefined
+}
+
+/** The application's own auto-instrumentations, or none. */
+export function autoInstrumentations(require: Resolver, log: Log): Instrumentations {
+  const name = '@opentelemetry/auto-instrumentations-node'
+  const found = load<{ getNodeAutoInstrumentations(): Instrumentation[] }>(require, name)
+  if (found === undefined) {
+    log.warn(`${name} is not installed: requests and outgoing calls are not spans`)
+    return { list: [], modules: [] }
+  }
+  const list = found.getNodeAutoInstrumentations()
+  const known = list.every(({ _modules }) => Array.isArray(_modules))
+  return {
+    list,
+    modules: known ? list.flatMap(({ _modules }) => _modules!.map((one) => one.name)) : undefined,
+  }
+}
+
+/** Makes the SDK; undefined, with a warning, if the application has none. `attributes` may be promises. */
+export function createSdk(
+  require: Resolver,
+  runtime: Runtime,
+  instrumentations: readonly object[],
+  attributes: Record<string, unknown>,
+): Sdk | undefined {
+  const { log } = runtime
+  const sdkNode = load<{ NodeSDK: Make<Pick<Sdk, 'start' | 'shutdown'>> }>(require, '@opentelemetry/sdk-node')
+  if (sdkNode === undefined) {
+    log.warn('@opentelemetry/sdk-node is not installed: nothing is recorded')
+    return undefined
+  }
+  // Its own dependencies, not those that the application may have beside it.
+  const inner = createRequire(require.resolve('@opentelemetry/sdk-node'))
+  const current = load<TraceSdk>(inner, '@opentelemetry/sdk-trace')
+  const trace = current ?? load<TraceSdk>(inner, '@opentelemetry/sdk-trace-base')
+  const resources = load<Resources>(inner, '@opentelemetry/resources')
+  if (trace === undefined || resources === undefined) {
+    log.warn('this version of @opentelemetry/sdk-node is not supported: nothing is recorded')
+    return undefined
+  }
+  const processors = processorsFromEnv(inner, trace, current !== undefined, log)
+  const sdk = new sdkNode.NodeSDK({
+    instrumentations,
+    resource: resources.defaultResource().merge(resources.resourceFromAttributes(attributes)),
+    sampler: rootspanSampler(samplerFromEnv(trace, log), runtime),
+    spanProcessors: [new RootspanSpanProcessor(runtime), ...processors],
+  })
+  return {
+    start: () => sdk.start(),
+    shutdown: () => sdk.shutdown(),
+    flush: async () => {
+      await Promise.all(processors.map((one) => one.forceFlush()))
+    },
+  }
+}
+
+/** `OTEL_TRACES_EXPORTER`: otlp (by `OTEL_EXPORTER_OTLP_PROTOCOL`), console, none. */
+function processorsFromEnv(inner: Resolver, trace: TraceSdk, isCurrent: boolean, log: Log): Processor[] {
+  // sdk-trace-base took the exporter itself, sdk-trace takes options.
+  const options = (exporter: object): object => (isCurrent ? { exporter } : exporter)
+  const names = new Set(words(process.env.OTEL_TRACES_EXPORTER))
+  if (names.size === 0) names.add('otlp')
+  const processors: Processor[] = []
+  for (const name of names) {
+    if (name === 'none') continue
+    if (name === 'console')
+      processors.push(new trace.SimpleSpanProcessor(options(new trace.ConsoleSpanExporter())))
+    else if (name === 'otlp') {
+      const exporter = otlpExporter(inner, log)
+      if (exporter !== undefined) processors.push(new trace.BatchSpanProcessor(batching(exporter, isCurrent)))
+    } else log.warn(`OTEL_TRACES_EXPORTER: ${name.slice(0, 40)} is not supported here`)
+  }
+  return processors
+}
+
+/** The former SDK reads `OTEL_BSP_*` itself; for the current one NodeSDK does, and so this. */
+function batching(exporter: object, isCurrent: boolean): object {
+  if (!isCurrent) return exporter
+  const number = (name: string): number | undefined => {
+    const value = Number(process.env[name] || Number.NaN)
+    return Number.isFinite(value) && value >= 0 ? value : undefined
+  }
+  return {
+    exporter,
+    maxQueueSize: number('OTEL_BSP_MAX_QUEUE_SIZE'),
+    scheduledDelayMillis: number('OTEL_BSP_SCHEDULE_DELAY'),
+    exportTimeoutMillis: number('OTEL_BSP_EXPORT_TIMEOUT'),
+    maxExportBatchSize: number('OTEL_BSP_MAX_EXPORT_BATCH_SIZE'),
+  }
+}
+
+function otlpExporter(inner: Resolver, log: Log): object | undefined {
+  const { OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: traces, OTEL_EXPORTER_OTLP_PROTOCOL: all } = process.env
+  const protocol = (traces || all || 'http/protobuf').trim()
+  const kind = { grpc: 'grpc', 'http/json': 'http', 'http/protobuf': 'proto' }[protocol]
+  if (kind === undefined) log.warn('OTEL_EXPORTER_OTLP_PROTOCOL is not known; http/protobuf is used')
+  const name = `@opentelemetry/exporter-trace-otlp-${kind ?? 'proto'}`
+  const found = load<{ OTLPTraceExporter: Make<object> }>(inner, name)
+  if (found === undefined) log.warn(`${name} is not installed: nothing is sent`)
+  return found && new found.OTLPTraceExporter()
+}
+
+/** `OTEL_TRACES_SAMPLER` and its argument; by default what a parent says, and everything without one. */
+function samplerFromEnv(trace: TraceSdk, log: Log): Sampler {
+  const { OTEL_TRACES_SAMPLER: name = 'parentbased_always_on', OTEL_TRACES_SAMPLER_ARG: argument } =
+    process.env
+  const ratio = argument === undefined || argument === '' ? 1 : Number(argument)
+  const roots: Readonly<Record<string, () => Sampler>> = {
+    always_on: () => new trace.AlwaysOnSampler(),
+    always_off: () => new trace.AlwaysOffSampler(),
+    traceidratio: () => new trace.TraceIdRatioBasedSampler(ratio >= 0 && ratio <= 1 ? ratio : 1),
+  }
+  const root = roots[name.trim().replace(/^parentbased_/, '')]
+  if (root === undefined) log.warn('OTEL_TRACES_SAMPLER is not known; parentbased_always_on is used')
+  if (root !== undefined && !name.trim().startsWith('parentbased_')) return root()
+  return new trace.ParentBasedSampler({ root: (root ?? roots.always_on!)() })
+}
+
+function load<T>(require: Resolver, name: string): T | undefined {
+  try {
+    return require(name) as T
+  } catch {
+    return undefined
+  }
+}
+
+function words(text: string | undefined): string[] {
+  return (text ?? '').split(',').flatMap((word) => (word.trim() === '' ? [] : [word.trim()]))
+}

@@ -1,0 +1,45 @@
+// An Express service that verifies bearer tokens, as anybody would write it. It knows nothing of tracing.
+const express = require('express')
+const jwt = require('jsonwebtoken')
+
+const app = express()
+const key = process.env.JWT_KEY
+
+function bearer(request) {
+  return (request.headers.authorization ?? '').replace(/^Bearer /, '')
+}
+
+function authenticate(request, response, next) {
+  try {
+    request.user = jwt.verify(bearer(request), key, { algorithms: ['HS256'], audience: 'orders' })
+    next()
+  } catch (error) {
+    response.status(401).json({ error: error.name })
+  }
+}
+
+app.get('/orders', authenticate, (request, response) => {
+  response.json({ user: request.user.sub })
+})
+
+app.post('/orders', authenticate, async (_, response) => {
+  const paid = await fetch(`${origin}/payments`, { method: 'POST' })
+  response.json({ paid: paid.status })
+})
+
+app.post('/payments', (_, response) => response.json({ ok: true }))
+
+app.get('/callback', (request, response) => {
+  const keyOf = (_header, done) =>
+    request.query.broken === undefined ? done(null, key) : done(new Error('no key server'))
+  jwt.verify(bearer(request), keyOf, { algorithms: ['HS256'] }, (error, claims) => {
+    if (error) response.status(401).json({ error: error.name })
+    else response.json({ user: claims.sub })
+  })
+})
+
+let origin
+const server = app.listen(0, '127.0.0.1', () => {
+  origin = `http://127.0.0.1:${server.address().port}`
+  console.log(`listening on ${origin}`)
+})

@@ -1,0 +1,247 @@
+/**
+ * What the hooks' tests share: a real application under the register flag, a real collector, and the verified records
+ * of a request as plain objects.
+ */
+import { createHmac, randomBytes } from 'node:crypto'
+import { join } from 'node:path'
+import { formatHex } from '@rootspan/lineage/bytes'
+import { factsOf } from '@rootspan/lineage/governance/facts'
+import { Kind } from '@rootspan/lineage/governance/kind'
+import { decodeResource, type Span } from '@rootspan/lineage/otlp/decode'
+import { type AnyValue, encodeValue } from '@rootspan/lineage/otlp/value'
+import { isSpanBorn, nameOf, Persistence } from '@rootspan/lineage/record/entry'
+import { parseVerifierKey } from '@rootspan/lineage/tlog/key'
+import { policyOfLogs } from '@rootspan/lineage/tlog/policy'
+import { type ExecutionNode, type VerifiedRecord, verify } from '@rootspan/lineage/verify'
+import { onTestFailed } from 'vitest'
+import { root } from '../../scripts/workspace.ts'
+import { type Ended, type Running, startProgram, waitFor } from '../e2e/process.ts'
+import {
+  type CollectorProcess,
+  downloadEvidence,
+  type ExecutionSummary,
+  startCollectorProcess,
+} from '../e2e/support.ts'
+
+const REGISTER = join(root, 'packages/instrumentation/src/register.ts')
+
+/** The key that applications run with. */
+const KEY = 'a key of sixteen bytes or more'
+
+/** Fingerprint of a token or identity as it should be, computed apart from the code under test. */
+export function fingerprint(value: string): string {
+  return `hmac-sha256:${createHmac('sha256', KEY).update(value).digest('hex')}`
+}
+
+/** A collector that commits a trace soon after its last span. */
+export function startQuickCollector(): Promise<CollectorProcess> {
+  return startCollectorProcess({ quietPeriod: '400ms' })
+}
+
+export interface Answer {
+  readonly status: number
+  readonly body: string
+  readonly traceId: string
+}
+
+/** An application that runs. */
+export interface Application {
+  readonly url: string
+  readonly process: Running
+  /** One request in a trace of its own. `sampled: false` sends a `traceparent` that says not to record. */
+  request(path: string, init?: RequestInit & { sampled?: boolean }): Promise<Answer>
+  /** SIGTERM, and all that it said. */
+  stop(): Promise<Ended>
+}
+
+/**
+ * Starts `apps/<file>` under the register flag. Not under the condition `source`: packages of others have it too, and
+ * theirs leads to TypeScript that Node refuses. An application that uses the API imports it by its path.
+ * It must print `listening on http://...` and should end on SIGTERM by
+ * itself or by default.
+ */
+export async function startApplication(
+  collector: Pick<CollectorProcess, 'http'>,
+  file: string,
+  env: Readonly<Record<string, string>> = {},
+): Promise<Application> {
+  const path = join(import.meta.dirname, 'apps', file)
+  const child = startProgram(process.execPath, ['--import', REGISTER, path], {
+    name: file,
+    env: {
+      OTEL_SERVICE_NAME: file.split('.')[0]!,
+      OTEL_EXPORTER_OTLP_ENDPOINT: collector.http,
+      OTEL_METRICS_EXPORTER: 'none',
+      OTEL_LOGS_EXPORTER: 'none',
+      OTEL_BSP_SCHEDULE_DELAY: '100',
+      OTEL_NODE_RESOURCE_DETECTORS: 'env',
+      ROOTSPAN_FINGERPRINT_KEY: KEY,
+      ...env,
+    },
+  })
+  const url = (await child.says(/listening on (http:\S+)$/m))[1]!
+  return {
+    url,
+    process: child,
+    async request(path, { sampled = true, headers, ...init } = {}) {
+      const traceId = randomBytes(16).toString('hex')
+      const traceparent = `00-${traceId}-${randomBytes(8).toString('hex')}-${sampled ? '01' : '00'}`
+      const sent = new Headers(headers)
+      sent.set('traceparent', traceparent)
+      const response = await fetch(url + path, {
+        ...init,
+        headers: sent,
+        signal: AbortSignal.timeout(30_000),
+      })
+      return { status: response.status, body: await response.text(), traceId }
+    },
+    async stop() {
+      child.signal('SIGTERM')
+      return child.ends()
+    },
+  }
+}
+
+export type Plain = string | number | boolean | Plain[] | undefined
+
+/** A verified record. */
+export interface Shown {
+  /** `request`, `action`, `span`, `authorization`, `verification`, `decision`, `transition`; `joined` and the like. */
+  readonly kind: string
+  /** Name of its span. */
+  readonly span: string
+  /** By attribute name without `governance.`. Values are what the payload opens to. */
+  readonly claims: Readonly<Record<string, Plain>>
+  /** Records that it names as its causes; of a join, the action and the decision. */
+  readonly causes: readonly Shown[]
+  /** The record of the parent span; facts have that of their own span. */
+  readonly above: Shown | undefined
+  /** All attributes of its span. */
+  readonly attributes: Readonly<Record<string, Plain>>
+  /** All attributes of its resource. */
+  readonly resource: Readonly<Record<string, Plain>>
+}
+
+/**
+ * Waits until the trace of an answer is committed, downloads its evidence, verifies it, and shows its records, in the
+ * log's order. They are printed if the test fails. `spans` is the least number to wait for: needed only where spans
+ * end long after others.
+ */
+export async function recordsOf(
+  collector: CollectorProcess,
+  { traceId }: Pick<Answer, 'traceId'>,
+  { spans = 1 }: { spans?: number } = {},
+): Promise<Shown[]> {
+  await waitFor(`trace ${traceId} to be committed and signed`, async () => {
+    const response = await fetch(`${collector.api}/api/v1/executions/${traceId}`)
+    if (!response.ok) return undefined
+    const found = (await response.json()) as ExecutionSummary
+    return found.spans >= spans && found.signedSegments === found.segments ? found : undefined
+  })
+  const evidence = await downloadEvidence(collector, traceId)
+  const { records, roots } = verify(evidence, policyOfLogs(parseVerifierKey(collector.vkey)))
+  const shown = new Map<string, Shown>()
+  for (const node of roots) showNode(node, undefined, shown)
+  for (const record of records)
+    if (record.entry.kind === Kind.persistence)
+      shown.set(formatHex(record.leaf), {
+        kind: nameOf(Persistence, record.entry.persistence),
+        span: '',
+        claims: {},
+        causes: [],
+        above: undefined,
+        attributes: {},
+        resource: {},
+      })
+  const all = records.flatMap(({ leaf, entry }) => {
+    const one = shown.get(formatHex(leaf))
+    if (one === undefined) return []
+    const causes = entry.causes.map((cause) => shown.get(formatHex(cause.leaf)))
+    Object.assign(one, { causes: causes.filter((cause) => cause !== undefined) })
+    return [one]
+  })
+  onTestFailed(() => console.log(listing(all)))
+  return all
+}
+
+/** Those of a kind whose claims contain the given ones. */
+export function select(records: readonly Shown[], kind: string, claims: Shown['claims'] = {}): Shown[] {
+  const wanted = Object.entries(claims)
+  return records.filter(
+    (one) =>
+      one.kind === kind &&
+      wanted.every(([key, value]) => JSON.stringify(one.claims[key]) === JSON.stringify(value)),
+  )
+}
+
+/** A readable list, printed when a test fails. */
+function listing(records: readonly Shown[]): string {
+  const line = (one: Shown): string =>
+    `${one.kind} (${one.span}) ${JSON.stringify(one.claims)} <- ${one.causes.map(({ kind, span }) => `${kind} (${span})`).join(', ')}`
+  return records.map(line).join('\n')
+}
+
+function showNode(node: ExecutionNode, above: Shown | undefined, shown: Map<string, Shown>): void {
+  const span = node.record.span!
+  const { claims, facts } = factsOf(span)
+  const values = valuesOf(span)
+  const attributes = plainAttributes(span.attributes)
+  const { source, resourceStart, resourceEnd } = node.record.input!
+  const resource = plainAttributes(
+    decodeResource(source.body.subarray(resourceStart, resourceEnd)).attributes,
+  )
+  const show = (
+    record: VerifiedRecord,
+    claims: readonly { key: string; value: Uint8Array }[],
+    over?: Shown,
+  ) => {
+    const kind = nameOf(Kind, record.entry.kind)
+    const plain = claims.map(({ key, value }) => [
+      key.replace(/^governance\./, ''),
+      values.get(formatHex(value)),
+    ])
+    const one = {
+      kind,
+      span: span.name,
+      claims: Object.fromEntries(plain),
+      causes: [],
+      above: over,
+      attributes,
+      resource,
+    }
+    shown.set(formatHex(record.leaf), one)
+    return one
+  }
+  if (!isSpanBorn(node.record.entry)) throw new Error('a node is not born of a span')
+  const own = show(node.record, claims, above)
+  for (const [at, fact] of node.facts.entries()) show(fact, facts[at]!.claims, own)
+  for (const child of node.children) showNode(child, own, shown)
+}
+
+/** Plain values by their encodings, for everything that a claim of this span can be. */
+function valuesOf(span: Span): Map<string, Plain> {
+  const all = [...span.attributes, ...span.events.flatMap(({ attributes }) => attributes)].map(
+    ({ value }) => value,
+  )
+  const names = span.events.map(({ name }): AnyValue => ({ type: 'string', value: name }))
+  return new Map([...all, ...names].map((value) => [formatHex(encodeValue(value)), plainOf(value)]))
+}
+
+function plainAttributes(attributes: Span['attributes']): Record<string, Plain> {
+  return Object.fromEntries(attributes.map(({ key, value }) => [key, plainOf(value)]))
+}
+
+function plainOf(value: AnyValue): Plain {
+  switch (value.type) {
+    case 'array':
+      return value.value.map(plainOf)
+    case 'int':
+      return Number(value.value)
+    case 'string':
+    case 'bool':
+    case 'double':
+      return value.value
+    default:
+      return undefined
+  }
+}
