@@ -9,6 +9,8 @@ export interface OpaAnswer {
   readonly provenance?: unknown
 }
 
+const UNDEFINED = 'undefined_document'
+
 /**
  * The decision at a path such as `authz/allow`. `answer` is absent when there was none, and `reason` then says why.
  *
@@ -23,6 +25,8 @@ export function opaDecision(
   reason?: string,
 ): Decision {
   const asked = { ...partiesOf(input), engine: 'opa', policyId: path, input }
+  // For the default policy OPA answers 404 with this code where it would leave out the result.
+  if (answer === undefined && reason === UNDEFINED) return { ...asked, outcome: 'not_applicable', reason }
   if (answer === undefined) return { ...asked, outcome: 'error', errors: 1, reason }
   const { result, decisionId, provenance } = answer
   return {
@@ -31,7 +35,7 @@ export function opaDecision(
     id: textOf(decisionId),
     outcome: outcomeOf(result),
     output: typeof result === 'boolean' ? undefined : result,
-    reason: result === undefined ? 'undefined_document' : undefined,
+    reason: result === undefined ? UNDEFINED : undefined,
   }
 }
 

@@ -2,10 +2,12 @@
  * @open-policy-agent/opa: what `OPAClient` asks by `evaluate`, `evaluateDefault` and `evaluateBatch`.
  *
  * Observed one level down, at the client of the REST API that `OPAClient` holds: `evaluate` returns the result alone,
- * and the decision's id and provenance end there. Provenance (server version, bundle revisions) is sent on demand, so
- * it is asked for, with `?provenance=true`, and taken out of the answer again if the application did not want it.
+ * and the decision's id and provenance end there. OPA sends provenance (its version, revisions of its bundles) only when
+ * asked. With `ROOTSPAN_OPA_PROVENANCE=on` it is asked for, and taken out of the answer again if the application did not
+ * want it. That is not the default: the client refuses the provenance of an OPA that was built without a timestamp.
  */
 import type { Recorder } from '../recorder.ts'
+import { runtime } from '../runtime.ts'
 import type { Hook } from './hook.ts'
 import type { Call, CallOutcome, Observer } from './observe.ts'
 import { opaDecision } from './opa-answer.ts'
@@ -49,6 +51,7 @@ function batch(recorder: Recorder, call: Call): (outcome: CallOutcome) => void {
   const body = isFields(request.requestBody) ? request.requestBody : {}
   const inputs = isFields(body.inputs) ? body.inputs : {}
   return (outcome) => {
+    if (willFallBack(call, outcome)) return
     const value = outcome.ok && isFields(outcome.value) ? outcome.value : {}
     const results = value.batchMixedResults ?? value.batchSuccessfulPolicyEvaluation
     const responses = isFields(results) && isFields(results.responses) ? results.responses : {}
@@ -65,15 +68,22 @@ function batch(recorder: Recorder, call: Call): (outcome: CallOutcome) => void {
   }
 }
 
+/** A server without the batch API; the client goes on with single questions, which are recorded. */
+function willFallBack({ args: [, options] }: Call, outcome: CallOutcome): boolean {
+  if (outcome.ok || !isFields(options) || options.fallback !== true) return false
+  const { httpMeta } = outcome.error as { httpMeta?: { response?: { status?: unknown } } }
+  return httpMeta?.response?.status === 404
+}
+
 function failureOf(outcome: CallOutcome): string | undefined {
   return outcome.ok ? undefined : reasonOf(outcome.error)
 }
 
-/** Asks for provenance unless the application said whether it wants it. */
+/** Asks for provenance, if the operator wants that and the application has not said. */
 function withProvenance(call: Call): { request: Fields; isOurs: boolean } {
   const [request] = call.args
   if (!isFields(request)) return { request: {}, isOurs: false }
-  if (request.provenance !== undefined) return { request, isOurs: false }
+  if (request.provenance !== undefined || !runtime().config.opaProvenance) return { request, isOurs: false }
   call.substitute(0, { ...request, provenance: true })
   return { request, isOurs: true }
 }
