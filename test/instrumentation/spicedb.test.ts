@@ -117,7 +117,7 @@ test('an item that fails in a bulk check is an error beside the others', async (
 
 test('a server that is not there is an error', async () => {
   const service = await startApplication(collector, 'spicedb.app.cjs', {
-    SPICEDB: '127.0.0.1:1',
+    SPICEDB: '127.0.0.1:2',
     ...WITHOUT_NET,
   })
   const answer = await service.request('/promise?document=plan&user=alice')

@@ -3,7 +3,7 @@ import { createServer } from 'node:http'
 import { OPAClient } from '@open-policy-agent/opa'
 
 const client = new OPAClient(process.env.OPA)
-const unreachable = new OPAClient('http://127.0.0.1:1')
+const unreachable = new OPAClient('http://127.0.0.1:2')
 
 const routes = {
   '/evaluate': (query, input) => client.evaluate(query.get('path'), input),

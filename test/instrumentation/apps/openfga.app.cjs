@@ -6,7 +6,7 @@ const { OPENFGA: apiUrl, STORE: storeId, MODEL: authorizationModelId } = process
 const retryParams = { maxRetry: 0 }
 const pinned = new OpenFgaClient({ apiUrl, storeId, authorizationModelId, retryParams })
 const unpinned = new OpenFgaClient({ apiUrl, storeId, retryParams })
-const unreachable = new OpenFgaClient({ apiUrl: 'http://127.0.0.1:1', storeId, retryParams })
+const unreachable = new OpenFgaClient({ apiUrl: 'http://127.0.0.1:2', storeId, retryParams })
 
 const tuple = (query, user = query.get('user')) => ({
   user: `user:${user}`,

@@ -19,32 +19,26 @@ export const authzenHook: HttpHook = {
   record,
 }
 
-function record(exchange: Exchange, recorder: Recorder): void {
-  const { path, request, answer, failure } = exchange
-  if (!isFields(request)) return
-  const questions = questionsOf(request, path.endsWith('s'))
+function record({ path, request, answer, failure }: Exchange, recorder: Recorder): void {
+  if (request !== undefined && !isFields(request)) return
+  // Not seen are questions over the bound, and with fetch those that found no server.
+  const questions = request === undefined ? undefined : questionsOf(request, path.endsWith('s'))
   const known = answer === undefined ? { engine: 'authzen' } : engineOf(path, answer)
-  const requestId = answer?.header('x-request-id')
   const answers = answersOf(answer)
-  if (answers === undefined) {
+  const decide = (question: Fields | undefined, said: Omit<Decision, 'input'>): void => {
+    recorder.decision({ ...known, ...partiesOf(question ?? {}), input: question, ...said })
+  }
+  if (answer === undefined || answers === undefined) {
     const reason =
       answer === undefined ? failure : answer.status === 200 ? 'malformed' : `status_${answer.status}`
-    for (const question of questions)
-      recorder.decision({
-        ...known,
-        ...partiesOf(question),
-        input: question,
-        outcome: 'error',
-        errors: 1,
-        reason,
-      })
+    for (const question of questions ?? [undefined]) decide(question, { outcome: 'error', errors: 1, reason })
     return
   }
-  for (const [at, question] of questions.entries()) {
-    const said = answers[at]
-    if (said === undefined) break
-    const id = requestId === undefined || questions.length === 1 ? requestId : `${requestId}/${at}`
-    recorder.decision({ ...known, ...partiesOf(question), ...judgement(said), id, input: question })
+  const requestId = answer.header('x-request-id')
+  for (const [at, said] of answers.entries()) {
+    if (questions !== undefined && at >= questions.length) break
+    const id = requestId === undefined || answers.length === 1 ? requestId : `${requestId}/${at}`
+    decide(questions?.[at], { ...judgement(said), id })
   }
 }
 
@@ -62,7 +56,8 @@ function questionsOf(request: Fields, isBatch: boolean): Fields[] {
 function answersOf(answer: Answer | undefined): Fields[] | undefined {
   if (answer?.status !== 200 || !isFields(answer.body)) return undefined
   const { evaluations, decision } = answer.body
-  if (Array.isArray(evaluations)) return evaluations.map((one: unknown) => (isFields(one) ? one : {}))
+  if (Array.isArray(evaluations))
+    return evaluations.slice(0, MAX_EVALUATIONS).map((one: unknown) => (isFields(one) ? one : {}))
   return typeof decision === 'boolean' ? [answer.body] : undefined
 }
 

@@ -31,8 +31,8 @@ function record({ path, request, answer, failure }: Exchange, recorder: Recorder
     recorder.decision(opaDecision(policy === '' ? undefined : decoded(policy), request?.input, ...said))
   }
   if (answer === undefined) {
-    // Only its question tells that this was for OPA.
-    if (request !== undefined) decide(undefined, failure)
+    // With fetch, a question that finds no server is not seen; the path alone tells that it was for OPA.
+    decide(undefined, failure)
     return
   }
   const { status, body } = answer
