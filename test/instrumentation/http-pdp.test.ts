@@ -49,10 +49,10 @@ function ask(
   client: string,
   to: string,
   body: object,
-  headers: Record<string, string> = {},
+  { acts = false }: { acts?: boolean } = {},
 ): Promise<Answer> {
-  const path = `/${client}?to=${encodeURIComponent(to)}`
-  return application.request(path, { method: 'POST', body: JSON.stringify(body), headers })
+  const path = `/${client}?to=${encodeURIComponent(to)}${acts ? '&act' : ''}`
+  return application.request(path, { method: 'POST', body: JSON.stringify(body) })
 }
 
 const question = (user: string, action = 'reader', resource = 'plan') => ({
@@ -147,7 +147,12 @@ describe.skipIf(openfga === undefined)('AuthZEN, as OpenFGA speaks it', () => {
       const [fact, ...others] = select(records, 'decision')
       expect(others).toEqual([])
       expect(fact!.claims).toMatchObject({
+        // OpenFGA gives each answer a request id of its own.
+        'decision.id': expect.stringMatching(/^[0-9a-f-]{36}$/),
         'decision.outcome': outcome,
+        'decision.engine.name': 'openfga',
+        'policy.id': store.id,
+        'policy.version': store.model,
         'decision.subject.id': fingerprint(user),
         'decision.subject.type': 'user',
         'decision.action.name': 'reader',
@@ -157,6 +162,17 @@ describe.skipIf(openfga === undefined)('AuthZEN, as OpenFGA speaks it', () => {
       })
       expect(fact!.above!.kind).toBe('request')
       expect(select(records, 'action')).toEqual([])
+    })
+
+    test('an action after the answer is joined to its decision', async () => {
+      const answer = await ask(client, `${base}/evaluation`, question('alice'), { acts: true })
+      expect(answer.status).toBe(200)
+      const records = await recordsOf(collector, answer, { spans: 4 })
+      const [action, ...others] = select(records, 'action')
+      expect(others).toEqual([])
+      const [decision] = select(records, 'decision')
+      const [join] = select(records, 'joined')
+      expect(join!.causes).toEqual([action, decision])
     })
 
     test('a batch is a decision for each evaluation, with the defaults put in', async () => {

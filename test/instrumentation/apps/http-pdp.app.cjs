@@ -1,5 +1,5 @@
 // A plain HTTP service that passes what it is sent on to a policy server, by fetch or by node:http, and the answer
-// back. It knows nothing of tracing.
+// back; with `?act` it then does something itself. It knows nothing of tracing.
 const http = require('node:http')
 
 const clients = {
@@ -21,14 +21,16 @@ const clients = {
 
 const server = http.createServer(async (request, response) => {
   const { pathname, searchParams } = new URL(request.url, 'http://localhost')
+  if (pathname === '/payments') return response.end()
   try {
     const body = Buffer.concat(await request.toArray()).toString()
     const headers = { 'content-type': 'application/json' }
-    if (request.headers['x-request-id']) headers['x-request-id'] = request.headers['x-request-id']
     const { status, text } = await clients[pathname.slice(1)](searchParams.get('to'), body, headers)
+    if (searchParams.has('act')) await fetch(`${origin()}/payments`, { method: 'POST' })
     response.writeHead(status).end(text)
   } catch (error) {
     response.writeHead(599).end(String(error.cause?.code ?? error.code ?? error))
   }
 })
-server.listen(0, '127.0.0.1', () => console.log(`listening on http://127.0.0.1:${server.address().port}`))
+const origin = () => `http://127.0.0.1:${server.address().port}`
+server.listen(0, '127.0.0.1', () => console.log(`listening on ${origin()}`))
