@@ -10,6 +10,7 @@ test('without anything set, the defaults, and nothing to complain of', () => {
     identities: 'fingerprint',
     disabledHooks: new Set(),
     selfTest: true,
+    opaProvenance: false,
     logLevel: 'info',
     problems: [],
   })

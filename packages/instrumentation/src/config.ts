@@ -15,6 +15,8 @@ export interface Config {
   readonly disabledHooks: ReadonlySet<string>
   /** Whether the libraries that the application depends on are loaded and tried at start. */
   readonly selfTest: boolean
+  /** Whether OPA is asked for its version and its bundles' revisions where the application does not ask. */
+  readonly opaProvenance: boolean
   readonly logLevel: 'info' | 'warn' | 'silent'
   /** What was wrong with the environment, for the log. */
   readonly problems: readonly string[]
@@ -39,6 +41,7 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
     identities: choice('ROOTSPAN_IDENTITIES', ['fingerprint', 'clear']),
     disabledHooks: new Set(list(env.ROOTSPAN_DISABLED_HOOKS)),
     selfTest: choice('ROOTSPAN_SELF_TEST', ['on', 'off']) === 'on',
+    opaProvenance: choice('ROOTSPAN_OPA_PROVENANCE', ['off', 'on']) === 'on',
     logLevel: choice('ROOTSPAN_LOG_LEVEL', ['info', 'warn', 'silent']),
     problems,
   }

@@ -7,7 +7,7 @@
  *       spanProcessors: [new RootspanSpanProcessor(), ...],
  *     })
  */
-import { HOOKS } from './hooks/all.ts'
+import { HOOKS, HTTP_HOOKS } from './hooks/all.ts'
 import { RootspanInstrumentation } from './hooks/install.ts'
 import { runtime } from './runtime.ts'
 
@@ -18,5 +18,6 @@ export { rootspanSampler } from './sampler.ts'
 export function rootspanInstrumentations(): RootspanInstrumentation[] {
   const shared = runtime()
   const hooks = HOOKS.filter(({ library }) => !shared.config.disabledHooks.has(library))
-  return [new RootspanInstrumentation(hooks, shared)]
+  const httpHooks = HTTP_HOOKS.filter(({ name }) => !shared.config.disabledHooks.has(name))
+  return [new RootspanInstrumentation(hooks, httpHooks, shared)]
 }

@@ -6,7 +6,7 @@
  */
 
 import { Name } from './facts.ts'
-import { HOOKS } from './hooks/all.ts'
+import { HOOKS, HTTP_HOOKS } from './hooks/all.ts'
 import { includesOf, RootspanInstrumentation } from './hooks/install.ts'
 import { flushAtEnd } from './lifecycle.ts'
 import { registerLoader } from './loader.ts'
@@ -28,7 +28,8 @@ async function start(): Promise<void> {
   const entry = process.argv[1]
   const require = applicationRequire(entry)
   const hooks = HOOKS.filter(({ library }) => !config.disabledHooks.has(library))
-  const ours = new RootspanInstrumentation(hooks, runtime)
+  const httpHooks = HTTP_HOOKS.filter(({ name }) => !config.disabledHooks.has(name))
+  const ours = new RootspanInstrumentation(hooks, httpHooks, runtime)
   const auto = autoInstrumentations(require, log)
   await registerLoader([...includesOf(hooks), ...(auto.modules ?? [])], log)
 

@@ -31,10 +31,13 @@ export interface Scopes {
   in(context: Context): Scope | undefined
   /** Files a span that starts: under its local parent's scope, or as the root of a new one. */
   enter(span: Span, parent: Context): Scope
+  /** The context in which a span was started. */
+  callerOf(span: Span): Context | undefined
 }
 
 export function createScopes(): Scopes {
   const scopes = new WeakMap<Span, Scope>()
+  const callers = new WeakMap<Span, Context>()
   const find = (context: Context): Scope | undefined => {
     const span = trace.getSpan(context)
     return span === undefined ? undefined : scopes.get(span)
@@ -45,7 +48,9 @@ export function createScopes(): Scopes {
     enter(span, parent) {
       const scope = find(parent) ?? { root: span, authorizations: [], decisions: [], decisionCount: 0 }
       scopes.set(span, scope)
+      callers.set(span, parent)
       return scope
     },
+    callerOf: (span) => callers.get(span),
   }
 }

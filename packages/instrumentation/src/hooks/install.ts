@@ -13,6 +13,8 @@ import { Hook as RequireHook } from 'require-in-the-middle'
 import type { Runtime } from '../runtime.ts'
 import { NAME, VERSION } from '../version.ts'
 import type { Hook } from './hook.ts'
+import type { HttpHook } from './http/exchange.ts'
+import { listenToHttp } from './http/listen.ts'
 import { LoadedModule } from './loaded-module.ts'
 
 /** How one hook fared with one module of one copy of a library. */
@@ -31,13 +33,19 @@ export class RootspanInstrumentation {
   readonly instrumentationName = NAME
   readonly instrumentationVersion = VERSION
   readonly hooks: readonly Hook[]
-  readonly #parts: Pick<Runtime, 'recorder' | 'log'>
+  readonly #httpHooks: readonly HttpHook[]
+  readonly #parts: Pick<Runtime, 'recorder' | 'log' | 'scopes'>
   readonly #reports = new Map<string, HookReport>()
   #active: { unhook(): void }[] = []
 
   /** Does nothing yet: `enable` does, and OpenTelemetry calls it. */
-  constructor(hooks: readonly Hook[], parts: Pick<Runtime, 'recorder' | 'log'>) {
+  constructor(
+    hooks: readonly Hook[],
+    httpHooks: readonly HttpHook[],
+    parts: Pick<Runtime, 'recorder' | 'log' | 'scopes'>,
+  ) {
     this.hooks = hooks
+    this.#httpHooks = httpHooks
     this.#parts = parts
   }
 
@@ -46,9 +54,11 @@ export class RootspanInstrumentation {
     return [...this.#reports.values()]
   }
 
-  /** Hooks libraries that are loaded from now on. */
+  /** Hooks libraries that are loaded, and requests that are made, from now on. */
   enable(): void {
-    if (this.#active.length > 0 || this.hooks.length === 0) return
+    if (this.#active.length > 0) return
+    if (this.#httpHooks.length > 0) this.#active.push({ unhook: listenToHttp(this.#httpHooks, this.#parts) })
+    if (this.hooks.length === 0) return
     const libraries = this.hooks.map(({ library }) => library)
     const options = { internals: true }
     const required = new RequireHook(libraries, options, (exports, name, directory) =>
@@ -57,7 +67,7 @@ export class RootspanInstrumentation {
     const imported = new ImportHook(libraries, options, (namespace, name, directory) => {
       this.#patch(namespace, name, directory ?? undefined, 'import')
     })
-    this.#active = [required, imported]
+    this.#active.push(required, imported)
   }
 
   /** Libraries that are loaded already stay hooked. */

@@ -1,0 +1,93 @@
+/**
+ * @open-policy-agent/opa: what `OPAClient` asks by `evaluate`, `evaluateDefault` and `evaluateBatch`.
+ *
+ * Observed one level down, at the client of the REST API that `OPAClient` holds: `evaluate` returns the result alone,
+ * and the decision's id and provenance end there. OPA sends provenance (its version, revisions of its bundles) only when
+ * asked. With `ROOTSPAN_OPA_PROVENANCE=on` it is asked for, and taken out of the answer again if the application did not
+ * want it. That is not the default: the client refuses the provenance of an OPA that was built without a timestamp.
+ */
+import type { Recorder } from '../recorder.ts'
+import { runtime } from '../runtime.ts'
+import type { Hook } from './hook.ts'
+import type { Call, CallOutcome, Observer } from './observe.ts'
+import { opaDecision } from './opa-answer.ts'
+import { type Fields, isFields, reasonOf, textOf } from './values.ts'
+
+/** The class of the REST client; the main module does not export it. */
+const FILES = ['dist/commonjs/sdk/sdk', 'dist/esm/sdk/sdk']
+
+export const opaHook: Hook = {
+  library: '@open-policy-agent/opa',
+  versions: { from: '2.0.0', before: '3.0.0' },
+  files: FILES,
+  patch(library, recorder) {
+    if (library.file === '') return
+    const observe = (method: string, observer: Observer): void =>
+      library.observe(`OpaApiClient.prototype.${method}`, observer, { asks: true })
+    observe('executePolicy', (call) => single(recorder, call))
+    observe('executePolicyWithInput', (call) => single(recorder, call))
+    observe('executeBatchPolicyWithInput', (call) => batch(recorder, call))
+    observe('executeDefaultPolicyWithInput', ({ args: [input] }) => (outcome) => {
+      const answer = outcome.ok && isFields(outcome.value) ? { result: outcome.value.result } : undefined
+      recorder.decision(opaDecision(undefined, input, answer, failureOf(outcome)))
+    })
+  },
+}
+
+function single(recorder: Recorder, call: Call): (outcome: CallOutcome) => void {
+  const { request, isOurs } = withProvenance(call)
+  const body = isFields(request.requestBody) ? request.requestBody : {}
+  return (outcome) => {
+    const value = outcome.ok && isFields(outcome.value) ? outcome.value : {}
+    const answer = isFields(value.successfulPolicyResponse) ? value.successfulPolicyResponse : undefined
+    recorder.decision(opaDecision(textOf(request.path), body.input, answer, failureOf(outcome)))
+    if (isOurs) dropProvenance(answer)
+  }
+}
+
+function batch(recorder: Recorder, call: Call): (outcome: CallOutcome) => void {
+  const { request, isOurs } = withProvenance(call)
+  const path = textOf(request.path)
+  const body = isFields(request.requestBody) ? request.requestBody : {}
+  const inputs = isFields(body.inputs) ? body.inputs : {}
+  return (outcome) => {
+    if (willFallBack(call, outcome)) return
+    const value = outcome.ok && isFields(outcome.value) ? outcome.value : {}
+    const results = value.batchMixedResults ?? value.batchSuccessfulPolicyEvaluation
+    const responses = isFields(results) && isFields(results.responses) ? results.responses : {}
+    for (const [key, input] of Object.entries(inputs)) {
+      const found = responses[key]
+      const failure = isFields(found) && 'code' in found ? found : undefined
+      const answer = failure === undefined && isFields(found) ? found : undefined
+      const reason = failure === undefined ? failureOf(outcome) : reasonOf(failure)
+      // A batch at an undefined path has no answers at all, and has not failed.
+      const said = answer ?? (outcome.ok && failure === undefined ? {} : undefined)
+      recorder.decision(opaDecision(path, input, said, reason))
+      if (isOurs) dropProvenance(answer)
+    }
+  }
+}
+
+/** A server without the batch API; the client goes on with single questions, which are recorded. */
+function willFallBack({ args: [, options] }: Call, outcome: CallOutcome): boolean {
+  if (outcome.ok || !isFields(options) || options.fallback !== true) return false
+  const { httpMeta } = outcome.error as { httpMeta?: { response?: { status?: unknown } } }
+  return httpMeta?.response?.status === 404
+}
+
+function failureOf(outcome: CallOutcome): string | undefined {
+  return outcome.ok ? undefined : reasonOf(outcome.error)
+}
+
+/** Asks for provenance, if the operator wants that and the application has not said. */
+function withProvenance(call: Call): { request: Fields; isOurs: boolean } {
+  const [request] = call.args
+  if (!isFields(request)) return { request: {}, isOurs: false }
+  if (request.provenance !== undefined || !runtime().config.opaProvenance) return { request, isOurs: false }
+  call.substitute(0, { ...request, provenance: true })
+  return { request, isOurs: true }
+}
+
+function dropProvenance(answer: Fields | undefined): void {
+  if (answer !== undefined) delete (answer as { provenance?: unknown }).provenance
+}

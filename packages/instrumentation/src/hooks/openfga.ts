@@ -1,0 +1,106 @@
+/**
+ * @openfga/sdk: `check`, `batchCheck`, `clientBatchCheck` and `listRelations`, by `OpenFgaClient` and `OpenFgaApi`.
+ *
+ * Observed at `OpenFgaApi`, through which they all go. A store is the policy, and its authorization model the version:
+ * which one decided is in a header of the answer, also where the application has not pinned one. `listObjects` and
+ * `listUsers` answer no question about one action, and are no decisions.
+ */
+import type { Decision } from '../facts.ts'
+import type { Recorder } from '../recorder.ts'
+import type { Hook } from './hook.ts'
+import type { CallOutcome } from './observe.ts'
+import { type Fields, isFields, reasonOf, textOf } from './values.ts'
+
+export const openfgaHook: Hook = {
+  library: '@openfga/sdk',
+  versions: { from: '0.8.0', before: '0.10.0' },
+  patch(library, recorder) {
+    library.observe(
+      'OpenFgaApi.prototype.check',
+      ({ args: [store, body] }) =>
+        (outcome) => {
+          const value = outcome.ok ? outcome.value : undefined
+          const said = outcome.ok ? (isFields(value) ? value : {}) : outcome.error
+          record(recorder, body, { ...policyOf(store, body, outcome) }, said)
+        },
+      { asks: true },
+    )
+    library.observe(
+      'OpenFgaApi.prototype.batchCheck',
+      ({ args: [store, body] }) =>
+        (outcome) => {
+          const policy = policyOf(store, body, outcome)
+          const value = outcome.ok && isFields(outcome.value) ? outcome.value : {}
+          const results = isFields(value.result) ? value.result : {}
+          const checks: unknown[] = isFields(body) && Array.isArray(body.checks) ? body.checks : []
+          for (const check of checks) {
+            const id = isFields(check) ? textOf(check.correlation_id) : undefined
+            const found = id === undefined ? undefined : results[id]
+            record(recorder, check, policy, outcome.ok ? (isFields(found) ? found : {}) : outcome.error)
+          }
+        },
+      { asks: true },
+    )
+  },
+}
+
+/** `said` is the answer for one tuple, or what was thrown. */
+function record(recorder: Recorder, asked: unknown, policy: Partial<Decision>, said: unknown): void {
+  const { tuple_key: tuple, contextual_tuples, context } = isFields(asked) ? asked : ({} as Fields)
+  const { user, relation, object } = isFields(tuple) ? tuple : ({} as Fields)
+  const [subjectType, subject] = reference(user)
+  const [resourceType, resourceId] = reference(object)
+  recorder.decision({
+    ...policy,
+    ...judgement(said),
+    subject,
+    subjectType,
+    action: textOf(relation),
+    resourceId,
+    resourceType,
+    input: { tuple_key: tuple, contextual_tuples, context },
+  })
+}
+
+function judgement(said: unknown): Pick<Decision, 'outcome' | 'reason' | 'errors'> {
+  const { allowed, error } =
+    isFields(said) && !(said instanceof Error) ? said : { allowed: undefined, error: said }
+  if (error === undefined && typeof allowed === 'boolean') return { outcome: allowed ? 'allow' : 'deny' }
+  return { outcome: 'error', errors: 1, reason: codeOf(error) }
+}
+
+/** The server's own code, such as `validation_error`: on an error of the SDK, or in an answer of a batch. */
+function codeOf(error: unknown): string {
+  if (!isFields(error)) return 'malformed'
+  for (const code of [error.apiErrorCode, error.input_error, error.internal_error])
+    if (typeof code === 'string' && /^\w{1,64}$/.test(code)) return code
+  return reasonOf(error)
+}
+
+function policyOf(
+  store: unknown,
+  body: unknown,
+  outcome: CallOutcome,
+): Pick<Decision, 'engine' | 'policyId' | 'policyVersion' | 'policyPinned'> {
+  const pinned = isFields(body) ? textOf(body.authorization_model_id) : undefined
+  return {
+    engine: 'openfga',
+    policyId: textOf(store),
+    policyVersion: (outcome.ok ? modelOf(outcome.value) : undefined) ?? pinned,
+    policyPinned: pinned !== undefined,
+  }
+}
+
+/** The SDK keeps the response on what it returns, in a member that is not enumerable. */
+function modelOf(value: unknown): string | undefined {
+  const response = isFields(value) ? value.$response : undefined
+  const headers = isFields(response) ? response.headers : undefined
+  return isFields(headers) ? textOf(headers['openfga-authorization-model-id']) : undefined
+}
+
+/** `document:readme` as type and id. A user may be a set, `group:staff#member`, or all of a type, `user:*`. */
+function reference(text: unknown): [type: string | undefined, id: string | undefined] {
+  if (typeof text !== 'string') return [undefined, undefined]
+  const at = text.indexOf(':')
+  return at < 0 ? [undefined, textOf(text)] : [textOf(text.slice(0, at)), textOf(text.slice(at + 1))]
+}

@@ -1,0 +1,123 @@
+/**
+ * @authzed/authzed-node: `checkPermission` and `checkBulkPermissions`, with a callback and by `.promises`.
+ *
+ * Both go through the generated client's prototype. SpiceDB names the revision of the data that it looked at (the
+ * ZedToken) and neither its schema's identity nor its own version, so these are absent.
+ */
+import type { Decision } from '../facts.ts'
+import type { Recorder } from '../recorder.ts'
+import type { Hook } from './hook.ts'
+import { type Fields, isFields, textOf } from './values.ts'
+
+export const spicedbHook: Hook = {
+  library: '@authzed/authzed-node',
+  versions: { from: '1.3.0', before: '2.0.0' },
+  patch(library, recorder) {
+    const options = { callback: true, asks: true }
+    library.observe(
+      'v1.PermissionsServiceClient.prototype.checkPermission',
+      ({ args: [request] }) =>
+        (outcome) => {
+          const said = outcome.ok ? judgement(outcome.value) : failure(outcome.error)
+          record(recorder, request, said, outcome.ok ? outcome.value : undefined)
+        },
+      options,
+    )
+    library.observe(
+      'v1.PermissionsServiceClient.prototype.checkBulkPermissions',
+      ({ args: [request] }) =>
+        (outcome) => {
+          const value = outcome.ok && isFields(outcome.value) ? outcome.value : {}
+          const pairs: unknown[] = Array.isArray(value.pairs) ? value.pairs : []
+          const items: unknown[] = isFields(request) && Array.isArray(request.items) ? request.items : []
+          // Answers have the order of the questions, and repeat them.
+          for (const [at, item] of items.entries()) {
+            const said = outcome.ok ? ofPair(pairs[at]) : failure(outcome.error)
+            record(recorder, item, said, value)
+          }
+        },
+      options,
+    )
+  },
+}
+
+type Judgement = Pick<Decision, 'outcome' | 'reason' | 'errors' | 'ttl'>
+
+function record(recorder: Recorder, asked: unknown, said: Judgement, answer: unknown): void {
+  const { resource, permission, subject, context } = isFields(asked) ? asked : ({} as Fields)
+  const { object, optionalRelation } = isFields(subject) ? subject : ({} as Fields)
+  const whom = isFields(object) ? object : {}
+  const what = isFields(resource) ? resource : {}
+  const checkedAt = isFields(answer) ? answer.checkedAt : undefined
+  const relation = textOf(optionalRelation)
+  const id = textOf(whom.objectId)
+  recorder.decision({
+    ...said,
+    engine: 'spicedb',
+    subject: id !== undefined && relation !== undefined ? `${id}#${relation}` : id,
+    subjectType: textOf(whom.objectType),
+    action: textOf(permission),
+    resourceId: textOf(what.objectId),
+    resourceType: textOf(what.objectType),
+    dataRevision: isFields(checkedAt) ? textOf(checkedAt.token) : undefined,
+    input: { resource, permission, subject, context },
+  })
+}
+
+function ofPair(pair: unknown): Judgement {
+  const { response } = isFields(pair) ? pair : ({} as Fields)
+  if (!isFields(response)) return { outcome: 'error', errors: 1, reason: 'malformed' }
+  return response.oneofKind === 'item' ? judgement(response.item) : failure(response.error)
+}
+
+/** `CheckPermissionResponse_Permissionship`. */
+const OUTCOMES: ReadonlyMap<unknown, Decision['outcome']> = new Map([
+  [1, 'deny'],
+  [2, 'allow'],
+  [3, 'conditional'],
+])
+
+function judgement(answer: unknown): Judgement {
+  const { permissionship, optionalExpiresAt } = isFields(answer) ? answer : ({} as Fields)
+  const outcome = OUTCOMES.get(permissionship)
+  if (outcome === undefined) return { outcome: 'error', errors: 1, reason: 'malformed' }
+  const reason = outcome === 'conditional' ? 'missing_context' : undefined
+  return { outcome, reason, ttl: secondsUntil(optionalExpiresAt) }
+}
+
+/** Whole seconds from now until a `google.protobuf.Timestamp`. */
+function secondsUntil(timestamp: unknown): number | undefined {
+  if (!isFields(timestamp)) return undefined
+  const seconds = Number(timestamp.seconds)
+  return Number.isFinite(seconds) ? Math.max(0, Math.floor(seconds - Date.now() / 1000)) : undefined
+}
+
+/** Names of gRPC's status codes that a check can end with (google.rpc.Code). */
+const CODES: readonly string[] = [
+  'ok',
+  'cancelled',
+  'unknown',
+  'invalid_argument',
+  'deadline_exceeded',
+  'not_found',
+  'already_exists',
+  'permission_denied',
+  'resource_exhausted',
+  'failed_precondition',
+  'aborted',
+  'out_of_range',
+  'unimplemented',
+  'internal',
+  'unavailable',
+  'data_loss',
+  'unauthenticated',
+]
+
+function failure(error: unknown): Judgement {
+  const code = isFields(error) ? error.code : undefined
+  return {
+    outcome: 'error',
+    errors: 1,
+    reason: (typeof code === 'number' ? CODES[code] : undefined) ?? 'error',
+  }
+}

