@@ -2,7 +2,6 @@
 import { createHmac, randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { root } from '../../scripts/workspace.ts'
 import { cleanUp } from '../e2e/process.ts'
 import type { CollectorProcess } from '../e2e/support.ts'
 import {
@@ -14,6 +13,7 @@ import {
   select,
   startApplication,
   startQuickCollector,
+  UNDER_FLAG,
 } from './support.ts'
 
 const JWT_KEY = 'the key of the service that signs tokens'
@@ -236,11 +236,7 @@ test('a client that is refused, that is told of a failure, and that is told noth
 })
 
 test('over stdio, _meta alone carries the trace to a server that answers too late', async () => {
-  const args = [
-    '--import',
-    join(root, 'packages/instrumentation/src/register.ts'),
-    join(import.meta.dirname, 'apps', 'mcp-stdio.service.mjs'),
-  ]
+  const args = [...UNDER_FLAG, join(import.meta.dirname, 'apps', 'mcp-stdio.service.mjs')]
   const answer = await ask({ command: process.execPath, args, tool: 'sleep', timeout: 300 })
   expect(answer.status).toBe(500)
   const records = await shown(answer, 3)

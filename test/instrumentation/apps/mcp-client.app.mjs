@@ -9,9 +9,9 @@ import express from 'express'
 const app = express()
 app.use(express.json())
 
-function transportOf({ url, token, command, args }) {
+function transportOf({ url, token, command, args, env }) {
   if (command !== undefined)
-    return new StdioClientTransport({ command, args, env: process.env, stderr: 'inherit' })
+    return new StdioClientTransport({ command, args, env: { ...process.env, ...env }, stderr: 'inherit' })
   if (url !== undefined) {
     const headers = token === undefined ? {} : { authorization: `Bearer ${token}` }
     return new StreamableHTTPClientTransport(new URL(url), { requestInit: { headers } })
