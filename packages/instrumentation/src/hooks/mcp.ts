@@ -30,7 +30,7 @@ const FORMATS = ['esm', 'cjs'] as const
 
 export const mcpHook: Hook = {
   library: '@modelcontextprotocol/sdk',
-  versions: { from: '1.10.0', before: '2.0.0' },
+  versions: { from: '1.20.0', before: '2.0.0' },
   // Its main module is named in its exports, but not there.
   entry: '@modelcontextprotocol/sdk/shared/protocol.js',
   files: FORMATS.flatMap((format) => [
