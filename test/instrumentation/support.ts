@@ -54,6 +54,20 @@ export interface Application {
   stop(): Promise<Ended>
 }
 
+/** A program to run under the register flag, with its own packages or those of the workspace. */
+export interface Service {
+  readonly name: string
+  readonly file: string
+  readonly args?: readonly string[]
+  readonly cwd?: string
+  readonly env?: Readonly<Record<string, string>>
+  /** Where it says that it listens; the first group is its URL. */
+  readonly listening?: RegExp
+}
+
+/** Arguments for Node that start a program under the register flag. */
+export const UNDER_FLAG: readonly string[] = ['--import', REGISTER]
+
 /**
  * Starts `apps/<file>` under the register flag. Not under the condition `source`: packages of others have it too, and
  * theirs leads to TypeScript that Node refuses. An application that uses the API imports it by its path.
@@ -66,10 +80,19 @@ export async function startApplication(
   env: Readonly<Record<string, string>> = {},
 ): Promise<Application> {
   const path = join(import.meta.dirname, 'apps', file)
-  const child = startProgram(process.execPath, ['--import', REGISTER, path], {
-    name: file,
+  return startService(collector, { name: file.split('.')[0]!, file: path, env })
+}
+
+/** Starts any program as {@link startApplication} does. */
+export async function startService(
+  collector: Pick<CollectorProcess, 'http'>,
+  { name, file, args = [], cwd, env = {}, listening = /listening on (http:\S+)$/m }: Service,
+): Promise<Application> {
+  const child = startProgram(process.execPath, [...UNDER_FLAG, file, ...args], {
+    name,
+    ...(cwd !== undefined && { cwd }),
     env: {
-      OTEL_SERVICE_NAME: file.split('.')[0]!,
+      OTEL_SERVICE_NAME: name,
       OTEL_EXPORTER_OTLP_ENDPOINT: collector.http,
       OTEL_METRICS_EXPORTER: 'none',
       OTEL_LOGS_EXPORTER: 'none',
@@ -79,7 +102,7 @@ export async function startApplication(
       ...env,
     },
   })
-  const url = (await child.says(/listening on (http:\S+)$/m))[1]!
+  const url = (await child.says(listening))[1]!
   return {
     url,
     process: child,

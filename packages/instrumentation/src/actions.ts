@@ -51,17 +51,53 @@ const ASKED =
   /^\/(?:v1\/(?:data|query|compile)(?:\/|$)|.*access\/v1\/(?:evaluations?|search)(?:\/|$)|stores\/[^/]+\/(?:check|batch-check|expand|list-objects|list-users)$)/
 
 /** The action that a span is by its attributes, or undefined. */
-export function inferAction(kind: SpanKind, attributes: Attributes): Action | undefined {
+export function inferAction(kind: SpanKind, name: string, attributes: Attributes): Action | undefined {
   const action =
-    ofTool(attributes) ?? ofStore(kind, attributes) ?? ofMessage(kind, attributes) ?? ofHttp(kind, attributes)
+    ofTool(name, attributes) ??
+    ofStore(kind, attributes) ??
+    ofMessage(kind, attributes) ??
+    ofHttp(kind, attributes)
   return action && { ...action, inferred: true }
 }
 
-function ofTool(attributes: Attributes): Action | undefined {
-  const isTool =
-    attributes['gen_ai.operation.name'] === 'execute_tool' || attributes['mcp.method.name'] === 'tools/call'
-  if (!isTool) return undefined
-  return { name: text(attributes['gen_ai.tool.name']) ?? 'tool', type: 'execute' }
+/** An agent's operations that concern governance (OpenTelemetry's conventions for generative AI). */
+export type AgentOperation = 'execute_tool' | 'invoke_agent' | 'invoke_workflow'
+
+/**
+ * Which of them a span is. Some agent SDKs set attributes only after the start; the conventions have the operation
+ * begin the span's name, so that it is known then as well.
+ */
+export function agentOperation(name: string, attributes: Attributes): AgentOperation | undefined {
+  const operation = attributes['gen_ai.operation.name'] ?? /^(\w{1,20})(?= |$)/.exec(name)?.[1]
+  if (operation === 'execute_tool' || operation === 'invoke_agent' || operation === 'invoke_workflow')
+    return operation
+  return attributes['mcp.method.name'] === 'tools/call' ? 'execute_tool' : undefined
+}
+
+/** What a tool span says of its action when it has all its attributes. Content is there only if an operator wants it. */
+export function toolFacts(attributes: Attributes): Action {
+  return {
+    id: text(attributes['gen_ai.tool.call.id']),
+    name: text(attributes['gen_ai.tool.name']),
+    arguments: content(attributes['gen_ai.tool.call.arguments']),
+    result: content(attributes['gen_ai.tool.call.result']),
+  }
+}
+
+/** Content is JSON, as text where the SDK's attributes can hold no more. */
+function content(value: Attributes[string]): unknown {
+  if (typeof value !== 'string') return value
+  try {
+    return JSON.parse(value)
+  } catch {
+    return value
+  }
+}
+
+function ofTool(name: string, attributes: Attributes): Action | undefined {
+  if (agentOperation(name, attributes) !== 'execute_tool') return undefined
+  const tool = text(attributes['gen_ai.tool.name']) ?? /^\S+ (.+)/.exec(name)?.[1] ?? 'tool'
+  return { id: text(attributes['gen_ai.tool.call.id']), name: tool, type: 'execute' }
 }
 
 function ofMessage(kind: SpanKind, attributes: Attributes): Action | undefined {
@@ -104,7 +140,7 @@ function pathOf(attributes: Attributes): string {
 
 /** Outcome of an action by its span's end: what OpenTelemetry says, no more. */
 export function inferOutcome(attributes: Attributes, isError: boolean): Action['outcome'] {
-  if (isError) return 'failure'
+  if (isError || attributes['error.type'] !== undefined) return 'failure'
   const status = attributes['http.response.status_code'] ?? attributes['http.status_code']
   if (typeof status === 'number') return status < 400 ? 'success' : 'failure'
   const isHttp = attributes['http.request.method'] !== undefined || attributes['http.method'] !== undefined

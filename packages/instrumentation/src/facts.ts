@@ -62,6 +62,8 @@ export interface Verification {
   readonly reason?: string | undefined
   /** What was looked at: `signature`, `expiry`, `audience`, ... */
   readonly checks?: readonly string[] | undefined
+  /** What could have been looked at there and was not, such as `audience` without a setting for it. */
+  readonly unchecked?: readonly string[] | undefined
   /** The artifact that was checked. Leaves as a fingerprint. */
   readonly token?: string | Uint8Array | undefined
   readonly targetId?: string | undefined
@@ -133,6 +135,8 @@ export interface Transition {
 
 /** A side effect. It is a span, not an event: these become the span's attributes. */
 export interface Action {
+  /** The id that who ordered it gave it, such as a model's id of a tool call. */
+  readonly id?: string | undefined
   readonly name?: string | undefined
   readonly type?:
     | 'read'
@@ -228,6 +232,7 @@ export const TABLE: Table = {
     method: [`${V}method`, 'text'],
     reason: [`${V}reason.code`, 'text'],
     checks: [`${V}checks`, 'texts'],
+    unchecked: [`${V}unchecked`, 'texts'],
     token: [`${V}target.fingerprint`, 'secret'],
     targetId: [`${V}target.id`, 'text'],
   },
@@ -272,6 +277,7 @@ export const TABLE: Table = {
     policyDigest: [`${P}digest`, 'text'],
   },
   action: {
+    id: [`${X}id`, 'text'],
     name: [`${X}name`, 'text'],
     type: [`${X}type`, 'text'],
     risk: [`${X}risk`, 'text'],

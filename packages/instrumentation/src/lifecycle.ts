@@ -25,7 +25,7 @@ export function flushAtEnd(sdk: Ending, log: Log): void {
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     const listener = (): void => {
       // The application has listeners of its own: it decides when to end, and may have more to record until then.
-      if (process.listenerCount(signal) > 1) {
+      if (process.listenerCount(signal) > 1 + tidyingListeners()) {
         void within(sdk.flush(), log)
         return
       }
@@ -64,4 +64,16 @@ async function within(work: Promise<unknown>, log: Log): Promise<void> {
   } finally {
     clearTimeout(timer)
   }
+}
+
+/**
+ * Listeners of signal-exit (3 and 4), which many packages bring: it tidies up and lets the signal end the process, but
+ * only if nobody else listens. Counting it as the application's own, both would wait for the other.
+ */
+function tidyingListeners(): number {
+  const { __signal_exit_emitter__: third } = process as { __signal_exit_emitter__?: { count?: unknown } }
+  const fourth = (globalThis as Record<symbol, { count?: unknown } | undefined>)[
+    Symbol.for('signal-exit emitter')
+  ]
+  return [third, fourth].reduce((sum, one) => sum + (typeof one?.count === 'number' ? one.count : 0), 0)
 }

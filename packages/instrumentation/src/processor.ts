@@ -3,7 +3,7 @@
  * actions ended, and counts what the SDK had to drop. It exports nothing; it stands beside the processors that do.
  */
 import { type Attributes, type Context, type Span, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
-import { inferAction, inferOutcome } from './actions.ts'
+import { agentOperation, inferAction, inferOutcome, toolFacts } from './actions.ts'
 import { Name } from './facts.ts'
 import { isAsking } from './hooks/observe.ts'
 import { type Runtime, runtime } from './runtime.ts'
@@ -11,6 +11,7 @@ import { type Runtime, runtime } from './runtime.ts'
 /** What every SDK's span has beside the API. */
 export interface SdkSpan extends Span {
   readonly kind: SpanKind
+  readonly name: string
   readonly attributes: Attributes
   readonly status: { readonly code: SpanStatusCode }
 }
@@ -41,22 +42,26 @@ export class RootspanSpanProcessor {
     const { scopes, encode, emitter } = this.#runtime
     const { root } = scopes.enter(span, parent)
     const { kind } = span
-    if (kind !== SpanKind.SERVER && kind !== SpanKind.CONSUMER) this.#markAction(span, parent)
-    else if (root === span && isLocalRoot(parent)) {
-      const { traceId } = span.spanContext()
-      const execution = { id: traceId, kind: kind === SpanKind.SERVER ? 'request' : 'message' }
-      span.setAttributes({ [Name.recordKind]: 'request', ...encode('execution', execution) })
+    const isRoot = root === span && isLocalRoot(parent)
+    const execution = isRoot ? executionOf(span) : undefined
+    if (execution !== undefined) {
+      const { traceId: id } = span.spanContext()
+      span.setAttributes(encode('execution', { id, kind: execution }))
+      // A hook may have started it as an action: a tool call that comes without a request around it.
+      if (span.attributes[Name.recordKind] === undefined) span.setAttribute(Name.recordKind, 'request')
       emitter.govern(span)
-    }
+    } else if (kind !== SpanKind.SERVER && kind !== SpanKind.CONSUMER) this.#markAction(span, parent)
   }
 
   #markAction(span: SdkSpan, parent: Context): void {
     if (isAsking(parent) || span.attributes[Name.recordKind] !== undefined) return
-    const action = inferAction(span.kind, span.attributes)
+    const action = inferAction(span.kind, span.name, span.attributes)
     if (action === undefined) return
     const { recorder, endings } = this.#runtime
     recorder.action(span, action)
+    const isTool = agentOperation(span.name, span.attributes) === 'execute_tool'
     endings.before(span, () => {
+      if (isTool) recorder.action(span, toolFacts(span.attributes))
       if (span.attributes[Name.actionOutcome] !== undefined) return
       const outcome = inferOutcome(span.attributes, span.status.code === SpanStatusCode.ERROR)
       if (outcome !== undefined) span.setAttribute(Name.actionOutcome, outcome)
@@ -75,6 +80,15 @@ export class RootspanSpanProcessor {
   async forceFlush(): Promise<void> {}
 
   async shutdown(): Promise<void> {}
+}
+
+/** The kind of execution of which a local root is the start; undefined if it starts none. */
+function executionOf({ kind, name, attributes }: SdkSpan): string | undefined {
+  if (kind === SpanKind.SERVER) return 'request'
+  if (kind === SpanKind.CONSUMER) return 'message'
+  const operation = agentOperation(name, attributes)
+  if (operation === 'invoke_agent') return 'agent'
+  return operation === 'invoke_workflow' ? 'workflow' : undefined
 }
 
 function isLocalRoot(parent: Context): boolean {

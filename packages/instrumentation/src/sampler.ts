@@ -3,6 +3,7 @@
  * below them, are recorded and sampled whatever a remote parent or a ratio says, and the span says that this was so.
  */
 import { type Attributes, type Context, type Link, SpanKind, TraceFlags, trace } from '@opentelemetry/api'
+import { agentOperation } from './actions.ts'
 import { NAMESPACE, Name } from './facts.ts'
 import { type Runtime, runtime } from './runtime.ts'
 
@@ -39,20 +40,20 @@ export function rootspanSampler<S extends Sampler = Sampler>(
   { scopes, log }: Pick<Runtime, 'scopes' | 'log'> = runtime(),
 ): Sampler {
   const inner: Sampler = delegate ?? ALWAYS
-  const isGoverned = (context: Context, kind: SpanKind, attributes: Attributes): boolean => {
+  const isGoverned = (context: Context, name: string, kind: SpanKind, attributes: Attributes): boolean => {
     const parent = trace.getSpan(context)
     const isLocalRoot = parent === undefined || parent.spanContext().isRemote === true
     if (isLocalRoot && (kind === SpanKind.SERVER || kind === SpanKind.CONSUMER)) return true
     if (!isLocalRoot && scopes.of(parent) !== undefined) return true
-    for (const name in attributes) if (name.startsWith(NAMESPACE)) return true
-    return false
+    for (const key in attributes) if (key.startsWith(NAMESPACE)) return true
+    return agentOperation(name, attributes) !== undefined
   }
   return {
     shouldSample(context, traceId, name, kind, attributes, links) {
       const result = inner.shouldSample(context, traceId, name, kind, attributes, links)
       if (result.decision === RECORD_AND_SAMPLED) return result
       try {
-        if (!isGoverned(context, kind, attributes)) return result
+        if (!isGoverned(context, name, kind, attributes)) return result
       } catch (error) {
         log.failed('the sampler', error)
         return result

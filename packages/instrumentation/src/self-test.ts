@@ -19,12 +19,12 @@ export async function runSelfTest(
 ): Promise<string[]> {
   const application = applicationOf(entry)
   const found: string[] = []
-  for (const { library } of instrumentation.hooks) {
+  for (const { library, entry: path = library } of instrumentation.hooks) {
     if (!application.dependencies.has(library)) continue
     const before = new Set(instrumentation.reports)
     try {
-      if (!application.isModule) require(library)
-      else if (isSameCopy(library, entry)) await import(library)
+      if (!application.isModule) require(path)
+      else if (isSameCopy(library, entry)) await import(path)
       else {
         found.push(`${library} not tested`)
         continue

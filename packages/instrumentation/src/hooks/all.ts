@@ -3,11 +3,12 @@ import { authzenHook } from './authzen.ts'
 import type { Hook } from './hook.ts'
 import type { HttpHook } from './http/exchange.ts'
 import { jsonwebtokenHook } from './jsonwebtoken.ts'
+import { mcpHook } from './mcp.ts'
 import { opaHook } from './opa.ts'
 import { opaHttpHook } from './opa-http.ts'
 import { openfgaHook } from './openfga.ts'
 import { spicedbHook } from './spicedb.ts'
 
-export const HOOKS: readonly Hook[] = [jsonwebtokenHook, opaHook, openfgaHook, spicedbHook]
+export const HOOKS: readonly Hook[] = [jsonwebtokenHook, mcpHook, opaHook, openfgaHook, spicedbHook]
 
 export const HTTP_HOOKS: readonly HttpHook[] = [opaHttpHook, authzenHook]

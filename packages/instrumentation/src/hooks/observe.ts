@@ -59,6 +59,11 @@ function asking(context: Context): Context {
   return context.setValue(ASKS, true)
 }
 
+/** `context` with spans below it taken for the application's own again: what a callee does for the caller. */
+export function notAsking(context: Context): Context {
+  return isAsking(context) ? context.deleteValue(ASKS) : context
+}
+
 /** The observed function; `original` itself if it is observed already, or no function. */
 export function observe<F>(original: F, observer: Observer, log: Log, options: ObserveOptions = {}): F {
   if (typeof original !== 'function' || observed.has(original)) return original
