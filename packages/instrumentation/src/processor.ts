@@ -72,9 +72,13 @@ export class RootspanSpanProcessor {
     counts.droppedLinks += ended.droppedLinksCount ?? 0
   }
 
-  async forceFlush(): Promise<void> {}
+  async forceFlush(): Promise<void> {
+    this.#runtime.recorder.flush()
+  }
 
-  async shutdown(): Promise<void> {}
+  async shutdown(): Promise<void> {
+    this.#runtime.recorder.flush()
+  }
 }
 
 function isLocalRoot(parent: Context): boolean {
