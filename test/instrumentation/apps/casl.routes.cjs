@@ -8,7 +8,7 @@ module.exports = (casl) => {
   const abilityOf = (user) =>
     casl.defineAbility((can, cannot) => {
       can('read', 'Order')
-      can('update', Order, { owner: user })
+      can('update', 'Order', { owner: user })
       cannot('delete', 'Order').because('orders are kept')
     })
   return {
@@ -16,6 +16,10 @@ module.exports = (casl) => {
     '/update': ({ user, owner }) => abilityOf(user).can('update', new Order(owner)),
     '/delete': ({ user }) => abilityOf(user).cannot('delete', 'Order'),
     '/pay': ({ user }) => abilityOf(user).can('pay', 'Order'),
+    '/class': () => {
+      const ability = casl.defineAbility((can) => can('read', Order))
+      return [ability.can('read', new Order('alice')), ability.can('pay', Order)]
+    },
     '/ensure': ({ user }) => {
       casl.ForbiddenError.from(abilityOf(user)).throwUnlessCan('delete', 'Order')
       return 'deleted'
