@@ -30,7 +30,7 @@ import {
   type Verification,
 } from './facts.ts'
 import type { Log } from './log.ts'
-import { type InForce, MAX_IN_FORCE, type Scope, type Scopes } from './scope.ts'
+import { MAX_IN_FORCE, type Scope, type Scopes } from './scope.ts'
 
 export interface Recorder {
   /**
@@ -171,9 +171,9 @@ export function createRecorder(parts: RecorderParts): Recorder {
     const ledger = ledgerOf(span)
     const scope = scopes.of(span)
     inherit(span, ledger, scope)
-    const attributes = { ...inForceAt(scope), ...encode('decision', fact) }
-    if (ledger.events < MAX_EVENTS) put(span, ledger, 'decision', attributes)
-    else group(span, ledger, fact, () => attributes)
+    const attributesOf = () => Object.assign(encode('decision', fact), inForceAt(scope))
+    if (ledger.events < MAX_EVENTS) put(span, ledger, 'decision', attributesOf())
+    else group(span, ledger, fact, attributesOf)
     note(scope, fact.id)
   }
 
@@ -214,7 +214,7 @@ export function createRecorder(parts: RecorderParts): Recorder {
       inherit(span, ledger, scope)
       const one = identified(fact)
       note(scope, one.id)
-      return { ...inForceAt(scope), ...encode('decision', one) }
+      return Object.assign(encode('decision', one), inForceAt(scope))
     })
   }
 
@@ -285,10 +285,10 @@ function bringIntoForce(scope: Scope, key: string, attributes: Attributes): void
 }
 
 /** The fingerprint of the one artifact in force, where there is exactly one. */
-function inForceAt(scope: Scope | undefined): Attributes {
-  const [only, ...more]: InForce[] = scope?.authorizations ?? []
-  const fingerprint = more.length === 0 ? only?.attributes[Name.authorizationFingerprint] : undefined
-  return fingerprint === undefined ? {} : { [Name.authorizationFingerprint]: fingerprint }
+function inForceAt(scope: Scope | undefined): Attributes | undefined {
+  if (scope?.authorizations.length !== 1) return undefined
+  const fingerprint = scope.authorizations[0]!.attributes[Name.authorizationFingerprint]
+  return fingerprint === undefined ? undefined : { [Name.authorizationFingerprint]: fingerprint }
 }
 
 /** The decision on which an action of this scope relies, where there is no other that it could be. */
