@@ -4,6 +4,7 @@
  *     npm run bench                       all scenarios, about six minutes
  *     npm run bench -- --only sustained   one of them
  *     npm run bench -- --spans 500000     less of it
+ *     npm run bench -- --only instrumentation   what the hooks cost a service, about three minutes
  *
  * Every scenario starts the real collector on an empty store in a temporary directory, and a load generator in
  * another process on the same machine. It prints a table, and all figures as JSON with --json FILE.
@@ -15,6 +16,7 @@ import os from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { parseArgs } from 'node:util'
+import { measureInstrumentation, printInstrumentation } from './instrumentation.ts'
 import type { LoadResult } from './load.ts'
 import { type BenchCollector, startBenchCollector } from './subject.ts'
 import { measureAudit, measureVerify } from './verifying.ts'
@@ -210,12 +212,15 @@ const { values } = parseArgs({
   },
 })
 if (values.help) {
-  console.log('npm run bench -- [--only sustained|steady|http|small|single] [--spans N] [--json FILE]')
+  console.log(
+    'npm run bench -- [--only sustained|steady|http|small|single|instrumentation] [--spans N] [--json FILE]',
+  )
 } else {
   const wanted = SCENARIOS.filter(
     ({ name }) => values.only === undefined || values.only.split(',').includes(name),
   )
-  if (wanted.length === 0)
+  const isHooks = values.only === undefined || values.only.split(',').includes('instrumentation')
+  if (wanted.length === 0 && !isHooks)
     throw new Error(`no scenario ${values.only}: ${SCENARIOS.map(({ name }) => name).join(', ')}`)
   const cpu = os.cpus()[0]?.model ?? 'unknown'
   const machine = `${os.availableParallelism()} x ${cpu}, Node ${process.version}, load ${os.loadavg()[0]?.toFixed(1)}`
@@ -225,6 +230,11 @@ if (values.help) {
     const { figures, extra } = await runScenario(scenario, Number(values.spans))
     print(figures, scenario.what, extra)
     results.push({ ...figures, ...extra })
+  }
+  if (isHooks) {
+    const figures = await measureInstrumentation()
+    printInstrumentation(figures)
+    results.push({ scenario: 'instrumentation', ...figures })
   }
   if (values.json !== undefined)
     await writeFile(values.json, `${JSON.stringify({ machine, results }, null, 2)}\n`)

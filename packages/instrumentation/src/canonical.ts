@@ -11,13 +11,12 @@ const MAX_LENGTH = 4 << 20
 
 /** The canonical text; undefined when the value is over the bounds. Cost is linear in what is written. */
 export function canonicalJson(value: unknown): string | undefined {
-  const state: State = { parts: [], length: 0, members: 0, above: new Set() }
-  return write(state, value, 0) ? state.parts.join('') : undefined
+  const state: State = { text: '', members: 0, above: new Set() }
+  return write(state, value, 0) ? state.text : undefined
 }
 
 interface State {
-  readonly parts: string[]
-  length: number
+  text: string
   members: number
   /** Objects that enclose the place. */
   readonly above: Set<object>
@@ -27,7 +26,7 @@ interface State {
 function write(state: State, value: unknown, depth: number): boolean {
   switch (typeof value) {
     case 'string':
-      return value.length <= MAX_LENGTH && put(state, JSON.stringify(value.toWellFormed()))
+      return value.length <= MAX_LENGTH && put(state, quote(value))
     case 'number':
       return put(state, Number.isFinite(value) ? JSON.stringify(value) : `"${value}"`)
     case 'boolean':
@@ -77,7 +76,7 @@ function writeMembers(state: State, value: object, depth: number): boolean {
     const member = read(value, key)
     if (member === undefined || typeof member === 'function' || typeof member === 'symbol') continue
     state.members++
-    if (!put(state, `${first ? '' : ','}${JSON.stringify(key.toWellFormed())}:`)) return false
+    if (!put(state, `${first ? '' : ','}${quote(key)}:`)) return false
     if (!write(state, member, depth + 1)) return false
     first = false
   }
@@ -110,9 +109,15 @@ function read(value: object, key: string | number): unknown {
   }
 }
 
+/** Printable ASCII without quotation mark and backslash: what JSON writes as it is. */
+const PLAIN = /^[ !#-[\]-~]*$/
+
+function quote(text: string): string {
+  return PLAIN.test(text) ? `"${text}"` : JSON.stringify(text.toWellFormed())
+}
+
 function put(state: State, text: string): boolean {
-  state.length += text.length
-  if (state.length > MAX_LENGTH) return false
-  state.parts.push(text)
+  if (state.text.length + text.length > MAX_LENGTH) return false
+  state.text += text
   return true
 }

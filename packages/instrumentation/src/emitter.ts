@@ -6,7 +6,7 @@
  * `rootspan/emitter/v1`, emitter id, number, trace id, span id and `prev`, each on a line. The first `prev` is 64 zeros.
  * The link says which span it was, not what was on it.
  */
-import { createHash, randomBytes } from 'node:crypto'
+import { hash, randomBytes } from 'node:crypto'
 import type { Attributes, Span, SpanContext } from '@opentelemetry/api'
 import type { Endings } from './ending.ts'
 import { Name } from './facts.ts'
@@ -67,5 +67,5 @@ export function linkOf(
   previous: string,
 ): string {
   const text = `rootspan/emitter/v1\n${emitter}\n${sequence}\n${traceId}\n${spanId}\n${previous}\n`
-  return createHash('sha256').update(text).digest('hex')
+  return hash('sha256', text)
 }

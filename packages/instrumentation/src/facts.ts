@@ -328,7 +328,10 @@ const MAX_TEXTS = 64
 /** Longer identities and tokens are fingerprinted as they are; beyond this they are left out. */
 const MAX_SECRET = 1 << 20
 
-/** Encodes facts into attributes; never throws, whatever the values are. */
+/**
+ * Encodes facts into attributes; never throws, whatever the values are. A fact that is frozen is encoded once: hooks
+ * freeze those that come again and again. The attributes then are shared, and nobody may change them.
+ */
 export type FactEncoder = <K extends FactKind>(kind: K, fact: FactTypes[K]) => Attributes
 
 export function createEncoder(secrets: Secrets, identities: 'fingerprint' | 'clear'): FactEncoder {
@@ -361,8 +364,12 @@ export function createEncoder(secrets: Secrets, identities: 'fingerprint' | 'cle
     if (plain.length === 0) return undefined
     return plain.length > MAX_SECRET ? null : secrets.fingerprint(plain)
   }
+  const frozen = new WeakMap<object, Attributes>()
   return (kind, fact) => {
+    const known = Object.isFrozen(fact) ? frozen.get(fact) : undefined
+    if (known !== undefined) return known
     const attributes: Attributes = {}
+    if (Object.isFrozen(fact)) frozen.set(fact, attributes)
     let truncated = 0
     const columns = TABLE[kind] as Readonly<Record<string, readonly [string, Form]>>
     for (const field in fact) {

@@ -77,9 +77,13 @@ export class RootspanSpanProcessor {
     counts.droppedLinks += ended.droppedLinksCount ?? 0
   }
 
-  async forceFlush(): Promise<void> {}
+  async forceFlush(): Promise<void> {
+    this.#runtime.recorder.flush()
+  }
 
-  async shutdown(): Promise<void> {}
+  async shutdown(): Promise<void> {
+    this.#runtime.recorder.flush()
+  }
 }
 
 /** The kind of execution of which a local root is the start; undefined if it starts none. */

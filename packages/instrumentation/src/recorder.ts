@@ -15,6 +15,7 @@ import {
   type Tracer,
   trace,
 } from '@opentelemetry/api'
+import { createBackground } from './background.ts'
 import type { Endings } from './ending.ts'
 import {
   type Action,
@@ -29,7 +30,7 @@ import {
   type Verification,
 } from './facts.ts'
 import type { Log } from './log.ts'
-import { type InForce, MAX_IN_FORCE, type Scope, type Scopes } from './scope.ts'
+import { MAX_IN_FORCE, type Scope, type Scopes } from './scope.ts'
 
 export interface Recorder {
   /**
@@ -42,9 +43,12 @@ export interface Recorder {
   decision(fact: Decision): string
   /**
    * A decision of an engine that is asked many times per request: all that are alike on one span (engine, policy,
-   * rules, action, resource type, outcome) give one event with their number when the span ends.
+   * rules, action, resource type, outcome) give one event with their number when the span ends. What differs between
+   * them, such as resource or input, is left out of it. Outside any span, those of a second share one.
    */
   repeatedDecision(fact: Decision): void
+  /** Ends what is held back until a second is over. */
+  flush(): void
   transition(fact: Transition): void
   /** Marks a span as an action, or says more about one. */
   action(span: Span, fact: Action): void
@@ -75,12 +79,17 @@ interface Ledger {
   omitted: number
   /** Authorizations that are on it, by key and verification. */
   readonly authorizations: Set<string>
-  groups: Map<string, Group> | undefined
+  groups: Group[] | undefined
 }
 
+/** Decisions that are alike. */
 interface Group {
+  /** The first of them. */
+  readonly fact: Decision
   readonly attributes: Attributes
   readonly since: Date
+  /** Fields of the first in which the others may differ, and have not yet. */
+  varying: (keyof Decision)[]
   count: number
 }
 
@@ -162,28 +171,51 @@ export function createRecorder(parts: RecorderParts): Recorder {
     const ledger = ledgerOf(span)
     const scope = scopes.of(span)
     inherit(span, ledger, scope)
-    const attributes = { ...inForceAt(scope), ...encode('decision', fact) }
-    if (ledger.events < MAX_EVENTS) put(span, ledger, 'decision', attributes)
-    else group(span, ledger, fact, () => attributes)
+    const attributesOf = () => Object.assign(encode('decision', fact), inForceAt(scope))
+    if (ledger.events < MAX_EVENTS) put(span, ledger, 'decision', attributesOf())
+    else group(span, ledger, fact, attributesOf)
     note(scope, fact.id)
   }
 
+  /** Counts a decision to those like it; `attributesOf` is called for the first. */
   const group = (span: Span, ledger: Ledger, fact: Decision, attributesOf: () => Attributes): void => {
-    const key = groupKey(fact)
     if (ledger.groups === undefined) {
-      ledger.groups = new Map()
+      ledger.groups = []
       endings.before(span, () => endGroups(span, ledger))
     }
-    const known = ledger.groups.get(key)
-    if (known !== undefined) known.count++
-    else if (ledger.groups.size >= MAX_GROUPS) omit(span, ledger)
-    else ledger.groups.set(key, { attributes: attributesOf(), since: new Date(), count: 1 })
+    for (const known of ledger.groups) {
+      if (!areAlike(known.fact, fact)) continue
+      known.count++
+      if (known.varying.length > 0 && vary(known, fact)) note(scopes.of(span), undefined)
+      return
+    }
+    if (ledger.groups.length >= MAX_GROUPS) {
+      omit(span, ledger)
+      return
+    }
+    const varying = VARYING.filter((field) => fact[field] !== undefined)
+    ledger.groups.push({ fact, attributes: attributesOf(), since: new Date(), varying, count: 1 })
   }
 
   /** The events of the groups come above the bound: MAX_EVENTS + MAX_GROUPS are under 128. */
-  const endGroups = (span: Span, { groups }: Ledger): void => {
-    for (const { attributes, since, count } of groups?.values() ?? [])
-      span.addEvent(`${NAMESPACE}decision`, { ...attributes, [Name.decisionCount]: count }, since)
+  const endGroups = (span: Span, { groups = [] }: Ledger): void => {
+    for (const { attributes, since, count } of groups) {
+      attributes[Name.decisionCount] = count
+      span.addEvent(`${NAMESPACE}decision`, attributes, since)
+    }
+  }
+
+  const background = createBackground(tracer)
+
+  const repeat = (span: Span, fact: Decision): void => {
+    const ledger = ledgerOf(span)
+    group(span, ledger, fact, () => {
+      const scope = scopes.of(span)
+      inherit(span, ledger, scope)
+      const one = identified(fact)
+      note(scope, one.id)
+      return Object.assign(encode('decision', one), inForceAt(scope))
+    })
   }
 
   return {
@@ -199,17 +231,14 @@ export function createRecorder(parts: RecorderParts): Recorder {
       return one.id
     },
     repeatedDecision(fact) {
-      onSpan('decision', (span) => {
-        const ledger = ledgerOf(span)
-        group(span, ledger, fact, () => {
-          const scope = scopes.of(span)
-          inherit(span, ledger, scope)
-          const one = identified(fact)
-          note(scope, one.id)
-          return { ...inForceAt(scope), ...encode('decision', one) }
-        })
-      })
+      try {
+        const active = trace.getActiveSpan()
+        repeat(active?.isRecording() ? active : background.span(), fact)
+      } catch (error) {
+        log.failed('recording a fact (decision)', error)
+      }
     },
+    flush: background.end,
     transition: (fact) =>
       onSpan('transition', (span) => {
         const ledger = ledgerOf(span)
@@ -256,10 +285,10 @@ function bringIntoForce(scope: Scope, key: string, attributes: Attributes): void
 }
 
 /** The fingerprint of the one artifact in force, where there is exactly one. */
-function inForceAt(scope: Scope | undefined): Attributes {
-  const [only, ...more]: InForce[] = scope?.authorizations ?? []
-  const fingerprint = more.length === 0 ? only?.attributes[Name.authorizationFingerprint] : undefined
-  return fingerprint === undefined ? {} : { [Name.authorizationFingerprint]: fingerprint }
+function inForceAt(scope: Scope | undefined): Attributes | undefined {
+  if (scope?.authorizations.length !== 1) return undefined
+  const fingerprint = scope.authorizations[0]!.attributes[Name.authorizationFingerprint]
+  return fingerprint === undefined ? undefined : { [Name.authorizationFingerprint]: fingerprint }
 }
 
 /** The decision on which an action of this scope relies, where there is no other that it could be. */
@@ -267,14 +296,62 @@ function certainDecision(scope: Scope | undefined): string | undefined {
   return scope?.decisionCount === 1 ? scope.decisions[0] : undefined
 }
 
-function note(scope: Scope | undefined, id: string): void {
+/** Counts a decision; `undefined` for one that has no id of its own. */
+function note(scope: Scope | undefined, id: string | undefined): void {
   if (scope === undefined) return
-  if (scope.decisionCount++ === 0) scope.decisions.push(id)
+  if (scope.decisionCount++ === 0 && id !== undefined) scope.decisions.push(id)
 }
 
-function groupKey(fact: Decision): string {
-  const { engine, policyId, policyVersion, ruleIds, action, resourceType, outcome, reason } = fact
-  return [engine, policyId, policyVersion, ruleIds?.join(' '), action, resourceType, outcome, reason].join(
-    '\n',
+function areAlike(a: Decision, b: Decision): boolean {
+  return (
+    a.outcome === b.outcome &&
+    a.action === b.action &&
+    a.resourceType === b.resourceType &&
+    a.reason === b.reason &&
+    a.engine === b.engine &&
+    a.policyDigest === b.policyDigest &&
+    a.policyId === b.policyId &&
+    a.policyVersion === b.policyVersion &&
+    a.policySetId === b.policySetId &&
+    a.cached === b.cached &&
+    a.errors === b.errors &&
+    isSame(a.ruleIds, b.ruleIds)
   )
+}
+
+/** Every field of a decision that `areAlike` does not look at, but for its id. */
+const VARYING = (Object.keys(TABLE.decision) as (keyof Decision)[]).filter(
+  (field) =>
+    ![
+      'id',
+      'outcome',
+      'action',
+      'resourceType',
+      'reason',
+      'engine',
+      'policyDigest',
+      'policyId',
+      'policyVersion',
+      'policySetId',
+      'cached',
+      'errors',
+      'ruleIds',
+    ].includes(field),
+)
+
+/** Takes out of a group what is not so of `fact`; whether anything was. */
+function vary(group: Group, fact: Decision): boolean {
+  const { attributes } = group
+  const kept = group.varying.filter((field) => isSame(group.fact[field], fact[field]))
+  if (kept.length === group.varying.length) return false
+  for (const field of group.varying) if (!kept.includes(field)) delete attributes[TABLE.decision[field][0]]
+  group.varying = kept
+  return true
+}
+
+/** The same value, or lists of the same. */
+function isSame(a: unknown, b: unknown): boolean {
+  if (a === b) return true
+  if (!Array.isArray(a) || !Array.isArray(b) || a.length !== b.length) return false
+  return a.every((one, at) => one === b[at])
 }

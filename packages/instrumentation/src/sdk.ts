@@ -100,12 +100,15 @@ export function createSdk(
     log.warn('this version of @opentelemetry/sdk-node is not supported: nothing is recorded')
     return undefined
   }
-  const processors = processorsFromEnv(inner, trace, current !== undefined, log)
+  const processors = [
+    new RootspanSpanProcessor(runtime),
+    ...processorsFromEnv(inner, trace, current !== undefined, log),
+  ]
   const sdk = new sdkNode.NodeSDK({
     instrumentations,
     resource: resources.defaultResource().merge(resources.resourceFromAttributes(attributes)),
     sampler: rootspanSampler(samplerFromEnv(trace, log), runtime),
-    spanProcessors: [new RootspanSpanProcessor(runtime), ...processors],
+    spanProcessors: processors,
   })
   return {
     start: () => sdk.start(),

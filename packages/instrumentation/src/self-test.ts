@@ -19,12 +19,12 @@ export async function runSelfTest(
 ): Promise<string[]> {
   const application = applicationOf(entry)
   const found: string[] = []
-  for (const { library, entry: path = library } of instrumentation.hooks) {
+  for (const { library, entry: name = library } of instrumentation.hooks) {
     if (!application.dependencies.has(library)) continue
     const before = new Set(instrumentation.reports)
     try {
-      if (!application.isModule) require(path)
-      else if (isSameCopy(library, entry)) await import(path)
+      if (!application.isModule) require(name)
+      else if (isSameCopy(library, name, entry)) await import(name)
       else {
         found.push(`${library} not tested`)
         continue
@@ -70,10 +70,10 @@ function applicationOf(entry: string | undefined): Application {
 }
 
 /** Whether an import from here finds the application's copy. Only its bare name makes the loader see a main module. */
-function isSameCopy(library: string, entry: string | undefined): boolean {
+function isSameCopy(library: string, name: string, entry: string | undefined): boolean {
   const manifest = findPackageJSON(library, pathToFileURL(entry ?? join(process.cwd(), 'application.js')))
   return (
     manifest !== undefined &&
-    import.meta.resolve(library).startsWith(pathToFileURL(join(manifest, '..', sep)).href)
+    import.meta.resolve(name).startsWith(pathToFileURL(join(manifest, '..', sep)).href)
   )
 }

@@ -7,7 +7,7 @@ export interface Hook {
   readonly library: string
   /** Versions that the hook was tested with; others are left alone, with one warning. */
   readonly versions: { readonly from: string; readonly before: string }
-  /** What the self-test loads where that is not the package itself, which must then be without a main module. */
+  /** What the self-test loads, for a package whose main module is not for Node. */
   readonly entry?: string
   /** Files that are patched beside the main module: paths within the package, without extension. */
   readonly files?: readonly string[]

@@ -61,7 +61,12 @@ export class RootspanInstrumentation {
     if (this.hooks.length === 0) return
     const libraries = this.hooks.map(({ library }) => library)
     const options = { internals: true }
-    const required = new RequireHook(libraries, options, (exports, name, directory) =>
+    // Files by name too: without a main module that can be required, the library's own name does not lead to them.
+    const names = this.hooks.flatMap(({ library, files = [] }) => [
+      library,
+      ...files.map((file) => `${library}/${file}`),
+    ])
+    const required = new RequireHook(names, options, (exports, name, directory) =>
       this.#patch(exports, name, directory, 'require'),
     )
     const imported = new ImportHook(libraries, options, (namespace, name, directory) => {

@@ -3,20 +3,27 @@
  *
  * Each call gives the token as an authorization, and a verification of it with what was checked and why it failed.
  */
+import { type Cache, createCache } from '../cache.ts'
+import type { Authorization } from '../facts.ts'
 import type { Recorder } from '../recorder.ts'
 import type { Hook } from './hook.ts'
 import { isClaims, jwtArtifact, peekJwt } from './jwt.ts'
 import type { CallOutcome } from './observe.ts'
 
+/** Verified tokens that are not read again; they stay in memory, at most twice as many. */
+const MAX_KEPT = 512
+const MAX_KEPT_LENGTH = 4096
+
 export const jsonwebtokenHook: Hook = {
   library: 'jsonwebtoken',
   versions: { from: '8.0.0', before: '10.0.0' },
   patch(library, recorder) {
+    const verified = createCache<string, Authorization>(MAX_KEPT)
     library.observe(
       'verify',
       ({ args: [token, , options] }) =>
         (outcome) =>
-          record(recorder, token, isClaims(options) ? options : {}, outcome),
+          record(recorder, verified, token, isClaims(options) ? options : {}, outcome),
       { callback: true },
     )
   },
@@ -24,27 +31,46 @@ export const jsonwebtokenHook: Hook = {
 
 function record(
   recorder: Recorder,
+  verified: Cache<string, Authorization>,
   token: unknown,
   options: Readonly<Record<string, unknown>>,
   outcome: CallOutcome,
 ): void {
-  const { header, claims } = peekJwt(token)
   const reason = outcome.ok ? undefined : reasonOf(outcome.error)
   const isJudged = reason !== 'key_unavailable' && reason !== 'misuse'
-  const isSigned = outcome.ok || AFTER_SIGNATURE.has(reason!)
-  recorder.authorization({
-    ...jwtArtifact(token, header, isSigned ? claims : undefined),
-    verification: outcome.ok ? 'verified' : isJudged ? 'failed' : 'unverified',
-    status: reason === 'expired' ? 'expired' : undefined,
-  })
+  const artifact = outcome.ok ? verifiedOf(token, verified) : refusedOf(token, reason!, isJudged)
+  recorder.authorization(artifact)
   recorder.verification({
     type: 'credential',
     result: outcome.ok ? 'pass' : isJudged ? 'fail' : 'unknown',
     method: 'jsonwebtoken.verify',
     reason,
-    checks: outcome.ok ? checksOf(options, claims) : undefined,
+    checks: outcome.ok ? checksOf(options, artifact) : undefined,
     token: typeof token === 'string' ? token : undefined,
   })
+}
+
+/** A verified token as a fact, made once for each. */
+function verifiedOf(token: unknown, verified: Cache<string, Authorization>): Authorization {
+  const isKept = typeof token === 'string' && token.length <= MAX_KEPT_LENGTH
+  const known = isKept ? verified.get(token) : undefined
+  if (known !== undefined) return known
+  const { header, claims } = peekJwt(token)
+  const fact = Object.freeze<Authorization>({
+    ...jwtArtifact(token, header, claims),
+    verification: 'verified',
+  })
+  if (isKept) verified.set(token, fact)
+  return fact
+}
+
+function refusedOf(token: unknown, reason: string, isJudged: boolean): Authorization {
+  const { header, claims } = peekJwt(token)
+  return {
+    ...jwtArtifact(token, header, AFTER_SIGNATURE.has(reason) ? claims : undefined),
+    verification: isJudged ? 'failed' : 'unverified',
+    status: reason === 'expired' ? 'expired' : undefined,
+  }
 }
 
 /** What `verify` looks at only once the signature holds, in verify.js. */
@@ -89,12 +115,12 @@ function reasonOf(error: unknown): string {
 /** Checks that were made: those that the options ask for, and those that the claims bring with them. */
 function checksOf(
   options: Readonly<Record<string, unknown>>,
-  claims: Readonly<Record<string, unknown>> | undefined,
+  { expiresAt, notBefore }: Authorization,
 ): string[] {
   const made: readonly (readonly [string, boolean])[] = [
     ['signature', true],
-    ['expiry', claims?.exp !== undefined && options.ignoreExpiration !== true],
-    ['not_before', claims?.nbf !== undefined && options.ignoreNotBefore !== true],
+    ['expiry', expiresAt !== undefined && options.ignoreExpiration !== true],
+    ['not_before', notBefore !== undefined && options.ignoreNotBefore !== true],
     ['algorithm', options.algorithms !== undefined],
     ['audience', options.audience !== undefined],
     ['issuer', options.issuer !== undefined],

@@ -1,0 +1,182 @@
+/**
+ * Cedar in WebAssembly: `isAuthorized`, `statefulIsAuthorized`, `isAuthorizedPartial`, and policy sets that are parsed
+ * beforehand.
+ *
+ * A policy that fails is skipped, so that an answer is `allow` although a `forbid` could not be evaluated: the number of
+ * such errors is on the decision. Entities are the data of the policy and are not committed to; they may be large.
+ */
+import { createCache } from '../cache.ts'
+import { canonicalJson } from '../canonical.ts'
+import type { Decision } from '../facts.ts'
+import type { Recorder } from '../recorder.ts'
+import { digestOf } from '../secrets.ts'
+import type { Hook } from './hook.ts'
+import type { CallOutcome } from './observe.ts'
+
+/** Policy sets that are remembered: those that were parsed beforehand, by id, and others by their text. */
+const MAX_SETS = 1000
+const MAX_TEXTS = 16
+
+type Fields = Readonly<Record<string, unknown>>
+
+export const cedarHook: Hook = {
+  library: '@cedar-policy/cedar-wasm',
+  entry: '@cedar-policy/cedar-wasm/nodejs',
+  files: ['nodejs/cedar_wasm'],
+  versions: { from: '4.1.0', before: '5.0.0' },
+  patch(library, recorder) {
+    const digestOfSet = createDigest()
+    /** Digests by the id under which a set was parsed. */
+    const parsed = new Map<string, string | undefined>()
+    const observe = (name: string, policyOf: (call: Fields) => Partial<Decision>, optional = false): void =>
+      library.observe(
+        name,
+        ({ args: [call] }) =>
+          (outcome) => {
+            const asked = fieldsOf(call) ?? {}
+            recorder.decision({
+              ...requestOf(asked),
+              ...answerOf(outcome),
+              ...policyOf(asked),
+              engine: 'cedar',
+              engineVersion: library.version,
+            })
+          },
+        { optional },
+      )
+    observe('isAuthorized', ({ policies }) => ({ policyDigest: digestOfSet(policies) }))
+    observe('isAuthorizedPartial', ({ policies }) => ({ policyDigest: digestOfSet(policies) }), true)
+    observe(
+      'statefulIsAuthorized',
+      ({ preparsedPolicySetId: id }) => ({
+        policySetId: text(id),
+        policyDigest: typeof id === 'string' ? parsed.get(id) : undefined,
+      }),
+      true,
+    )
+    library.observe(
+      'preparsePolicySet',
+      ({ args: [id, policies] }) =>
+        (outcome) => {
+          const isTaken = outcome.ok && fieldsOf(outcome.value)?.type === 'success'
+          if (!isTaken || typeof id !== 'string') return
+          replaceSet(recorder, parsed, id, digestOfSet(policies))
+        },
+      { optional: true },
+    )
+  },
+}
+
+function replaceSet(
+  recorder: Recorder,
+  parsed: Map<string, string | undefined>,
+  id: string,
+  to: string | undefined,
+): void {
+  const from = parsed.get(id)
+  parsed.delete(id)
+  parsed.set(id, to)
+  if (parsed.size > MAX_SETS) parsed.delete(parsed.keys().next().value!)
+  if (to !== undefined && to === from) return
+  recorder.transition({
+    type: 'policy',
+    from,
+    to: to ?? 'unknown',
+    trigger: 'preparsePolicySet',
+    engine: 'cedar',
+    policyId: id,
+    policyDigest: to,
+  })
+}
+
+function requestOf({ principal, action, resource, context }: Fields): Partial<Decision> {
+  const subject = uidOf(principal)
+  const object = uidOf(resource)
+  return {
+    subject: text(subject?.id),
+    subjectType: text(subject?.type),
+    action: text(uidOf(action)?.id),
+    resourceType: text(object?.type),
+    resourceId: text(object?.id),
+    input: { principal, action, resource, context },
+  }
+}
+
+/** An answer of Cedar's: a response, residuals of a partial evaluation, or what was wrong with the call. */
+function answerOf(outcome: CallOutcome): Pick<Decision, 'outcome' | 'ruleIds' | 'errors' | 'reason'> {
+  const answer = outcome.ok ? fieldsOf(outcome.value) : undefined
+  const response = fieldsOf(answer?.response)
+  if (response === undefined) {
+    const errors = Array.isArray(answer?.errors) ? answer.errors.length : 1
+    return { outcome: 'error', errors, reason: outcome.ok ? 'request_invalid' : undefined }
+  }
+  const { decision } = response
+  const diagnostics = fieldsOf(response.diagnostics)
+  const [determining, failed] =
+    answer?.type === 'residuals'
+      ? [response.mustBeDetermining, response.errored]
+      : [diagnostics?.reason, diagnostics?.errors]
+  return {
+    outcome: decision === 'allow' || decision === 'deny' ? decision : 'conditional',
+    ruleIds: Array.isArray(determining) && determining.length > 0 ? determining : undefined,
+    errors: Array.isArray(failed) ? failed.length : undefined,
+  }
+}
+
+function uidOf(value: unknown): Fields | undefined {
+  const fields = fieldsOf(value)
+  return fieldsOf(fields?.__entity) ?? fields
+}
+
+function fieldsOf(value: unknown): Fields | undefined {
+  return typeof value === 'object' && value !== null ? (value as Fields) : undefined
+}
+
+function text(value: unknown): string | undefined {
+  return typeof value === 'string' ? value : undefined
+}
+
+/**
+ * `sha256:` over the canonical JSON of a policy set as the application gives it. Kept by the text of its policies, where
+ * it has nothing else, or by its object for as long as policies, templates and links are the same ones. Known hole:
+ * policies in JSON that are changed in place.
+ */
+function createDigest(): (policies: unknown) => string | undefined {
+  const texts = createCache<string, string>(MAX_TEXTS)
+  const sets = new WeakMap<
+    object,
+    { readonly parts: readonly unknown[]; readonly digest: string | undefined }
+  >()
+  const digestOfSet = (policies: Fields): string | undefined => {
+    const canonical = canonicalJson(policies)
+    return canonical === undefined ? undefined : digestOf(canonical)
+  }
+  return (policies) => {
+    const set = fieldsOf(policies)
+    if (set === undefined) return undefined
+    const only = Object.keys(set).length === 1 ? set.staticPolicies : undefined
+    if (typeof only === 'string') {
+      const digest = texts.get(only) ?? digestOfSet(set)
+      if (digest !== undefined) texts.set(only, digest)
+      return digest
+    }
+    const parts = partsOf(set)
+    const known = sets.get(set)
+    if (known !== undefined && areSame(known.parts, parts)) return known.digest
+    const digest = digestOfSet(set)
+    sets.set(set, { parts, digest })
+    return digest
+  }
+}
+
+/** Everything in a set down to the single policies. */
+function partsOf({ staticPolicies, templates, templateLinks }: Fields): unknown[] {
+  return [staticPolicies, templates, templateLinks].flatMap((part) => {
+    const fields = fieldsOf(part)
+    return fields === undefined ? [part] : [part, ...Object.entries(fields).flat()]
+  })
+}
+
+function areSame(a: readonly unknown[], b: readonly unknown[]): boolean {
+  return a.length === b.length && a.every((one, at) => one === b[at])
+}

@@ -1,0 +1,279 @@
+/**
+ * What the instrumentation costs: microseconds that a hook adds to a decision, and requests a second that it takes from
+ * an Express service.
+ *
+ *     npm run bench -- --only instrumentation
+ *
+ * Variants run in processes of their own and take turns in short slices, so that what else the machine does meets all
+ * of them. Figures are medians of the differences within a turn. Load, and the receiver of spans, are in this process.
+ */
+import { type ChildProcess, fork } from 'node:child_process'
+import { createHmac } from 'node:crypto'
+import { once } from 'node:events'
+import { createServer, type Server } from 'node:http'
+import { type AddressInfo, connect, type Socket } from 'node:net'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+
+const REGISTER = join(import.meta.dirname, '../../packages/instrumentation/src/register.ts')
+const PLAIN = '@opentelemetry/auto-instrumentations-node/register'
+const JWT_KEY = 'the key of the service that signs tokens'
+
+/** Hooks that the measured programs meet. */
+const HOOKS = 'jsonwebtoken,casbin,@casl/ability,@cedar-policy/cedar-wasm'
+
+interface DecisionFigures {
+  readonly library: string
+  /** Decisions within one request. */
+  readonly perRequest: number
+  readonly microsWithout: number
+  readonly microsAdded: number
+}
+
+interface ServiceFigures {
+  readonly variant: string
+  readonly requestsPerSecond: number
+  readonly cpuMicrosPerRequest: number
+  /** Against the plain SDK, in percent; positive is more requests, or more CPU. */
+  readonly requestsPercent: number
+  readonly cpuPercent: number
+}
+
+export interface InstrumentationFigures {
+  readonly decisions: readonly DecisionFigures[]
+  readonly service: readonly ServiceFigures[]
+}
+
+/** About three minutes: each half takes the machine for less than two. */
+export async function measureInstrumentation(): Promise<InstrumentationFigures> {
+  const decisions = await measureDecisions()
+  const service = await measureService()
+  return { decisions, service }
+}
+
+/** Starts a program of this directory, with modules imported before it. */
+function start(
+  file: string,
+  imports: readonly string[],
+  env: Readonly<Record<string, string>>,
+): ChildProcess {
+  const { PATH = '', HOME = '' } = process.env
+  return fork(join(import.meta.dirname, file), {
+    execArgv: imports.flatMap((name) => ['--import', name]),
+    env: {
+      PATH,
+      HOME,
+      OTEL_METRICS_EXPORTER: 'none',
+      OTEL_LOGS_EXPORTER: 'none',
+      OTEL_NODE_RESOURCE_DETECTORS: 'env',
+      ROOTSPAN_FINGERPRINT_KEY: 'a key of sixteen bytes or more',
+      ROOTSPAN_SELF_TEST: 'off',
+      ROOTSPAN_LOG_LEVEL: 'warn',
+      ...env,
+    },
+  })
+}
+
+function answer<T>(child: ChildProcess): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const gone = (): void => reject(new Error('a measured process has ended'))
+    child.once('exit', gone)
+    child.once('message', (message) => {
+      child.removeListener('exit', gone)
+      resolve(message as T)
+    })
+  })
+}
+
+async function ask<T>(child: ChildProcess, message: object): Promise<T> {
+  const answered = answer<T>(child)
+  child.send(message)
+  return answered
+}
+
+function stop(children: readonly ChildProcess[]): void {
+  for (const child of children) child.disconnect()
+}
+
+/** Rounds in which both variants measure every library once. */
+const DECISION_ROUNDS = 9
+const DECISION_MILLIS = 250
+
+/** Spans are made and governed in both variants, and exported in none: the difference is the hooks. */
+async function measureDecisions(): Promise<DecisionFigures[]> {
+  const env = { OTEL_TRACES_EXPORTER: 'none' }
+  const without = start('decisions.child.cjs', [REGISTER], { ...env, ROOTSPAN_DISABLED_HOOKS: HOOKS })
+  const { libraries } = await answer<{ libraries: string[] }>(without)
+  const withHooks = start('decisions.child.cjs', [REGISTER], env)
+  await answer(withHooks)
+  const cases = libraries.flatMap((library) => [1, 1000].map((count) => ({ library, count })))
+  const base = cases.map((): number[] => [])
+  const added = cases.map((): number[] => [])
+  for (let round = 0; round <= DECISION_ROUNDS; round++)
+    for (const [at, one] of cases.entries()) {
+      const turn = { ...one, millis: DECISION_MILLIS }
+      const plain = await ask<{ micros: number }>(without, turn)
+      const hooked = await ask<{ micros: number }>(withHooks, turn)
+      if (round === 0) continue // warm-up
+      base[at]!.push(plain.micros)
+      added[at]!.push(hooked.micros - plain.micros)
+    }
+  stop([without, withHooks])
+  return cases.map(({ library, count }, at) => ({
+    library,
+    perRequest: count,
+    microsWithout: median(base[at]!),
+    microsAdded: median(added[at]!),
+  }))
+}
+
+const VARIANTS = [
+  { name: 'plain SDK', imports: [PLAIN] },
+  { name: 'with Rootspan', imports: [REGISTER] },
+  { name: 'no OpenTelemetry', imports: [] },
+] as const
+
+/** Processes of each variant, one after the other: the compiler does not treat two alike. */
+const GENERATIONS = 3
+const SERVICE_ROUNDS = 8
+const SERVICE_MILLIS = 1000
+const CONNECTIONS = 16
+
+interface Slice {
+  readonly rate: number
+  readonly cpu: number
+}
+
+async function measureService(): Promise<ServiceFigures[]> {
+  const sink = await startSink()
+  const endpoint = `http://127.0.0.1:${(sink.address() as AddressInfo).port}`
+  const turns: Slice[][] = []
+  for (let generation = 0; generation < GENERATIONS; generation++) {
+    const services: { child: ChildProcess; port: number }[] = []
+    for (const { imports } of VARIANTS) {
+      const child = start('express.service.cjs', imports, { OTEL_EXPORTER_OTLP_ENDPOINT: endpoint, JWT_KEY })
+      services.push({ child, port: (await answer<{ port: number }>(child)).port })
+    }
+    for (const { child, port } of services) await slice(child, port, 2 * SERVICE_MILLIS)
+    for (let round = 0; round < SERVICE_ROUNDS; round++) {
+      const turn: Slice[] = []
+      for (const { child, port } of services) turn.push(await slice(child, port, SERVICE_MILLIS))
+      turns.push(turn)
+    }
+    stop(services.map(({ child }) => child))
+  }
+  sink.close()
+  sink.closeAllConnections()
+  return VARIANTS.map(({ name }, at) => ({
+    variant: name,
+    requestsPerSecond: median(turns.map((turn) => turn[at]!.rate)),
+    cpuMicrosPerRequest: median(turns.map((turn) => turn[at]!.cpu)),
+    requestsPercent: median(turns.map((turn) => (turn[at]!.rate / turn[0]!.rate - 1) * 100)),
+    cpuPercent: median(turns.map((turn) => (turn[at]!.cpu / turn[0]!.cpu - 1) * 100)),
+  }))
+}
+
+/** Loads a service for a while, and then lets it send its spans: their CPU time counts, requests do not wait. */
+async function slice(child: ChildProcess, port: number, millis: number): Promise<Slice> {
+  const before = (await ask<{ cpu: NodeJS.CpuUsage }>(child, {})).cpu
+  const begin = performance.now()
+  const requests = await load(port, millis)
+  const seconds = (performance.now() - begin) / 1000
+  const after = (await ask<{ cpu: NodeJS.CpuUsage }>(child, {})).cpu
+  const micros = after.user + after.system - before.user - before.system
+  return { rate: requests / seconds, cpu: micros / requests }
+}
+
+/** Requests on kept connections, each sent when the one before it is answered; returns how many were. */
+async function load(port: number, millis: number): Promise<number> {
+  const requests = requestsOf(port)
+  let done = 0
+  let isOver = false
+  const run = (socket: Socket, first: number): Promise<void> =>
+    new Promise((resolve, reject) => {
+      let at = first
+      const send = (): void => {
+        socket.write(requests[at++ % requests.length]!)
+      }
+      socket.setNoDelay(true)
+      socket.on('error', reject)
+      socket.on('data', (chunk) => {
+        // Answers are small and come in one piece; anything but 200 ends the measurement.
+        if (chunk.subarray(9, 12).toString('latin1') !== '200') {
+          reject(new Error(`the service answered ${chunk.subarray(0, 40).toString('latin1')}`))
+          return
+        }
+        done++
+        if (!isOver) {
+          send()
+          return
+        }
+        socket.end()
+        resolve()
+      })
+      socket.once('connect', send)
+    })
+  const sockets = Array.from({ length: CONNECTIONS }, () => connect(port, '127.0.0.1'))
+  const all = Promise.all(sockets.map((socket, at) => run(socket, at * 7)))
+  await Promise.race([sleep(millis), all])
+  isOver = true
+  await all
+  return done
+}
+
+/** One request for each of 100 users, as bytes. */
+function requestsOf(port: number): Buffer[] {
+  const now = Math.floor(Date.now() / 1000)
+  const encode = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url')
+  const header = encode({ alg: 'HS256', typ: 'JWT', kid: 'key-1' })
+  return Array.from({ length: 100 }, (_, at) => {
+    const claims = {
+      iss: 'https://login.example.com',
+      sub: `user-${at}`,
+      aud: 'orders',
+      scope: 'orders:read',
+      jti: `token-${at}`,
+      iat: now,
+      exp: now + 3600,
+    }
+    const signed = `${header}.${encode(claims)}`
+    const token = `${signed}.${createHmac('sha256', JWT_KEY).update(signed).digest('base64url')}`
+    return Buffer.from(
+      `GET /orders/${at} HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nAuthorization: Bearer ${token}\r\n\r\n`,
+    )
+  })
+}
+
+/** Takes OTLP requests and throws them away. */
+async function startSink(): Promise<Server> {
+  const sink = createServer((request, response) => {
+    request.resume()
+    request.on('end', () => response.end())
+  })
+  sink.listen(0, '127.0.0.1')
+  await once(sink, 'listening')
+  return sink
+}
+
+function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b)
+  const middle = sorted.length >> 1
+  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
+}
+
+export function printInstrumentation({ decisions, service }: InstrumentationFigures): void {
+  console.log('\ninstrumentation: microseconds a decision, and what the hook adds')
+  for (const { library, perRequest, microsWithout, microsAdded } of decisions)
+    console.log(
+      `  ${library.padEnd(20)} ${String(perRequest).padStart(5)} a request  ${microsWithout.toFixed(2).padStart(8)}  + ${microsAdded.toFixed(2)}`,
+    )
+  console.log('instrumentation: Express, a JWT and casbin for each request')
+  for (const one of service)
+    console.log(
+      `  ${one.variant.padEnd(20)} ${one.requestsPerSecond.toFixed(0).padStart(6)} requests/s (${signed(one.requestsPercent)} %)  ${one.cpuMicrosPerRequest.toFixed(1)} us CPU a request (${signed(one.cpuPercent)} %)`,
+    )
+}
+
+function signed(value: number): string {
+  return `${value < 0 ? '' : '+'}${value.toFixed(2)}`
+}

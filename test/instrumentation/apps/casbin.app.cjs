@@ -1,0 +1,3 @@
+const serve = require('./routes.cjs')
+
+require('./casbin.routes.cjs')(require('casbin'), true).then(serve)

@@ -1,0 +1,5 @@
+import * as casl from '@casl/ability'
+import routes from './casl.routes.cjs'
+import serve from './routes.cjs'
+
+serve(routes(casl))

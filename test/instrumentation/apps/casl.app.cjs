@@ -1,0 +1,3 @@
+const serve = require('./routes.cjs')
+
+serve(require('./casl.routes.cjs')(require('@casl/ability')))

@@ -1,0 +1,3 @@
+const serve = require('./routes.cjs')
+
+serve(require('./cedar.routes.cjs')(require('@cedar-policy/cedar-wasm/nodejs')))
