@@ -5,6 +5,7 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { NAMES_FILE, namesText, REFERENCE_FILE, referenceText } from './conventions.ts'
+import { ENTRY_FILE, entryText } from './instrument-pages.ts'
 import { OPENAPI_FILE, openapiText } from './openapi.ts'
 import { root } from './workspace.ts'
 
@@ -13,6 +14,7 @@ const generated: ReadonlyMap<string, () => Promise<string>> = new Map([
   [OPENAPI_FILE, openapiText],
   [NAMES_FILE, namesText],
   [REFERENCE_FILE, referenceText],
+  [ENTRY_FILE, entryText],
 ])
 
 const check = process.argv.includes('--check')
