@@ -4,11 +4,18 @@
  */
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { NAMES_FILE, namesText, REFERENCE_FILE, referenceText } from './conventions.ts'
+import { ENTRY_FILE, entryText } from './instrument-pages.ts'
 import { OPENAPI_FILE, openapiText } from './openapi.ts'
 import { root } from './workspace.ts'
 
 /** Path from the repository's root, and how its text is made. Deterministic: no clock, no machine. */
-const generated: ReadonlyMap<string, () => Promise<string>> = new Map([[OPENAPI_FILE, openapiText]])
+const generated: ReadonlyMap<string, () => Promise<string>> = new Map([
+  [OPENAPI_FILE, openapiText],
+  [NAMES_FILE, namesText],
+  [REFERENCE_FILE, referenceText],
+  [ENTRY_FILE, entryText],
+])
 
 const check = process.argv.includes('--check')
 for (const [path, generate] of generated) {

@@ -1,17 +1,38 @@
 /**
  * What a user gets: the packages are built, packed and installed from their tarballs into an empty project, whose
- * dependencies come from the registry, and both commands run there on the oldest Node that we promise.
+ * dependencies come from the registry, and both commands run there on the oldest Node that we promise. So does an
+ * application under the instrumentation's flag, with each line of OpenTelemetry's SDK.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Outcome, packages, root, run } from '../../scripts/workspace.ts'
+import { cleanUp, type Ended, runProgram, waitFor } from '../e2e/process.ts'
+import type { CollectorProcess } from '../e2e/support.ts'
+import { recordsOf, select, startQuickCollector } from '../instrumentation/support.ts'
 
 const NODE = '22.15.0'
 const MINUTES = 60_000
+
+/** A service that asks itself once and ends. It knows nothing of tracing. */
+const APP = `
+const key = 'the key of the service'
+const server = http.createServer((request, response) => {
+  response.end(jwt.verify(request.headers.authorization.slice('Bearer '.length), key).sub)
+})
+server.listen(0, '127.0.0.1', () => {
+  const token = jwt.sign({ sub: 'alice', iss: 'https://issuer.example' }, key)
+  const headers = { authorization: 'Bearer ' + token }
+  http.get({ port: server.address().port, host: '127.0.0.1', agent: false, headers }, async (response) => {
+    const [body] = await response.toArray()
+    console.log(process.version, response.statusCode, String(body))
+    server.close()
+  })
+})
+`
 
 /** Where the registry cannot be reached a newcomer's run leaves this file out; CI never does. */
 const reachable =
@@ -129,6 +150,196 @@ test.runIf(reachable)(
     expect(code).toBe(0)
   },
 )
+
+/** Lines of OpenTelemetry's SDK that are supported, and Nodes on which an application is tried with each. */
+const SDKS = [
+  { line: '3.x', api: '1.10.0', sdk: '0.301.0', auto: '0.82.0', nodes: [NODE, '26.10.0'] },
+  { line: '2.x', api: '1.9.0', sdk: '0.217.0', auto: '0.75.0', nodes: [NODE] },
+] as const
+
+describe.runIf(reachable).each(SDKS)(
+  'the instrumentation with SDK $line',
+  ({ line, api, sdk, auto, nodes }) => {
+    let directory: string
+    let collector: CollectorProcess
+
+    beforeAll(async () => {
+      directory = join(work, `sdk-${line}`)
+      await mkdir(directory)
+      await writeFile(join(directory, 'package.json'), '{"private":true,"allowScripts":{"node":true}}')
+      const tarball = (await readdir(work)).find((file) => file.startsWith('rootspan-instrumentation-'))!
+      const names = [
+        join(work, tarball),
+        `@opentelemetry/api@${api}`,
+        `@opentelemetry/sdk-node@${sdk}`,
+        `@opentelemetry/auto-instrumentations-node@${auto}`,
+        'jsonwebtoken@9.0.3',
+        `node@${nodes.at(-1)}`,
+      ]
+      await succeed(npm(['install', '--no-audit', '--no-fund', '--save-exact', ...names], directory))
+      await writeFile(
+        join(directory, 'app.mjs'),
+        `import http from 'node:http'\nimport jwt from 'jsonwebtoken'\n${APP}`,
+      )
+      await writeFile(
+        join(directory, 'app.cjs'),
+        `const http = require('node:http')\nconst jwt = require('jsonwebtoken')\n${APP}`,
+      )
+      collector = await startQuickCollector()
+    }, 5 * MINUTES)
+
+    afterAll(async () => {
+      await collector?.stop()
+      await cleanUp()
+    })
+
+    test.each(nodes.flatMap((node) => [[node, 'app.mjs'] as const, [node, 'app.cjs'] as const]))(
+      'Node %s runs %s, and its records hold what the hook saw',
+      { timeout: 2 * MINUTES },
+      async (node, file) => {
+        const home = node === NODE ? project : directory
+        const service = `${node} ${file}`
+        const { code, stdout, stderr } = await runApplication(
+          nodeOf(home),
+          [file],
+          directory,
+          collector,
+          service,
+        )
+        expect({ code, stdout }, stderr).toEqual({ code: 0, stdout: `v${node} 200 alice\n` })
+        expect(stderr).not.toContain('warning')
+        const records = await recordsOf(collector, await executionOf(collector, service))
+        const [fact] = select(records, 'authorization', { 'authorization.verification': 'verified' })
+        expect(fact?.claims).toMatchObject({
+          'authorization.type': 'jwt',
+          'authorization.issuer': 'https://issuer.example',
+        })
+        expect(fact?.resource['governance.instrumentation.hooks']).toEqual(['jsonwebtoken@9.0.3 effective'])
+        expect(select(records, 'request')).toHaveLength(1)
+      },
+    )
+  },
+)
+
+describe.runIf(reachable)('what stands in the way of hooks', () => {
+  let directory: string
+  let collector: CollectorProcess
+
+  beforeAll(async () => {
+    // Below the project of the SDK, so that everything else is found there.
+    directory = join(work, `sdk-${SDKS[0].line}`, 'below')
+    await mkdir(directory)
+    await writeFile(join(directory, 'package.json'), '{"private":true,"type":"commonjs"}')
+    const names = ['jsonwebtoken@7.4.3', 'elastic-apm-node@4.15.0']
+    await succeed(npm(['install', '--no-audit', '--no-fund', '--save-exact', ...names], directory))
+    const twice = "require('jsonwebtoken/verify')\nimport('jsonwebtoken')\n"
+    await writeFile(
+      join(directory, 'app.cjs'),
+      `const http = require('node:http')\nconst jwt = require('jsonwebtoken')\n${twice}${APP}`,
+    )
+    await writeFile(
+      join(directory, 'loader.mjs'),
+      "import { register } from 'node:module'\nregister('import-in-the-middle/hook.mjs', import.meta.url)\n",
+    )
+    await writeFile(join(directory, 'agent.cjs'), "require('elastic-apm-node').start()\n")
+    collector = await startQuickCollector()
+  }, 5 * MINUTES)
+
+  afterAll(async () => {
+    await collector?.stop()
+    await cleanUp()
+  })
+
+  test('a version that the hook does not know is left alone, and said once', {
+    timeout: MINUTES,
+  }, async () => {
+    const { code, stdout, stderr } = await runApplication(
+      nodeOf(project),
+      ['app.cjs'],
+      directory,
+      collector,
+      'old',
+    )
+    expect({ code, stdout }, stderr).toEqual({ code: 0, stdout: `v${NODE} 200 alice\n` })
+    expect(stderr.match(/jsonwebtoken 7\.4\.3 is left alone: its hook knows .*/g)).toHaveLength(1)
+    const records = await recordsOf(collector, await executionOf(collector, 'old'))
+    expect(select(records, 'authorization')).toEqual([])
+    const [request] = select(records, 'request')
+    expect(request?.resource['governance.instrumentation.hooks']).toEqual([
+      'jsonwebtoken@7.4.3 unknown version',
+    ])
+  })
+
+  /** Runs both applications of the project above, `flags` before ours. */
+  const runBoth = async (service: string, flags: readonly string[]) => {
+    const above = join(directory, '..')
+    const run = async (file: string) => {
+      const name = `${service} ${file}`
+      const ended = await runApplication(nodeOf(above), [file], above, collector, name, flags)
+      const { code, stdout, stderr } = ended
+      expect({ code, stdout }, stderr).toEqual({ code: 0, stdout: `v${SDKS[0].nodes.at(-1)} 200 alice\n` })
+      const records = await recordsOf(collector, await executionOf(collector, name))
+      const facts = select(records, 'authorization', { 'authorization.verification': 'verified' })
+      return { stderr, facts: facts.length, hooks: records[0]?.resource['governance.instrumentation.hooks'] }
+    }
+    return { esm: await run('app.mjs'), cjs: await run('app.cjs') }
+  }
+
+  test.each([
+    ['another loader', ['--import', 'import-in-the-middle/hook.mjs'], 'import-in-the-middle'],
+    ['an agent', ['--require', './below/node_modules/elastic-apm-node/start.js'], 'Elastic APM'],
+    ['an agent that code starts', ['--require', './below/agent.cjs'], 'Elastic APM'],
+  ])('%s is named, and hooks hold', { timeout: 2 * MINUTES }, async (service, flags, name) => {
+    const { esm, cjs } = await runBoth(service, flags)
+    for (const { stderr, facts, hooks } of [esm, cjs]) {
+      expect(stderr).toContain(`${name} is loaded too`)
+      expect(facts).toBe(1)
+      expect(hooks).toEqual(['jsonwebtoken@9.0.3 effective'])
+    }
+  })
+
+  test('an older loader that was registered before takes hooks away, and this is said', {
+    timeout: 2 * MINUTES,
+  }, async () => {
+    const { esm, cjs } = await runBoth('before', ['--import', './below/loader.mjs'])
+    expect(esm.stderr).toContain('hooks that have not taken hold: jsonwebtoken not effective')
+    expect(esm).toMatchObject({ facts: 0, hooks: ['jsonwebtoken not effective'] })
+    expect(cjs).toMatchObject({ facts: 1, hooks: ['jsonwebtoken@9.0.3 effective'] })
+  })
+})
+
+function nodeOf(directory: string): string {
+  return join(directory, 'node_modules', 'node', 'bin', 'node')
+}
+
+/** Runs an application under the flag, to its end. `flags` come before it. */
+function runApplication(
+  node: string,
+  args: readonly string[],
+  cwd: string,
+  { http }: CollectorProcess,
+  service: string,
+  flags: readonly string[] = [],
+): Promise<Ended> {
+  const env = {
+    OTEL_SERVICE_NAME: service,
+    OTEL_EXPORTER_OTLP_ENDPOINT: http,
+    OTEL_METRICS_EXPORTER: 'none',
+    OTEL_LOGS_EXPORTER: 'none',
+    OTEL_NODE_RESOURCE_DETECTORS: 'env',
+    ROOTSPAN_FINGERPRINT_KEY: 'a key of sixteen bytes or more',
+    ELASTIC_APM_DISABLE_SEND: 'true',
+    ELASTIC_APM_LOG_LEVEL: 'off',
+  }
+  return runProgram(node, [...flags, '--import', '@rootspan/instrumentation/register', ...args], { cwd, env })
+}
+
+function executionOf({ api }: CollectorProcess, service: string): Promise<{ traceId: string }> {
+  return waitFor(`an execution of ${service}`, async () => {
+    const found = await fetch(`${api}/api/v1/executions?service=${encodeURIComponent(service)}`)
+    return ((await found.json()) as { executions: { traceId: string }[] }).executions[0]
+  })
+}
 
 /** npm hands its own settings down by the environment; here they would point back into this repository. */
 function cleanEnvironment(): NodeJS.ProcessEnv {

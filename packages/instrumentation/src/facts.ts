@@ -5,6 +5,7 @@
  * hook passes tokens and identities as they are; it cannot leak them. What is absent stays absent.
  */
 import type { Attributes } from '@opentelemetry/api'
+import type { AttributeName } from './attributes.ts'
 import type { Secrets } from './secrets.ts'
 
 /** An authorization artifact: a token, a session, an approval, a certificate. */
@@ -188,7 +189,10 @@ export type FactKind = keyof FactTypes
  */
 type Form = 'text' | 'texts' | 'count' | 'flag' | 'identity' | 'identities' | 'secret' | 'content'
 
-type Table = { readonly [K in FactKind]: { readonly [F in keyof FactTypes[K]]-?: readonly [string, Form] } }
+/** Names are those of the registry, `docs/semantic-conventions/registry`: an entry there, and `npm run generate`. */
+type Table = {
+  readonly [K in FactKind]: { readonly [F in keyof FactTypes[K]]-?: readonly [AttributeName, Form] }
+}
 
 /** Prefix of all attributes and of the events that carry facts: `governance.decision`. */
 export const NAMESPACE = 'governance.'
@@ -321,7 +325,7 @@ export const Name = {
   samplingOverride: 'governance.emitter.sampling',
   instrumentationVersion: 'governance.instrumentation.version',
   instrumentationHooks: 'governance.instrumentation.hooks',
-} as const
+} as const satisfies Readonly<Record<string, AttributeName>>
 
 const MAX_TEXT = 1024
 const MAX_TEXTS = 64

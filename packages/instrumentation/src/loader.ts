@@ -19,11 +19,17 @@ export async function registerLoader(include: readonly (string | RegExp)[], log:
     log.warn(`${other} is loaded too: with two, either may disable the other’s hooks`)
 }
 
-/** What else patches modules, as commands and environments name it. */
-const AGENTS: readonly (readonly [RegExp, string])[] = [
+type Names = readonly (readonly [pattern: RegExp, name: string])[]
+
+/** Other ways to the hooks of OpenTelemetry, as commands and environments name them. */
+const LOADERS: Names = [
   [/auto-instrumentations-node\/register/, '@opentelemetry/auto-instrumentations-node/register'],
   [/opentelemetry\/instrumentation\/hook\.mjs/, '@opentelemetry/instrumentation/hook.mjs'],
   [/import-in-the-middle/, 'import-in-the-middle'],
+]
+
+/** Agents that patch modules themselves. */
+const AGENTS: Names = [
   [/dd-trace/, 'dd-trace'],
   [/newrelic/, 'newrelic'],
   [/elastic-apm-node|@elastic\/opentelemetry-node/, 'Elastic APM'],
@@ -34,11 +40,21 @@ const AGENTS: readonly (readonly [RegExp, string])[] = [
   [/@azure\/monitor-opentelemetry|applicationinsights/, 'Azure Monitor'],
 ]
 
-/** Other agents that were named when Node was started. Those that code loads later are not seen. */
+/**
+ * Other agents: named when Node was started, or loaded as CommonJS before us. Those that come later are not seen;
+ * whether hooks hold in spite of them is what the self-test says.
+ */
 export function otherAgents(
   execArgv: readonly string[] = process.execArgv,
   options: string | undefined = process.env.NODE_OPTIONS,
+  loaded: readonly string[] = Object.keys(nodeModule.createRequire(import.meta.url).cache),
 ): string[] {
-  const text = [...execArgv, options ?? ''].join(' ')
-  return AGENTS.filter(([pattern]) => pattern.test(text)).map(([, name]) => name)
+  const started = [...execArgv, options ?? ''].join(' ')
+  const packages = loaded
+    .flatMap((path) => path.replaceAll('\\', '/').split('/node_modules/').slice(1))
+    .join(' ')
+  return [...LOADERS, ...AGENTS].flatMap((one) => {
+    const [pattern, name] = one
+    return pattern.test(started) || (AGENTS.includes(one) && pattern.test(packages)) ? [name] : []
+  })
 }

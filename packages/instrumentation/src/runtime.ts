@@ -1,5 +1,6 @@
 /** The state that hooks, sampler, processor and API of one process share, and how its parts are put together. */
 import { trace } from '@opentelemetry/api'
+import { SCHEMA_URL } from './attributes.ts'
 import { type Config, readConfig } from './config.ts'
 import { createEmitter, type Emitter } from './emitter.ts'
 import { createEndings, type Endings } from './ending.ts'
@@ -45,7 +46,7 @@ export function createRuntime(config: Config, log: Log = createLog(config.logLev
     endings,
     encode,
     log,
-    tracer: () => trace.getTracer(NAME, VERSION),
+    tracer: () => trace.getTracerProvider().getTracer(NAME, VERSION, { schemaUrl: SCHEMA_URL }),
     govern: emitter.govern,
     nextId: emitter.nextId,
   })

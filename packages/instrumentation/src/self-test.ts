@@ -42,7 +42,10 @@ export async function runSelfTest(
   }
   const bad = found.filter((line) => !/@\S+ effective$| not tested$/.test(line))
   if (found.length > 0) log.info(`hooks: ${found.join(', ')}`)
-  if (bad.length > 0) log.warn(`hooks that have not taken hold: ${bad.join(', ')}`)
+  if (bad.length > 0)
+    log.warn(
+      `hooks that have not taken hold: ${bad.join(', ')}; a module loader or agent that was started before may be in the way: start this one first`,
+    )
   return found
 }
 
