@@ -1,8 +1,9 @@
 /** express-oauth2-jwt-bearer with a shared secret and with a key set, and its checks of scope. */
-import { generateKeyPairSync, sign as signWith } from 'node:crypto'
+import { createHash, generateKeyPairSync, sign as signWith } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { calculateJwkThumbprint, exportJWK, generateKeyPair, SignJWT } from 'jose'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { cleanUp } from '../e2e/process.ts'
 import { type Tap, tap } from '../e2e/sdk.ts'
@@ -144,6 +145,30 @@ test('an error: keys that cannot be had are no judgement', async () => {
   expect(select(records, 'authorization')[0]!.claims['authorization.verification']).toBe('unverified')
   expect(select(records, 'verification').map(({ claims }) => claims)).toMatchObject([
     { 'verification.result': 'unknown', 'verification.reason.code': 'key_unavailable' },
+  ])
+})
+
+test('a token that is bound to a key, with its proof of possession and without', async () => {
+  const pair = await generateKeyPair('ES256')
+  const jwk = await exportJWK(pair.publicKey)
+  const token = signRsa({ ...CLAIMS, cnf: { jkt: await calculateJwkThumbprint(jwk) } })
+  const ath = createHash('sha256').update(token).digest('base64url')
+  const proof = await new SignJWT({ htm: 'GET', htu: `${application.url}/keys`, ath })
+    .setProtectedHeader({ alg: 'ES256', typ: 'dpop+jwt', jwk })
+    .setIssuedAt()
+    .setJti('proof-1')
+    .sign(pair.privateKey)
+  const proven = await ask('/keys', undefined, { authorization: `DPoP ${token}`, dpop: proof })
+  expect(proven.status).toBe(200)
+  expect(select(proven.records, 'authorization').map(({ claims }) => claims)).toMatchObject([
+    { 'authorization.fingerprint': fingerprint(token), 'authorization.confirmation': 'dpop' },
+  ])
+  const checks = select(proven.records, 'verification').map(({ claims }) => claims['verification.checks'])
+  expect(checks).toEqual([['signature', 'expiry', 'algorithm', 'audience', 'issuer', 'possession']])
+  const stolen = await ask('/keys', token)
+  expect(stolen.status).toBe(401)
+  expect(select(stolen.records, 'verification').map(({ claims }) => claims)).toMatchObject([
+    { 'verification.result': 'fail', 'verification.reason.code': 'possession_unproven' },
   ])
 })
 

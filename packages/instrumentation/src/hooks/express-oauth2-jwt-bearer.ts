@@ -44,13 +44,16 @@ export const expressOauth2JwtBearerHook: Hook = {
         JOSE_GROUP,
       ),
     )
-    for (const name of CHECKS)
+    for (const name of CHECKS) {
+      // Later than the others.
+      if (name === 'scopeIncludesAny' && library.export(name) === undefined) continue
       library.replace(
         name,
         watchMade((args) =>
           watchNext((request, error) => recordCheck(recorder, library.version, name, args, request, error)),
         ),
       )
+    }
   },
 }
 
@@ -107,7 +110,7 @@ function recordToken(recorder: Recorder, request: unknown, error: unknown, optio
     result: isAccepted ? 'pass' : isUnknown ? 'unknown' : 'fail',
     method: `${NAME}.auth`,
     reason,
-    checks: isAccepted ? checksOf(options, claims) : undefined,
+    checks: isAccepted ? checksOf(request, options, claims) : undefined,
     token,
   })
 }
@@ -183,9 +186,11 @@ function reasonOf(error: unknown): string {
 }
 
 /** What the options leave on; `validators` may put functions of the application in the place of some, or nothing. */
-function checksOf(options: Claims, claims: Claims | undefined): string[] {
+function checksOf(request: Claims, options: Claims, claims: Claims | undefined): string[] {
   const validators = isClaims(options.validators) ? options.validators : {}
   const cnf = isClaims(claims?.cnf) ? claims.cnf : {}
+  // Versions without DPoP take such a token as if it were not bound, but not by this scheme.
+  const isDpop = isClaims(request.headers) && /^DPoP /i.test(String(request.headers.authorization))
   const isOn = (part: unknown, otherwise: boolean): boolean =>
     isClaims(part) && typeof part.enabled === 'boolean' ? part.enabled : otherwise
   const made: readonly (readonly [string, boolean])[] = [
@@ -199,7 +204,7 @@ function checksOf(options: Claims, claims: Claims | undefined): string[] {
     ['age', options.maxTokenAge !== undefined && validators.iat !== false],
     [
       'possession',
-      (cnf.jkt !== undefined && isOn(options.dpop, true)) ||
+      (cnf.jkt !== undefined && isDpop && isOn(options.dpop, true)) ||
         (cnf['x5t#S256'] !== undefined && isOn(options.mtls, options.getCertificate !== undefined)),
     ],
   ]
