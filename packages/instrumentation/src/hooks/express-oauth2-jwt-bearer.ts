@@ -186,11 +186,12 @@ function reasonOf(error: unknown): string {
 }
 
 /** What the options leave on; `validators` may put functions of the application in the place of some, or nothing. */
-function checksOf(request: Claims, options: Claims, claims: Claims | undefined): string[] {
+function checksOf(request: unknown, options: Claims, claims: Claims | undefined): string[] {
   const validators = isClaims(options.validators) ? options.validators : {}
   const cnf = isClaims(claims?.cnf) ? claims.cnf : {}
   // Versions without DPoP take such a token as if it were not bound, but not by this scheme.
-  const isDpop = isClaims(request.headers) && /^DPoP /i.test(String(request.headers.authorization))
+  const headers = isClaims(request) && isClaims(request.headers) ? request.headers : {}
+  const isDpop = /^DPoP /i.test(String(headers.authorization))
   const isOn = (part: unknown, otherwise: boolean): boolean =>
     isClaims(part) && typeof part.enabled === 'boolean' ? part.enabled : otherwise
   const made: readonly (readonly [string, boolean])[] = [
