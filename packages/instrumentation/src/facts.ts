@@ -129,6 +129,8 @@ export interface Transition {
   readonly to: string
   readonly trigger?: string | undefined
   readonly causeId?: string | undefined
+  /** The artifact whose authority changed. Leaves as a fingerprint. */
+  readonly token?: string | Uint8Array | undefined
   readonly engine?: string | undefined
   readonly policyId?: string | undefined
   readonly policyDigest?: string | undefined
@@ -276,6 +278,7 @@ export const TABLE: Table = {
     to: [`${T}to`, 'text'],
     trigger: [`${T}trigger`, 'text'],
     causeId: [`${T}cause.id`, 'text'],
+    token: [`${T}target.fingerprint`, 'secret'],
     engine: [`${T}engine.name`, 'text'],
     policyId: [`${P}id`, 'text'],
     policyDigest: [`${P}digest`, 'text'],

@@ -61,6 +61,25 @@ const POST = {
   'server.address': 'pay.example.com',
 }
 
+test('an artifact without token or id, such as a password, is told by whom it stands for', () => {
+  const alice = { type: 'password', method: 'local', subject: 'alice', verification: 'verified' } as const
+  inSpan('root', SpanKind.SERVER, () => {
+    runtime.recorder.authorization(alice)
+    runtime.recorder.authorization(alice)
+    runtime.recorder.authorization({ type: 'password', method: 'local', verification: 'verified' })
+    inSpan('pay', SpanKind.CLIENT, () => {}, POST)
+  })
+  expect(finished('root').events).toHaveLength(2)
+  expect(finished('pay').events.map(({ attributes }) => attributes)).toEqual([
+    {
+      'governance.authorization.inherited': true,
+      'governance.authorization.type': 'password',
+      'governance.authorization.subject': runtime.secrets.fingerprint('alice'),
+      'governance.authorization.verification': 'verified',
+    },
+  ])
+})
+
 test('what one sibling verified and decided is in force for the next', () => {
   let id = ''
   inSpan('root', SpanKind.SERVER, () => {

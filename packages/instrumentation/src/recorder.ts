@@ -265,10 +265,13 @@ export function createRecorder(parts: RecorderParts): Recorder {
   }
 }
 
-/** Fingerprint of an artifact, or its id where it has none. */
+/** Fingerprint of an artifact, or its id; of one that has neither, such as a password, whom it stands for. */
 function keyOf(attributes: Attributes): string | undefined {
-  const { token, id } = TABLE.authorization
-  return (attributes[token[0]] ?? attributes[id[0]]) as string | undefined
+  const { token, id, subject, method } = TABLE.authorization
+  const own = attributes[token[0]] ?? attributes[id[0]]
+  if (own !== undefined) return own as string
+  const whom = attributes[subject[0]]
+  return whom === undefined ? undefined : `${attributes[method[0]]} ${whom}`
 }
 
 /** What a span that inherits an artifact says of it: enough to tell which it is and whether it still holds. */

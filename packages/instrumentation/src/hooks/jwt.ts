@@ -46,6 +46,12 @@ export function peekJwt(token: unknown): { header: Claims | undefined; claims: C
   return { header: decode(header), claims: decode(payload) }
 }
 
+/** By the look of a token alone: an access token is opaque to most who hold it. */
+export function tokenType(token: string | undefined): 'jwt' | 'opaque' | undefined {
+  if (token === undefined) return undefined
+  return peekJwt(token).header?.alg === undefined ? 'opaque' : 'jwt'
+}
+
 function decode(part: string | undefined): Claims | undefined {
   if (part === undefined) return undefined
   try {

@@ -1,0 +1,227 @@
+/**
+ * jose: `jwtVerify`, `jwtDecrypt`, and the functions below them that verify a signature alone. Versions 4 (CommonJS
+ * copies that other packages bring, such as express-oauth2-jwt-bearer) to 6 (ES modules only).
+ *
+ * A signed claim set gives an authorization and a verification of it. A signature over anything else is a check of
+ * integrity and nobody's authority. A proof of possession (RFC 9449) is a verification only.
+ */
+import type { Recorder } from '../recorder.ts'
+import type { Hook } from './hook.ts'
+import { type Claims, isClaims, jwtArtifact, peekJwt } from './jwt.ts'
+import type { CallOutcome, Observer } from './observe.ts'
+
+/** Calls below another hook that records what they amount to are not observed: it names this group. */
+export const JOSE_GROUP = 'jose'
+
+export const joseHook: Hook = {
+  library: 'jose',
+  versions: { from: '4.0.0', before: '7.0.0' },
+  files: [
+    'jwt/verify',
+    'jwt/decrypt',
+    'jws/compact/verify',
+    'jws/flattened/verify',
+    'jws/general/verify',
+  ].map((path) => `dist/webapi/${path}`),
+  patch(library, recorder) {
+    const embedded = library.export('EmbeddedJWK')
+    const observeOne = (name: string, observer: Observer): void => {
+      // A file of its own has one function.
+      const optional = library.file !== '' && library.export(name) === undefined
+      library.observe(name, observer, { group: JOSE_GROUP, optional })
+    }
+    const judge =
+      (method: string, judgeCall: (call: JoseCall) => void): Observer =>
+      ({ args: [token, key, options] }) =>
+      (outcome) =>
+        judgeCall({
+          recorder,
+          method: `jose.${method}`,
+          token,
+          options: isClaims(options) ? options : {},
+          isKeyAsked: typeof key === 'function',
+          isKeyEmbedded: embedded !== undefined && key === embedded,
+          outcome,
+        })
+    observeOne('jwtVerify', judge('jwtVerify', recordJwt))
+    observeOne('jwtDecrypt', judge('jwtDecrypt', recordDecrypted))
+    for (const name of ['compactVerify', 'flattenedVerify', 'generalVerify'])
+      observeOne(name, judge(name, recordSignature))
+  },
+}
+
+interface JoseCall {
+  readonly recorder: Recorder
+  readonly method: string
+  readonly token: unknown
+  readonly options: Claims
+  /** Whether the key came from a function: a key set, remote or local. */
+  readonly isKeyAsked: boolean
+  /** Whether the key was in the token itself: its signature says nothing about who made it. */
+  readonly isKeyEmbedded: boolean
+  readonly outcome: CallOutcome
+}
+
+function recordJwt(call: JoseCall): void {
+  const text = textOf(call.token)
+  const { header, claims } = peekJwt(text)
+  const reason = reasonOf(call)
+  const { outcome, options } = call
+  if (call.isKeyEmbedded || header?.typ === 'dpop+jwt') {
+    check(call, text, reason, ['signature', 'possession'])
+    return
+  }
+  const isSigned = outcome.ok || AFTER_SIGNATURE.has(reason!)
+  call.recorder.authorization({
+    ...jwtArtifact(text, header, isSigned ? claims : undefined),
+    verification: outcome.ok ? 'verified' : isJudgement(reason!) ? 'failed' : 'unverified',
+    status: reason === 'expired' ? 'expired' : undefined,
+  })
+  check(call, text, reason, checksOf('signature', options, claims))
+}
+
+/** Who encrypted a token is known only if the key is shared: to a public key anybody can encrypt. */
+function recordDecrypted(call: JoseCall): void {
+  const text = textOf(call.token)
+  const { header } = peekJwt(text)
+  const reason = reasonOf(call)
+  const value = call.outcome.ok && isClaims(call.outcome.value) ? call.outcome.value : undefined
+  const claims = value !== undefined && isClaims(value.payload) ? value.payload : undefined
+  const isShared = /^(?:dir|A\d+(?:GCM)?KW|PBES2)/.test(String(header?.alg))
+  const isTrusted = call.outcome.ok && isShared
+  call.recorder.authorization({
+    ...jwtArtifact(text, header, isTrusted ? claims : undefined),
+    verification: isTrusted ? 'verified' : call.outcome.ok || !isJudgement(reason!) ? 'unverified' : 'failed',
+    status: reason === 'expired' ? 'expired' : undefined,
+  })
+  check(
+    call,
+    text,
+    call.outcome.ok && !isShared ? 'issuer_unknown' : reason,
+    checksOf('decryption', call.options, claims),
+  )
+}
+
+/** A signature alone: claims are read, but neither expiry nor audience was looked at. */
+function recordSignature(call: JoseCall): void {
+  const { outcome, recorder } = call
+  const text = compactOf(call.token)
+  const reason = reasonOf(call)
+  const { header, claims } = peekJwt(text)
+  const isClaimSet = claims !== undefined && ['iss', 'sub', 'aud', 'exp'].some((name) => name in claims)
+  if (isClaimSet && !call.isKeyEmbedded)
+    recorder.authorization({
+      ...jwtArtifact(text, header, outcome.ok ? claims : undefined),
+      verification: outcome.ok ? 'verified' : isJudgement(reason!) ? 'failed' : 'unverified',
+    })
+  check(call, text, reason, ['signature'], isClaimSet ? 'credential' : 'integrity')
+}
+
+/** The verification. A reason that is no judgement leaves the result unknown. */
+function check(
+  { recorder, method, outcome }: JoseCall,
+  token: string | undefined,
+  reason: string | undefined,
+  checks: readonly string[],
+  type: 'credential' | 'integrity' = 'credential',
+): void {
+  const isKnown = reason === undefined || isJudgement(reason)
+  recorder.verification({
+    type,
+    result: !isKnown ? 'unknown' : outcome.ok ? 'pass' : 'fail',
+    method,
+    reason,
+    checks: outcome.ok ? checks : undefined,
+    token,
+  })
+}
+
+const NO_JUDGEMENT: ReadonlySet<string> = new Set(['key_unavailable', 'misuse', 'issuer_unknown'])
+
+function isJudgement(reason: string): boolean {
+  return !NO_JUDGEMENT.has(reason)
+}
+
+/** What is looked at only once the signature holds. */
+const AFTER_SIGNATURE: ReadonlySet<string> = new Set([
+  'expired',
+  'too_old',
+  'not_active',
+  'audience_mismatch',
+  'issuer_mismatch',
+  'subject_mismatch',
+  'type_mismatch',
+  'claim_missing',
+  'claims_invalid',
+])
+
+/** By the codes of jose's errors: they are part of its interface, its messages are not. */
+const REASONS: ReadonlyMap<string, string> = new Map([
+  ['ERR_JWT_EXPIRED', 'expired'],
+  ['ERR_JWT_CLAIM_VALIDATION_FAILED', 'claims_invalid'],
+  ['ERR_JWT_INVALID', 'malformed'],
+  ['ERR_JWS_INVALID', 'malformed'],
+  ['ERR_JWE_INVALID', 'malformed'],
+  ['ERR_JWS_SIGNATURE_VERIFICATION_FAILED', 'invalid_signature'],
+  ['ERR_JWE_DECRYPTION_FAILED', 'decryption_failed'],
+  ['ERR_JOSE_ALG_NOT_ALLOWED', 'algorithm_not_allowed'],
+  ['ERR_JOSE_NOT_SUPPORTED', 'algorithm_not_allowed'],
+  ['ERR_JWKS_NO_MATCHING_KEY', 'key_unknown'],
+  ['ERR_JWKS_MULTIPLE_MATCHING_KEYS', 'key_unavailable'],
+  ['ERR_JWKS_TIMEOUT', 'key_unavailable'],
+  ['ERR_JWKS_INVALID', 'key_unavailable'],
+  ['ERR_JWK_INVALID', 'key_unavailable'],
+  ['ERR_JOSE_GENERIC', 'key_unavailable'],
+])
+
+const CLAIM_REASONS: ReadonlyMap<unknown, string> = new Map([
+  ['aud', 'audience_mismatch'],
+  ['iss', 'issuer_mismatch'],
+  ['sub', 'subject_mismatch'],
+  ['nbf', 'not_active'],
+  ['typ', 'type_mismatch'],
+])
+
+/** Undefined for success. `misuse`: wrong arguments. `key_unavailable`: the key's function failed. */
+function reasonOf({ outcome, isKeyAsked }: JoseCall): string | undefined {
+  if (outcome.ok) return undefined
+  const error: Claims = outcome.error instanceof Error ? { ...outcome.error } : {}
+  const reason = REASONS.get(String(error.code))
+  if (reason === undefined) return isKeyAsked ? 'key_unavailable' : 'misuse'
+  if (reason === 'expired' && error.claim === 'iat') return 'too_old'
+  if (reason !== 'claims_invalid') return reason
+  if (error.reason === 'missing') return 'claim_missing'
+  return error.reason === 'check_failed' ? (CLAIM_REASONS.get(error.claim) ?? reason) : reason
+}
+
+/** Checks that were made: those that the options ask for, and those that the claims bring with them. */
+function checksOf(first: string, options: Claims, claims: Claims | undefined): string[] {
+  const made: readonly (readonly [string, boolean])[] = [
+    [first, true],
+    ['expiry', claims?.exp !== undefined],
+    ['not_before', claims?.nbf !== undefined],
+    ['algorithm', options.algorithms !== undefined || options.keyManagementAlgorithms !== undefined],
+    ['audience', options.audience !== undefined],
+    ['issuer', options.issuer !== undefined],
+    ['subject', options.subject !== undefined],
+    ['type', options.typ !== undefined],
+    ['age', options.maxTokenAge !== undefined],
+  ]
+  return made.flatMap(([name, isMade]) => (isMade ? [name] : []))
+}
+
+/** A token is text or its bytes. */
+function textOf(token: unknown): string | undefined {
+  if (typeof token === 'string') return token
+  return token instanceof Uint8Array ? Buffer.from(token).toString('latin1') : undefined
+}
+
+/** The compact form (RFC 7515, 7.1) of a JWS in whichever form, if it has one signature and a payload as text. */
+function compactOf(jws: unknown): string | undefined {
+  if (!isClaims(jws) || jws instanceof Uint8Array) return textOf(jws)
+  const { payload, signatures } = jws
+  const [one, ...more]: unknown[] = Array.isArray(signatures) ? signatures : [jws]
+  if (!isClaims(one) || more.length > 0) return undefined
+  const parts = [one.protected, payload, one.signature]
+  return parts.every((part) => typeof part === 'string') ? parts.join('.') : undefined
+}

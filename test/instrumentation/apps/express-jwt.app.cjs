@@ -1,0 +1,26 @@
+// An Express service that leaves its tokens to express-jwt. It knows nothing of tracing.
+const express = require('express')
+const { expressjwt } = require('express-jwt')
+
+const app = express()
+const options = { secret: process.env.JWT_KEY, algorithms: ['HS256'], audience: 'orders' }
+const whoami = (request, response) => response.json({ user: request.auth?.sub })
+
+app.get('/orders', expressjwt(options), whoami)
+app.get('/public', expressjwt({ ...options, credentialsRequired: false }), whoami)
+app.get('/lenient', expressjwt({ ...options, onExpired: () => {} }), whoami)
+app.get('/keyless', expressjwt({ ...options, secret: async () => undefined }), whoami)
+
+const isRevoked = async (_, token) => {
+  if (token.payload.jti === 'broken') throw new Error('no list of revoked tokens')
+  return token.payload.jti === 'revoked'
+}
+app.get('/listed', expressjwt({ ...options, isRevoked }), whoami)
+
+app.use((error, _request, response, _next) =>
+  response.status(error.status ?? 500).json({ error: error.code }),
+)
+
+const server = app.listen(0, '127.0.0.1', () => {
+  console.log(`listening on http://127.0.0.1:${server.address().port}`)
+})

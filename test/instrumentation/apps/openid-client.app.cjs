@@ -1,0 +1,4 @@
+// As CommonJS.
+const serve = require('./openid-client.routes.cjs')
+
+serve(require('openid-client'))
