@@ -124,7 +124,9 @@ const settings = section({
       .describe('A trace that has not settled after this long is cut into a segment.'),
     max_open_spans: count(1, 100_000_000)
       .prefault(500_000)
-      .describe('Spans of open traces in memory. Past it those that wait for a missing parent are cut, and nothing more is read until some have settled.'),
+      .describe(
+        'Spans of open traces in memory. Past it those that wait for a missing parent are cut, and nothing more is read until some have settled.',
+      ),
     max_segment_spans: count(1, 1_000_000)
       .prefault(131_072)
       .describe('Spans in one segment. A larger trace is cut into several.'),

@@ -8,6 +8,7 @@ export const ATTRIBUTES = {
   'governance.action.arguments.commitment': 'string',
   'governance.action.digest': 'string',
   'governance.action.effect': 'string',
+  'governance.action.id': 'string',
   'governance.action.inferred': 'boolean',
   'governance.action.name': 'string',
   'governance.action.outcome': 'string',
@@ -85,6 +86,7 @@ export const ATTRIBUTES = {
   'governance.transition.cause.id': 'string',
   'governance.transition.engine.name': 'string',
   'governance.transition.from': 'string',
+  'governance.transition.target.fingerprint': 'string',
   'governance.transition.to': 'string',
   'governance.transition.trigger': 'string',
   'governance.transition.type': 'string',
@@ -97,6 +99,7 @@ export const ATTRIBUTES = {
   'governance.verification.target.fingerprint': 'string',
   'governance.verification.target.id': 'string',
   'governance.verification.type': 'string',
+  'governance.verification.unchecked': 'string[]',
 } as const
 
 export type AttributeName = keyof typeof ATTRIBUTES
