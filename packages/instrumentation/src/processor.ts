@@ -6,6 +6,7 @@ import { type Attributes, type Context, type Span, SpanKind, SpanStatusCode, tra
 import { agentOperation, inferAction, inferOutcome, toolFacts } from './actions.ts'
 import { Name } from './facts.ts'
 import { isAsking } from './hooks/observe.ts'
+import { redactUrls } from './redaction.ts'
 import { type Runtime, runtime } from './runtime.ts'
 
 /** What every SDK's span has beside the API. */
@@ -39,6 +40,7 @@ export class RootspanSpanProcessor {
   }
 
   #start(span: SdkSpan, parent: Context): void {
+    redactUrls(span)
     const { scopes, encode, emitter } = this.#runtime
     const { root } = scopes.enter(span, parent)
     const { kind } = span

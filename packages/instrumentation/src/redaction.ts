@@ -1,0 +1,64 @@
+/**
+ * Credentials in URLs. RFC 6750, section 2.3, lets a token travel as a query parameter, and an authorization code
+ * always does (RFC 6749, section 4.1.2); the HTTP instrumentations put queries on spans as they are.
+ *
+ * Only parameters with the names below are known for secrets: what a service passes under other names stays.
+ */
+import type { Attributes } from '@opentelemetry/api'
+
+/** Attributes that hold a query: of the current conventions, and of those before them. */
+const ATTRIBUTES = ['url.query', 'url.full', 'http.url', 'http.target'] as const
+
+/** In lower case. OAuth 2.0 and OpenID Connect, SAML, signed URLs of object stores, and what people call it. */
+const SECRET = new Set([
+  ...['access_token', 'refresh_token', 'id_token', 'id_token_hint', 'logout_token', 'token', 'jwt'],
+  ...['code', 'code_verifier', 'state', 'device_code', 'user_code', 'assertion', 'client_assertion'],
+  ...['client_secret', 'subject_token', 'actor_token', 'request', 'ticket'],
+  ...['samlrequest', 'samlresponse', 'samlart'],
+  ...['sig', 'signature', 'awsaccesskeyid', 'x-amz-signature', 'x-amz-credential', 'x-amz-security-token'],
+  ...['x-goog-signature', 'x-goog-credential'],
+  ...['password', 'passwd', 'pwd', 'secret', 'api_key', 'apikey', 'api-key', 'key', 'auth', 'session'],
+])
+
+/** The value that the semantic conventions recommend in its place. */
+const REDACTED = 'REDACTED'
+
+interface Redactable {
+  readonly attributes: Attributes
+  setAttribute(name: string, value: string): unknown
+}
+
+/** Takes credentials out of the URLs on a span that has just begun. */
+export function redactUrls(span: Redactable): void {
+  for (const name of ATTRIBUTES) {
+    const value = span.attributes[name]
+    if (typeof value !== 'string' || !value.includes('=')) continue
+    const redacted = redactQuery(value, name === 'url.query')
+    if (redacted !== value) span.setAttribute(name, redacted)
+  }
+}
+
+/** `text` is a query, or something that has one behind its first question mark. Fragments are left as they are. */
+export function redactQuery(text: string, isQuery: boolean): string {
+  const start = isQuery ? 0 : text.indexOf('?') + 1
+  if (start === 0 && !isQuery) return text
+  const hash = text.indexOf('#', start)
+  const end = hash === -1 ? text.length : hash
+  const pairs = text.slice(start, end).split('&')
+  return text.slice(0, start) + pairs.map(redactPair).join('&') + text.slice(end)
+}
+
+function redactPair(pair: string): string {
+  const at = pair.indexOf('=')
+  if (at === -1 || at === pair.length - 1) return pair
+  const name = pair.slice(0, at)
+  return SECRET.has(decoded(name).replace(/^\?/, '').toLowerCase()) ? `${name}=${REDACTED}` : pair
+}
+
+function decoded(name: string): string {
+  try {
+    return decodeURIComponent(name)
+  } catch {
+    return name
+  }
+}
