@@ -134,9 +134,11 @@ const VARIANTS = [
 ] as const
 
 /** Processes of each variant, one after the other: the compiler does not treat two alike. */
-const GENERATIONS = 3
-const SERVICE_ROUNDS = 8
-const SERVICE_MILLIS = 1000
+const GENERATIONS = 2
+const SERVICE_ROUNDS = 20
+const SERVICE_MILLIS = 500
+/** Until the compiler is done with a service, which takes some 10,000 requests. */
+const WARM_UP_MILLIS = 6000
 const CONNECTIONS = 16
 
 interface Slice {
@@ -154,7 +156,7 @@ async function measureService(): Promise<ServiceFigures[]> {
       const child = start('express.service.cjs', imports, { OTEL_EXPORTER_OTLP_ENDPOINT: endpoint, JWT_KEY })
       services.push({ child, port: (await answer<{ port: number }>(child)).port })
     }
-    for (const { child, port } of services) await slice(child, port, 2 * SERVICE_MILLIS)
+    for (const { child, port } of services) await slice(child, port, WARM_UP_MILLIS)
     for (let round = 0; round < SERVICE_ROUNDS; round++) {
       const turn: Slice[] = []
       for (const { child, port } of services) turn.push(await slice(child, port, SERVICE_MILLIS))

@@ -10,6 +10,7 @@ import { hash, randomBytes } from 'node:crypto'
 import type { Attributes, Span, SpanContext } from '@opentelemetry/api'
 import type { Endings } from './ending.ts'
 import { Name } from './facts.ts'
+import { knownStateOf, stateOf } from './span-state.ts'
 
 export interface Emitter {
   /** Random for each process. */
@@ -27,7 +28,6 @@ export interface Emitter {
 
 export function createEmitter(endings: Endings): Emitter {
   const id = randomBytes(16).toString('hex')
-  const governed = new WeakSet<Span>()
   let count = 0
   let link = '0'.repeat(64)
   let ids = 0
@@ -50,12 +50,13 @@ export function createEmitter(endings: Endings): Emitter {
       return link
     },
     govern(span) {
-      if (governed.has(span)) return
-      governed.add(span)
+      const state = stateOf(span)
+      if (state.isGoverned) return
+      state.isGoverned = true
       // Last of all tasks: those that are added later run before it.
       endings.before(span, () => endings.before(span, number))
     },
-    isGoverned: (span) => governed.has(span),
+    isGoverned: (span) => knownStateOf(span)?.isGoverned === true,
     nextId: () => `${id.slice(0, 16)}-${(ids++).toString(36)}`,
   }
 }

@@ -6,8 +6,9 @@
  */
 import type { Span } from '@opentelemetry/api'
 import type { Log } from './log.ts'
+import { stateOf } from './span-state.ts'
 
-type Task = (span: Span) => void
+export type Task = (span: Span) => void
 
 export interface Endings {
   /** Runs `task` when the span ends, in the order in which tasks were added. Nothing happens on a span that ended. */
@@ -15,16 +16,15 @@ export interface Endings {
 }
 
 export function createEndings(log: Log): Endings {
-  const tasksOf = new WeakMap<Span, Task[]>()
   return {
     before(span, task) {
-      const known = tasksOf.get(span)
-      if (known !== undefined) {
-        known.push(task)
+      const state = stateOf(span)
+      if (state.tasks !== undefined) {
+        state.tasks.push(task)
         return
       }
       const tasks = [task]
-      tasksOf.set(span, tasks)
+      state.tasks = tasks
       const { end } = span
       span.end = function ending(this: Span, ...args: Parameters<Span['end']>) {
         span.end = end

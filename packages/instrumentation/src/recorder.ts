@@ -31,6 +31,7 @@ import {
 } from './facts.ts'
 import type { Log } from './log.ts'
 import { MAX_IN_FORCE, type Scope, type Scopes } from './scope.ts'
+import { stateOf } from './span-state.ts'
 
 export interface Recorder {
   /**
@@ -74,11 +75,11 @@ export const MAX_EVENTS = 64
 export const MAX_GROUPS = 32
 
 /** What this recorder has put on one span. */
-interface Ledger {
+export interface Ledger {
   events: number
   omitted: number
   /** Authorizations that are on it, by key and verification. */
-  readonly authorizations: Set<string>
+  readonly authorizations: string[]
   groups: Group[] | undefined
 }
 
@@ -95,16 +96,14 @@ interface Group {
 
 export function createRecorder(parts: RecorderParts): Recorder {
   const { scopes, endings, encode, log, tracer, govern, nextId } = parts
-  const ledgers = new WeakMap<Span, Ledger>()
 
   const ledgerOf = (span: Span): Ledger => {
-    let ledger = ledgers.get(span)
-    if (ledger === undefined) {
-      ledger = { events: 0, omitted: 0, authorizations: new Set(), groups: undefined }
-      ledgers.set(span, ledger)
+    const state = stateOf(span)
+    if (state.ledger === undefined) {
+      state.ledger = { events: 0, omitted: 0, authorizations: [], groups: undefined }
       govern(span)
     }
-    return ledger
+    return state.ledger
   }
 
   /** Counts a fact that has no event, and says so on the span when it ends. */
@@ -141,8 +140,8 @@ export function createRecorder(parts: RecorderParts): Recorder {
   /** Puts what is in force for the execution on a span that does not have it yet. */
   const inherit = (span: Span, ledger: Ledger, scope: Scope | undefined): void => {
     for (const { key, attributes } of scope?.authorizations ?? []) {
-      if (ledger.authorizations.has(key)) continue
-      ledger.authorizations.add(key)
+      if (ledger.authorizations.includes(key)) continue
+      ledger.authorizations.push(key)
       if (!put(span, ledger, 'authorization', attributes)) omit(span, ledger)
     }
   }
@@ -155,8 +154,8 @@ export function createRecorder(parts: RecorderParts): Recorder {
     const isVerified = fact.verification === 'verified'
     if (key !== undefined) {
       const seen = isVerified ? key : `${key} ${fact.verification}`
-      if (ledger.authorizations.has(seen)) return
-      ledger.authorizations.add(seen)
+      if (ledger.authorizations.includes(seen)) return
+      ledger.authorizations.push(seen)
     }
     if (!put(span, ledger, 'authorization', attributes)) omit(span, ledger)
     if (key !== undefined && isVerified && scope !== undefined) bringIntoForce(scope, key, attributes)

@@ -5,6 +5,7 @@
  * is known to its siblings. Scopes live as long as their spans are referenced.
  */
 import { type Attributes, type Context, type Span, trace } from '@opentelemetry/api'
+import { knownStateOf, stateOf } from './span-state.ts'
 
 /** An artifact that was verified, as later spans repeat it. */
 export interface InForce {
@@ -36,21 +37,21 @@ export interface Scopes {
 }
 
 export function createScopes(): Scopes {
-  const scopes = new WeakMap<Span, Scope>()
-  const callers = new WeakMap<Span, Context>()
+  const of = (span: Span): Scope | undefined => knownStateOf(span)?.scope
   const find = (context: Context): Scope | undefined => {
     const span = trace.getSpan(context)
-    return span === undefined ? undefined : scopes.get(span)
+    return span === undefined ? undefined : of(span)
   }
   return {
-    of: (span) => scopes.get(span),
+    of,
     in: find,
     enter(span, parent) {
       const scope = find(parent) ?? { root: span, authorizations: [], decisions: [], decisionCount: 0 }
-      scopes.set(span, scope)
-      callers.set(span, parent)
+      const state = stateOf(span)
+      state.scope = scope
+      state.caller = parent
       return scope
     },
-    callerOf: (span) => callers.get(span),
+    callerOf: (span) => knownStateOf(span)?.caller,
   }
 }
