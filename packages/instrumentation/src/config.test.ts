@@ -11,6 +11,10 @@ test('without anything set, the defaults, and nothing to complain of', () => {
     disabledHooks: new Set(),
     selfTest: true,
     logLevel: 'info',
+    endpoint: undefined,
+    spool: undefined,
+    heartbeatMillis: 60_000,
+    gateMillis: 2000,
     problems: [],
   })
 })

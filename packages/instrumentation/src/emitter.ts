@@ -14,8 +14,10 @@ import { Name } from './facts.ts'
 export interface Emitter {
   /** Random for each process. */
   readonly id: string
-  /** Governed spans so far. */
+  /** Governed spans that have ended. */
   readonly count: number
+  /** Governed spans that have not ended yet. */
+  readonly open: number
   /** Link of the last one. */
   readonly link: string
   /** Numbers the span when it ends. Once for each span; later calls do nothing. */
@@ -29,6 +31,7 @@ export function createEmitter(endings: Endings): Emitter {
   const id = randomBytes(16).toString('hex')
   const governed = new WeakSet<Span>()
   let count = 0
+  let begun = 0
   let link = '0'.repeat(64)
   let ids = 0
   const number = (span: Span): void => {
@@ -46,12 +49,16 @@ export function createEmitter(endings: Endings): Emitter {
     get count() {
       return count
     },
+    get open() {
+      return begun - count
+    },
     get link() {
       return link
     },
     govern(span) {
       if (governed.has(span)) return
       governed.add(span)
+      begun++
       // Last of all tasks: those that are added later run before it.
       endings.before(span, () => endings.before(span, number))
     },

@@ -310,7 +310,31 @@ export const Name = {
   emitterId: 'governance.emitter.id',
   emitterSequence: 'governance.emitter.seq',
   emitterPrevious: 'governance.emitter.prev',
+  /** Counts since the process began, on heartbeats. Governed spans that are lost: no room, or refused for good. */
   emitterDropped: 'governance.emitter.dropped',
+  emitterRejected: 'governance.emitter.rejected',
+  /** Requests that were not taken, and sent again. */
+  emitterFailures: 'governance.emitter.failures',
+  /** Governed spans that have not ended, and that are not acknowledged. */
+  emitterOpen: 'governance.emitter.open',
+  emitterWaiting: 'governance.emitter.waiting',
+  /** Attributes, events and links that the SDK dropped, and values that it cut. */
+  emitterTruncated: 'governance.emitter.truncated',
+  /** Facts for which no span could be had. */
+  emitterUnrecorded: 'governance.emitter.unrecorded',
+  /** Failures of the instrumentation itself. */
+  emitterErrors: 'governance.emitter.errors',
+  /** How governed spans are kept until they are acknowledged: `memory`, `spool`, or the SDK's own `batch`. */
+  emitterDelivery: 'governance.emitter.delivery',
+  /** Why the process said goodbye. */
+  emitterReason: 'governance.emitter.reason',
+  /** The span had not ended when its process died: this is what it said so far. */
+  emitterUnfinished: 'governance.emitter.unfinished',
+  /** A process that ended without a goodbye, and what of its spool was sent. */
+  recoveredId: 'governance.emitter.recovered.id',
+  recoveredSpans: 'governance.emitter.recovered.spans',
+  recoveredUnfinished: 'governance.emitter.recovered.unfinished',
+  recoveredTorn: 'governance.emitter.recovered.torn_bytes',
   /** Why the span was recorded although a sampler said no. */
   samplingOverride: 'governance.emitter.sampling',
   instrumentationVersion: 'governance.instrumentation.version',

@@ -15,6 +15,8 @@ import {
   type Tracer,
   trace,
 } from '@opentelemetry/api'
+import type { SpanEvent } from './delivery/encode.ts'
+import { SUPPRESS_TRACING } from './delivery/send.ts'
 import type { Endings } from './ending.ts'
 import {
   type Action,
@@ -62,6 +64,13 @@ export interface RecorderParts {
   readonly govern: (span: Span) => void
   /** A decision id that no other has. */
   readonly nextId: () => string
+  /**
+   * Told of an open span that carries a decision or is an action, so that it can be kept should the process die.
+   * `events` are those that it will get when it ends.
+   */
+  readonly keep: (span: Span, events: readonly SpanEvent[]) => void
+  /** Told of a fact for which no span could be had. */
+  readonly onUnrecorded: () => void
 }
 
 /** Events that facts may have on one span: well under the SDK's 128, which others use too. */
@@ -85,7 +94,7 @@ interface Group {
 }
 
 export function createRecorder(parts: RecorderParts): Recorder {
-  const { scopes, endings, encode, log, tracer, govern, nextId } = parts
+  const { scopes, endings, encode, log, tracer, govern, nextId, keep, onUnrecorded } = parts
   const ledgers = new WeakMap<Span, Ledger>()
 
   const ledgerOf = (span: Span): Ledger => {
@@ -118,7 +127,11 @@ export function createRecorder(parts: RecorderParts): Recorder {
         use(active)
         return
       }
-      const span = tracer().startSpan(NAMESPACE + kind, { attributes: { [Name.recordKind]: kind } })
+      // Evidence is recorded where others ask for no spans.
+      const context = contexts.active().deleteValue(SUPPRESS_TRACING)
+      const attributes = { [Name.recordKind]: kind }
+      const span = tracer().startSpan(NAMESPACE + kind, { attributes }, context)
+      if (!span.isRecording()) onUnrecorded()
       try {
         use(span)
       } finally {
@@ -166,9 +179,11 @@ export function createRecorder(parts: RecorderParts): Recorder {
     if (ledger.events < MAX_EVENTS) put(span, ledger, 'decision', attributes)
     else group(span, ledger, fact, () => attributes)
     note(scope, fact.id)
+    keep(span, groupEvents(ledger))
   }
 
-  const group = (span: Span, ledger: Ledger, fact: Decision, attributesOf: () => Attributes): void => {
+  /** Returns whether it is the first of its kind. */
+  const group = (span: Span, ledger: Ledger, fact: Decision, attributesOf: () => Attributes): boolean => {
     const key = groupKey(fact)
     if (ledger.groups === undefined) {
       ledger.groups = new Map()
@@ -177,13 +192,16 @@ export function createRecorder(parts: RecorderParts): Recorder {
     const known = ledger.groups.get(key)
     if (known !== undefined) known.count++
     else if (ledger.groups.size >= MAX_GROUPS) omit(span, ledger)
-    else ledger.groups.set(key, { attributes: attributesOf(), since: new Date(), count: 1 })
+    else {
+      ledger.groups.set(key, { attributes: attributesOf(), since: new Date(), count: 1 })
+      return true
+    }
+    return false
   }
 
   /** The events of the groups come above the bound: MAX_EVENTS + MAX_GROUPS are under 128. */
-  const endGroups = (span: Span, { groups }: Ledger): void => {
-    for (const { attributes, since, count } of groups?.values() ?? [])
-      span.addEvent(`${NAMESPACE}decision`, { ...attributes, [Name.decisionCount]: count }, since)
+  const endGroups = (span: Span, ledger: Ledger): void => {
+    for (const { name, attributes, time } of groupEvents(ledger)) span.addEvent(name, attributes, time)
   }
 
   return {
@@ -201,13 +219,14 @@ export function createRecorder(parts: RecorderParts): Recorder {
     repeatedDecision(fact) {
       onSpan('decision', (span) => {
         const ledger = ledgerOf(span)
-        group(span, ledger, fact, () => {
+        const isFirst = group(span, ledger, fact, () => {
           const scope = scopes.of(span)
           inherit(span, ledger, scope)
           const one = identified(fact)
           note(scope, one.id)
           return { ...inForceAt(scope), ...encode('decision', one) }
         })
+        if (isFirst) keep(span, groupEvents(ledger))
       })
     },
     transition: (fact) =>
@@ -223,6 +242,7 @@ export function createRecorder(parts: RecorderParts): Recorder {
         inherit(span, ledgerOf(span), scope)
         const certain = certainDecision(scope)
         if (certain !== undefined) span.setAttribute(Name.decisionId, certain)
+        keep(span, [])
       } catch (error) {
         log.failed('marking an action', error)
       }
@@ -234,6 +254,18 @@ export function createRecorder(parts: RecorderParts): Recorder {
       return span
     },
   }
+}
+
+/** The events that a span's groups give. */
+function groupEvents({ groups }: Ledger): SpanEvent[] {
+  return [...(groups?.values() ?? [])].map(({ attributes, since, count }) => {
+    const millis = since.getTime()
+    return {
+      name: `${NAMESPACE}decision`,
+      time: [Math.floor(millis / 1000), (millis % 1000) * 1_000_000],
+      attributes: { ...attributes, [Name.decisionCount]: count },
+    }
+  })
 }
 
 /** Fingerprint of an artifact, or its id where it has none. */
