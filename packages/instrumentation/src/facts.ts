@@ -155,6 +155,8 @@ export interface Action {
   readonly result?: unknown
   readonly digest?: string | undefined
   readonly outcome?: 'success' | 'failure' | 'partial' | 'unknown' | 'refused' | undefined
+  /** Why it was refused: `decision_deny`, `decision_for_another_action`, `not_acknowledged`, ... */
+  readonly reason?: string | undefined
   /** Whether it was told from the span's ordinary attributes. */
   readonly inferred?: boolean | undefined
 }
@@ -283,6 +285,7 @@ export const TABLE: Table = {
     result: [`${X}result.commitment`, 'content'],
     digest: [`${X}digest`, 'text'],
     outcome: [`${X}outcome`, 'text'],
+    reason: [`${X}reason.code`, 'text'],
     inferred: [`${X}inferred`, 'flag'],
   },
   execution: {

@@ -52,6 +52,8 @@ export interface Recorder {
   action(span: Span, fact: Action): void
   /** Starts a span that is an action, for side effects that no instrumentation makes a span of. */
   startAction(name: string, fact: Action, options?: SpanOptions, context?: Context): Span
+  /** Starts a span that says what is about to be done and why it may be; you end it at once. */
+  startIntent(action: Action, decision: Decision | undefined): Span
 }
 
 export interface RecorderParts {
@@ -251,6 +253,32 @@ export function createRecorder(parts: RecorderParts): Recorder {
       const attributes = { ...options?.attributes, [Name.recordKind]: 'action' }
       const span = tracer().startSpan(name, { kind: SpanKind.INTERNAL, ...options, attributes }, context)
       this.action(span, fact)
+      return span
+    },
+    startIntent(action, decision) {
+      const context = contexts.active().deleteValue(SUPPRESS_TRACING)
+      const attributes = { [Name.recordKind]: 'transition' }
+      const span = tracer().startSpan(`${NAMESPACE}intent`, { attributes }, context)
+      try {
+        const scope = scopes.of(span)
+        const ledger = ledgerOf(span)
+        inherit(span, ledger, scope)
+        const causeId = decision?.id ?? certainDecision(scope)
+        put(span, ledger, 'transition', {
+          ...encode('transition', {
+            type: 'state',
+            from: 'permitted',
+            to: 'executing',
+            trigger: 'gate',
+            causeId,
+          }),
+          ...(causeId !== undefined && { [Name.decisionId]: causeId }),
+          ...(decision !== undefined && encode('decision', decision)),
+          ...encode('action', action),
+        })
+      } catch (error) {
+        log.failed('recording an intent', error)
+      }
       return span
     },
   }

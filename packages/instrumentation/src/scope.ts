@@ -31,6 +31,8 @@ export interface Scopes {
   in(context: Context): Scope | undefined
   /** Files a span that starts: under its local parent's scope, or as the root of a new one. */
   enter(span: Span, parent: Context): Scope
+  /** Makes a span that started the root of a scope within its own: its artifacts are not in force below, decisions are. */
+  nest(span: Span): void
 }
 
 export function createScopes(): Scopes {
@@ -46,6 +48,10 @@ export function createScopes(): Scopes {
       const scope = find(parent) ?? { root: span, authorizations: [], decisions: [], decisionCount: 0 }
       scopes.set(span, scope)
       return scope
+    },
+    nest(span) {
+      const { decisions = [], decisionCount = 0 } = scopes.get(span) ?? {}
+      scopes.set(span, { root: span, authorizations: [], decisions: [...decisions], decisionCount })
     },
   }
 }

@@ -19,8 +19,11 @@ export interface Source {
 export interface Queue extends Source {
   /** Spans that wait. */
   readonly waiting: number
-  /** Takes a span that ended. False: there is no room, or it cannot be kept. What waits already stays. */
-  add(span: ReadableSpan): boolean
+  /**
+   * Takes a span that ended. False: there is no room, or it cannot be kept. What waits already stays. `isLast` is for
+   * the last span of a process: there is always room for it.
+   */
+  add(span: ReadableSpan, isLast?: boolean): boolean
   /** Keeps what an open span says so far, should the process die. Replaced by the next call, and by `add`. */
   keep(span: ReadableSpan, attributes: Attributes, events: readonly SpanEvent[]): void
   /** Nothing is added afterwards. */
@@ -43,8 +46,8 @@ export class MemoryQueue implements Queue {
     return this.#spans.length
   }
 
-  add(span: ReadableSpan): boolean {
-    if (this.#isClosed || this.#spans.length >= this.#maxSpans) return false
+  add(span: ReadableSpan, isLast = false): boolean {
+    if (this.#isClosed || (this.#spans.length >= this.#maxSpans && !isLast)) return false
     this.#spans.push(span)
     return true
   }

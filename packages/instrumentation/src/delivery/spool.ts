@@ -93,11 +93,11 @@ export class Spool implements Queue {
     return this.#isClosed ? 0 : this.#waiting
   }
 
-  add(span: ReadableSpan): boolean {
+  add(span: ReadableSpan, isLast = false): boolean {
     if (this.#isClosed) return false
     const request = this.#encoded(span)
     const key = keyOf(span)
-    if (request === undefined || this.#append(Kind.ended, key, request) === undefined) return false
+    if (request === undefined || this.#append(Kind.ended, key, request, isLast) === undefined) return false
     this.#open.delete(key.toString('hex'))
     this.#waiting++
     return true
@@ -188,12 +188,12 @@ export class Spool implements Queue {
   }
 
   /** Undefined if it does not fit or cannot be written. Nothing of it is left then. */
-  #append(kind: Kind, key: Uint8Array, request: Uint8Array): Place | undefined {
+  #append(kind: Kind, key: Uint8Array, request: Uint8Array, isLast = false): Place | undefined {
     if (request.length + key.length > MAX_PAYLOAD) return undefined
     const length = HEAD_BYTES + key.length + request.length
     let segment = this.#segments.at(-1)!
     if (segment.size + length > SEGMENT_BYTES && segment.size > MAGIC.length) segment = this.#rotate()
-    if (this.#used + length > this.#options.maxBytes) {
+    if (this.#used + length > this.#options.maxBytes && !isLast) {
       this.#options.log.once('the spool is full: what is in it stays, new spans are refused and counted')
       return undefined
     }
