@@ -11,7 +11,7 @@ import type { Config } from './config.ts'
 import type { Delivery } from './delivery/delivery.ts'
 import type { Recovery } from './delivery/orphans.ts'
 import type { Emitter } from './emitter.ts'
-import { Name } from './facts.ts'
+import { GOODBYE, Name } from './facts.ts'
 import type { Log } from './log.ts'
 import type { Counts } from './runtime.ts'
 
@@ -42,7 +42,7 @@ export function createContinuity(parts: ContinuityParts): Continuity {
   const tell = (name: string, attributes: Attributes = {}): Span => {
     const root = context === ROOT_CONTEXT
     const marked = { ...countsNow(), ...attributes }
-    const span = tracer().startSpan(`governance.${name}`, { root, attributes: marked }, context)
+    const span = tracer().startSpan(name, { root, attributes: marked }, context)
     if (root && span.isRecording()) nameTrace(span, emitter.id)
     emitter.govern(span)
     span.end()
@@ -80,14 +80,14 @@ export function createContinuity(parts: ContinuityParts): Continuity {
       if (state !== 'before') return
       state = 'alive'
       safely(() => {
-        const hello = tell('hello')
+        const hello = tell('governance.hello')
         if (!trace.isSpanContextValid(hello.spanContext())) {
           state = 'before'
           return
         }
         context = trace.setSpan(ROOT_CONTEXT, hello)
         if (config.heartbeatMillis === 0) return
-        timer = setInterval(() => safely(() => tell('heartbeat')), config.heartbeatMillis)
+        timer = setInterval(() => safely(() => tell('governance.heartbeat')), config.heartbeatMillis)
         timer.unref()
       })
     },
@@ -95,12 +95,12 @@ export function createContinuity(parts: ContinuityParts): Continuity {
       if (state !== 'alive') return
       state = 'over'
       clearInterval(timer)
-      safely(() => tell('goodbye', { [Name.emitterReason]: reason }))
+      safely(() => tell(GOODBYE, { [Name.emitterReason]: reason }))
     },
     recovered({ emitter: id, spans, unfinished, tornBytes }) {
       if (state !== 'alive') return
       safely(() =>
-        tell('recovery', {
+        tell('governance.recovery', {
           [Name.recoveredId]: id,
           [Name.recoveredSpans]: spans,
           [Name.recoveredUnfinished]: unfinished,

@@ -296,6 +296,9 @@ export const TABLE: Table = {
   },
 }
 
+/** The last span of a process. */
+export const GOODBYE = `${NAMESPACE}goodbye`
+
 /** Attributes that are not part of a fact. */
 export const Name = {
   recordKind: 'governance.record.kind',

@@ -6,6 +6,7 @@
  * taken is given up unless the collector refuses it for good; what is not taken is counted.
  */
 import type { Attributes } from '@opentelemetry/api'
+import { GOODBYE } from '../facts.ts'
 import type { Log } from '../log.ts'
 import type { Encode, ReadableSpan, SpanEvent } from './encode.ts'
 import { Orphan, type Recovery } from './orphans.ts'
@@ -66,6 +67,8 @@ const MIN_BACKOFF_MILLIS = 200
 const MAX_BACKOFF_MILLIS = 5000
 /** How often locks are renewed and what dead processes left is looked for. */
 const CARE_MILLIS = 10_000
+/** What earlier processes left is looked for when the service has had time to start. */
+const START_MILLIS = 500
 const RESOURCE_MILLIS = 5000
 
 export function createDelivery(options: DeliveryOptions): Delivery {
@@ -90,6 +93,7 @@ class Deliverer implements Delivery {
   #orphan: Orphan | undefined
   #resource: ReadableSpan['resource'] | undefined
   #timer: NodeJS.Timeout | undefined
+  #due = 0
   #care: NodeJS.Timeout | undefined
   /** The run of the loop that is under way. */
   #draining: Promise<void> | undefined
@@ -106,7 +110,7 @@ class Deliverer implements Delivery {
       this.#care = setInterval(() => this.#takeCare(), CARE_MILLIS)
       this.#care.unref()
       // What an earlier process left, as soon as this one has started.
-      this.#wake(options.delayMillis, () => this.#takeCare())
+      setTimeout(() => this.#takeCare(), START_MILLIS).unref()
     }
   }
 
@@ -130,7 +134,8 @@ class Deliverer implements Delivery {
   }
 
   #enqueue(span: ReadableSpan): void {
-    if (!this.#queue.add(span)) this.counts.dropped++
+    const isLast = span.name === GOODBYE && span.spanContext().traceId === this.#options.emitter
+    if (!this.#queue.add(span, isLast)) this.counts.dropped++
     else if (this.#queue.waiting >= MAX_BATCH_SPANS) this.#wake(0)
     else this.#wake(this.#options.delayMillis)
   }
@@ -193,15 +198,16 @@ class Deliverer implements Delivery {
     this.#options.sender.close()
   }
 
-  #wake(millis: number, first: () => void = () => {}): void {
-    if (this.#isClosed || (this.#timer !== undefined && millis > 0)) return
+  /** Sends after this time at the latest, but not before a failure allows it. */
+  #wake(millis: number): void {
+    const due = Math.max(Date.now() + millis, this.#notBefore)
+    if (this.#isClosed || (this.#timer !== undefined && this.#due <= due)) return
     clearTimeout(this.#timer)
-    const run = (): void => {
+    this.#due = due
+    this.#timer = setTimeout(() => {
       this.#timer = undefined
-      first()
       void this.#drain()
-    }
-    this.#timer = setTimeout(run, Math.max(millis, this.#notBefore - Date.now()))
+    }, due - Date.now())
     this.#timer.unref()
   }
 
@@ -211,7 +217,9 @@ class Deliverer implements Delivery {
       .catch((error) => this.#options.log.failed('sending governed spans', error))
       .finally(() => {
         this.#draining = undefined
-        if (this.#queue.waiting > 0 || this.#orphan !== undefined) this.#wake(this.#options.delayMillis)
+        const hasFailed = this.#notBefore > Date.now()
+        if (this.#orphan !== undefined || (this.#queue.waiting > 0 && hasFailed)) this.#wake(0)
+        else if (this.#queue.waiting > 0) this.#wake(this.#options.delayMillis)
       })
     return this.#draining
   }
@@ -302,7 +310,7 @@ class Deliverer implements Delivery {
     const { spool, emitter, log } = this.#options
     if (spool === undefined || this.kind !== 'spool' || this.#isClosed) return
     this.#orphan ??= Orphan.find(spool.directory, new Set([emitter]), log)
-    if (this.#orphan !== undefined) this.#wake(this.#options.delayMillis)
+    if (this.#orphan !== undefined) this.#wake(0)
   }
 }
 
