@@ -74,7 +74,10 @@ test('killed between decision and action, with a spool: the next process sends b
   await kill(first)
   await expectNoSecrets(directory)
 
-  const second = await startApplication(collector, FILE, { ROOTSPAN_SPOOL: directory, OTEL_SERVICE_NAME: 'second' })
+  const second = await startApplication(collector, FILE, {
+    ROOTSPAN_SPOOL: directory,
+    OTEL_SERVICE_NAME: 'second',
+  })
   const all = await everything(collector, (records) => named(records, 'governance.recovery').length > 0)
   const [recovery] = named(all, 'governance.recovery')
   const life = livesOf(all).get(String(recovery!.claims['emitter.recovered.id']))!
@@ -166,6 +169,10 @@ test('the collector is away under load, without a spool: the records prove how m
   await sleep(OUTAGE_MILLIS)
   const traces = await before.stop()
   collector = await restart(collector)
+  // A heartbeat from after the outage has come through: there is room again.
+  await everything(collector, (records) =>
+    named(records, 'governance.heartbeat').some(({ claims }) => Number(claims['emitter.failures']) > 0),
+  )
   const after = await service.request('/work')
   await service.stop()
   // Traces of which something is missing settle late.

@@ -46,6 +46,7 @@ export const SEGMENT_BYTES = 4 << 20
 /** A file that is sent as a whole is replaced by a new one from this size on. */
 const TIDY_BYTES = 1 << 20
 const SYNC_MILLIS = 1000
+const LOOK_MILLIS = 1000
 const MAX_BATCH_BYTES = 2 << 20
 
 interface Segment {
@@ -75,6 +76,7 @@ export class Spool implements Queue {
   /** Bytes of the whole directory as far as is known. */
   #used = 0
   #waiting = 0
+  #lookedAt = 0
   #isClosed = false
   #syncing: NodeJS.Timeout | undefined
 
@@ -146,7 +148,7 @@ export class Spool implements Queue {
     this.#read = (batch as SpoolBatch).end
     this.#waiting -= batch.spans
     const active = this.#segments.at(-1)!
-    if (this.#waiting === 0 && active.size >= TIDY_BYTES)
+    if (this.#waiting === 0 && active.size >= Math.min(TIDY_BYTES, this.#options.maxBytes / 4))
       this.#read = { segment: this.#rotate(), at: MAGIC.length }
     while (this.#segments[0] !== this.#read.segment) this.#remove(this.#segments.shift()!)
   }
@@ -193,7 +195,7 @@ export class Spool implements Queue {
     const length = HEAD_BYTES + key.length + request.length
     let segment = this.#segments.at(-1)!
     if (segment.size + length > SEGMENT_BYTES && segment.size > MAGIC.length) segment = this.#rotate()
-    if (this.#used + length > this.#options.maxBytes && !isLast) {
+    if (!isLast && !this.#fits(length)) {
       this.#options.log.once('the spool is full: what is in it stays, new spans are refused and counted')
       return undefined
     }
@@ -216,6 +218,16 @@ export class Spool implements Queue {
     this.#used += frame.length
     this.#syncing ??= this.#syncLater()
     return place
+  }
+
+  /** Others may have freed what they had: when it looks full, that is looked at, once per `LOOK_MILLIS`. */
+  #fits(length: number): boolean {
+    const { maxBytes, directory } = this.#options
+    if (this.#used + length <= maxBytes) return true
+    if (Date.now() - this.#lookedAt < LOOK_MILLIS) return false
+    this.#lookedAt = Date.now()
+    this.#used = sizeOf(directory)
+    return this.#used + length <= maxBytes
   }
 
   #syncLater(): NodeJS.Timeout {
