@@ -177,7 +177,9 @@ test('as an ES module the same, and the self-test says that the hook has taken h
 test('a token in the query does not leave the process, although the HTTP instrumentation puts queries on spans', async () => {
   const token = sign(CLAIMS)
   const records = await shown(await send(`/orders?page=2&access_token=${token}`, token))
-  const queries = records.map(({ attributes }) => attributes?.['url.query']).filter((one) => one !== undefined)
+  const queries = records
+    .map(({ attributes }) => attributes?.['url.query'])
+    .filter((one) => one !== undefined)
   expect(queries).toContain('page=2&access_token=REDACTED')
   expect(JSON.stringify(records)).not.toContain(token)
 })

@@ -59,7 +59,7 @@ export interface Service {
   readonly name: string
   readonly file: string
   readonly args?: readonly string[]
-  readonly cwd?: string
+  readonly cwd?: string | undefined
   readonly env?: Readonly<Record<string, string>>
   /** Where it says that it listens; the first group is its URL. */
   readonly listening?: RegExp
@@ -88,20 +88,7 @@ export async function startService(
   collector: Pick<CollectorProcess, 'http'>,
   { name, file, args = [], cwd, env = {}, listening = /listening on (http:\S+)$/m }: Service,
 ): Promise<Application> {
-  const child = startProgram(process.execPath, [...UNDER_FLAG, file, ...args], {
-    name,
-    ...(cwd !== undefined && { cwd }),
-    env: {
-      OTEL_SERVICE_NAME: name,
-      OTEL_EXPORTER_OTLP_ENDPOINT: collector.http,
-      OTEL_METRICS_EXPORTER: 'none',
-      OTEL_LOGS_EXPORTER: 'none',
-      OTEL_BSP_SCHEDULE_DELAY: '100',
-      OTEL_NODE_RESOURCE_DETECTORS: 'env',
-      ROOTSPAN_FINGERPRINT_KEY: KEY,
-      ...env,
-    },
-  })
+  const child = startUnderFlag(collector, { name, file, args, cwd, env })
   const url = (await child.says(listening))[1]!
   return {
     url,
@@ -125,6 +112,36 @@ export async function startService(
   }
 }
 
+/** Starts `apps/<file>` under the register flag, whatever it is. */
+export function startApp(
+  collector: Pick<CollectorProcess, 'http'>,
+  file: string,
+  env: Readonly<Record<string, string>> = {},
+): Running {
+  const path = join(import.meta.dirname, 'apps', file)
+  return startUnderFlag(collector, { name: file.split('.')[0]!, file: path, env })
+}
+
+function startUnderFlag(
+  collector: Pick<CollectorProcess, 'http'>,
+  { name, file, args = [], cwd, env = {} }: Omit<Service, 'listening'>,
+): Running {
+  return startProgram(process.execPath, [...UNDER_FLAG, file, ...args], {
+    name,
+    ...(cwd !== undefined && { cwd }),
+    env: {
+      OTEL_SERVICE_NAME: name,
+      OTEL_EXPORTER_OTLP_ENDPOINT: collector.http,
+      OTEL_METRICS_EXPORTER: 'none',
+      OTEL_LOGS_EXPORTER: 'none',
+      OTEL_BSP_SCHEDULE_DELAY: '100',
+      OTEL_NODE_RESOURCE_DETECTORS: 'env',
+      ROOTSPAN_FINGERPRINT_KEY: KEY,
+      ...env,
+    },
+  })
+}
+
 export type Plain = string | number | boolean | Plain[] | undefined
 
 /** A verified record. */
@@ -133,6 +150,9 @@ export interface Shown {
   readonly kind: string
   /** Name of its span. */
   readonly span: string
+  /** In hex; absent where there is no span. */
+  readonly traceId?: string
+  readonly spanId?: string
   /** By attribute name without `governance.`. Values are what the payload opens to. */
   readonly claims: Readonly<Record<string, Plain>>
   /** Records that it names as its causes; of a join, the action and the decision. */
@@ -147,13 +167,13 @@ export interface Shown {
 
 /**
  * Waits until the trace of an answer is committed, downloads its evidence, verifies it, and shows its records, in the
- * log's order. They are printed if the test fails. `spans` is the least number to wait for: needed only where spans
+ * log's order. They are printed if the test fails, unless `isQuiet`. `spans` is the least number to wait for: needed only where spans
  * end long after others.
  */
 export async function recordsOf(
   collector: CollectorProcess,
   { traceId }: Pick<Answer, 'traceId'>,
-  { spans = 1 }: { spans?: number } = {},
+  { spans = 1, isQuiet = false }: { spans?: number; isQuiet?: boolean } = {},
 ): Promise<Shown[]> {
   await waitFor(`trace ${traceId} to be committed and signed`, async () => {
     const response = await fetch(`${collector.api}/api/v1/executions/${traceId}`)
@@ -183,7 +203,7 @@ export async function recordsOf(
     Object.assign(one, { causes: causes.filter((cause) => cause !== undefined) })
     return [one]
   })
-  onTestFailed(() => console.log(listing(all)))
+  if (!isQuiet) onTestFailed(() => console.log(listing(all)))
   return all
 }
 
@@ -226,6 +246,8 @@ function showNode(node: ExecutionNode, above: Shown | undefined, shown: Map<stri
     const one = {
       kind,
       span: span.name,
+      traceId: formatHex(span.traceId),
+      spanId: formatHex(span.spanId),
       claims: Object.fromEntries(plain),
       causes: [],
       above: over,

@@ -12,6 +12,10 @@ test('without anything set, the defaults, and nothing to complain of', () => {
     selfTest: true,
     opaProvenance: false,
     logLevel: 'info',
+    endpoint: undefined,
+    spool: undefined,
+    heartbeatMillis: 60_000,
+    gateMillis: 2000,
     problems: [],
   })
 })

@@ -5,6 +5,7 @@
  * because of its evidence.
  */
 import { readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
 
 export interface Config {
   /** Key of fingerprints and commitments; absent: one of the process's own. */
@@ -18,6 +19,14 @@ export interface Config {
   /** Whether OPA is asked for its version and its bundles' revisions where the application does not ask. */
   readonly opaProvenance: boolean
   readonly logLevel: 'info' | 'warn' | 'silent'
+  /** Base URL of the OTLP/HTTP receiver that governed spans are sent to; absent: that of `OTEL_EXPORTER_OTLP_*`. */
+  readonly endpoint: URL | undefined
+  /** Where governed spans are kept until they are acknowledged; absent: in memory. */
+  readonly spool: { readonly directory: string; readonly maxBytes: number } | undefined
+  /** Time between heartbeats; 0: none. */
+  readonly heartbeatMillis: number
+  /** How long a gate waits where the action says nothing else. */
+  readonly gateMillis: number
   /** What was wrong with the environment, for the log. */
   readonly problems: readonly string[]
 }
@@ -36,6 +45,16 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
       problems.push(`${name} must be one of ${values.join(', ')}; ${values[0]} is used`)
     return found ?? values[0]
   }
+  const number = (name: string, fallback: number, min: number, max: number): number => {
+    const text = env[name]?.trim()
+    if (text === undefined || text === '') return fallback
+    const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN
+    if (value >= min && value <= max) return value
+    problems.push(`${name} must be a whole number from ${min} to ${max}; ${fallback} is used`)
+    return fallback
+  }
+  const spoolBytes = number('ROOTSPAN_SPOOL_MAX_BYTES', 256 << 20, 1 << 20, 1 << 40)
+  const { ROOTSPAN_SPOOL: spool } = env
   return {
     fingerprintKey: readKey(env, problems),
     identities: choice('ROOTSPAN_IDENTITIES', ['fingerprint', 'clear']),
@@ -43,6 +62,10 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
     selfTest: choice('ROOTSPAN_SELF_TEST', ['on', 'off']) === 'on',
     opaProvenance: choice('ROOTSPAN_OPA_PROVENANCE', ['off', 'on']) === 'on',
     logLevel: choice('ROOTSPAN_LOG_LEVEL', ['info', 'warn', 'silent']),
+    endpoint: readUrl('ROOTSPAN_ENDPOINT', env, problems),
+    spool: spool ? { directory: resolve(spool), maxBytes: spoolBytes } : undefined,
+    heartbeatMillis: number('ROOTSPAN_HEARTBEAT_MILLIS', 60_000, 0, 86_400_000),
+    gateMillis: number('ROOTSPAN_GATE_MILLIS', 2000, 1, 60_000),
     problems,
   }
 }
@@ -52,6 +75,16 @@ function list(text: string | undefined): string[] {
     .split(',')
     .map((word) => word.trim())
     .filter((word) => word !== '')
+}
+
+/** Its text is in no message: it may hold a password. */
+function readUrl(name: string, env: NodeJS.ProcessEnv, problems: string[]): URL | undefined {
+  const text = env[name]
+  if (text === undefined || text === '') return undefined
+  const url = URL.parse(text.trim())
+  if (url !== null && /^https?:$/.test(url.protocol)) return url
+  problems.push(`${name} is no http or https URL and is not used`)
+  return undefined
 }
 
 /** The key's own value is in no message. */

@@ -15,8 +15,10 @@ import { knownStateOf, stateOf } from './span-state.ts'
 export interface Emitter {
   /** Random for each process. */
   readonly id: string
-  /** Governed spans so far. */
+  /** Governed spans that have ended. */
   readonly count: number
+  /** Governed spans that have not ended yet. */
+  readonly open: number
   /** Link of the last one. */
   readonly link: string
   /** Numbers the span when it ends. Once for each span; later calls do nothing. */
@@ -29,6 +31,7 @@ export interface Emitter {
 export function createEmitter(endings: Endings): Emitter {
   const id = randomBytes(16).toString('hex')
   let count = 0
+  let begun = 0
   let link = '0'.repeat(64)
   let ids = 0
   const number = (span: Span): void => {
@@ -46,6 +49,9 @@ export function createEmitter(endings: Endings): Emitter {
     get count() {
       return count
     },
+    get open() {
+      return begun - count
+    },
     get link() {
       return link
     },
@@ -53,6 +59,7 @@ export function createEmitter(endings: Endings): Emitter {
       const state = stateOf(span)
       if (state.isGoverned) return
       state.isGoverned = true
+      begun++
       // Last of all tasks: those that are added later run before it.
       endings.before(span, () => endings.before(span, number))
     },

@@ -162,6 +162,8 @@ export interface Action {
   readonly result?: unknown
   readonly digest?: string | undefined
   readonly outcome?: 'success' | 'failure' | 'partial' | 'unknown' | 'refused' | undefined
+  /** Why it was refused: `decision_deny`, `decision_for_another_action`, `not_acknowledged`, ... */
+  readonly reason?: string | undefined
   /** Whether it was told from the span's ordinary attributes. */
   readonly inferred?: boolean | undefined
 }
@@ -296,6 +298,7 @@ export const TABLE: Table = {
     result: [`${X}result.commitment`, 'content'],
     digest: [`${X}digest`, 'text'],
     outcome: [`${X}outcome`, 'text'],
+    reason: [`${X}reason.code`, 'text'],
     inferred: [`${X}inferred`, 'flag'],
   },
   execution: {
@@ -305,6 +308,9 @@ export const TABLE: Table = {
     parentId: ['governance.execution.parent.id', 'text'],
   },
 }
+
+/** The last span of a process. */
+export const GOODBYE = `${NAMESPACE}goodbye`
 
 /** Attributes that are not part of a fact. */
 export const Name = {
@@ -323,7 +329,31 @@ export const Name = {
   emitterId: 'governance.emitter.id',
   emitterSequence: 'governance.emitter.seq',
   emitterPrevious: 'governance.emitter.prev',
+  /** Counts since the process began, on heartbeats. Governed spans that are lost: no room, or refused for good. */
   emitterDropped: 'governance.emitter.dropped',
+  emitterRejected: 'governance.emitter.rejected',
+  /** Requests that were not taken, and sent again. */
+  emitterFailures: 'governance.emitter.failures',
+  /** Governed spans that have not ended, and that are not acknowledged. */
+  emitterOpen: 'governance.emitter.open',
+  emitterWaiting: 'governance.emitter.waiting',
+  /** Attributes, events and links that the SDK dropped, and values that it cut. */
+  emitterTruncated: 'governance.emitter.truncated',
+  /** Facts for which no span could be had. */
+  emitterUnrecorded: 'governance.emitter.unrecorded',
+  /** Failures of the instrumentation itself. */
+  emitterErrors: 'governance.emitter.errors',
+  /** How governed spans are kept until they are acknowledged: `memory`, `spool`, or the SDK's own `batch`. */
+  emitterDelivery: 'governance.emitter.delivery',
+  /** Why the process said goodbye. */
+  emitterReason: 'governance.emitter.reason',
+  /** The span had not ended when its process died: this is what it said so far. */
+  emitterUnfinished: 'governance.emitter.unfinished',
+  /** A process that ended without a goodbye, and what of its spool was sent. */
+  recoveredId: 'governance.emitter.recovered.id',
+  recoveredSpans: 'governance.emitter.recovered.spans',
+  recoveredUnfinished: 'governance.emitter.recovered.unfinished',
+  recoveredTorn: 'governance.emitter.recovered.torn_bytes',
   /** Why the span was recorded although a sampler said no. */
   samplingOverride: 'governance.emitter.sampling',
   instrumentationVersion: 'governance.instrumentation.version',

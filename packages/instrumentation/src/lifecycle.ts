@@ -2,8 +2,9 @@
  * The end of the process: what waits is sent on SIGTERM, SIGINT, an uncaught exception, and when nothing is left to do.
  *
  * What the process would have done without us it does: a signal or an exception that only we listen to still ends it,
- * in the same way, after at most `MAX_MILLIS`. Known hole: `process.exit` leaves no time to send.
+ * in the same way, after at most `MAX_MILLIS`. Known hole: `process.exit` leaves no time to send what is not spooled.
  */
+import type { Continuity } from './continuity.ts'
 import type { Log } from './log.ts'
 
 interface Ending {
@@ -14,12 +15,13 @@ interface Ending {
 /** How long an end is held up at most. */
 const MAX_MILLIS = 3000
 
-export function flushAtEnd(sdk: Ending, log: Log): void {
+export function flushAtEnd(sdk: Ending, continuity: Pick<Continuity, 'end'>, log: Log): void {
   let isOver = false
   /** The last thing: nothing is recorded afterwards. */
-  const finish = async (): Promise<void> => {
+  const finish = async (reason: string): Promise<void> => {
     if (isOver) return
     isOver = true
+    continuity.end(reason)
     await within(sdk.shutdown(), log)
   }
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
@@ -29,7 +31,7 @@ export function flushAtEnd(sdk: Ending, log: Log): void {
         void within(sdk.flush(), log)
         return
       }
-      void finish().then(() => {
+      void finish(signal).then(() => {
         process.removeListener(signal, listener)
         process.kill(process.pid, signal)
       })
@@ -41,7 +43,7 @@ export function flushAtEnd(sdk: Ending, log: Log): void {
       void within(sdk.flush(), log)
       return
     }
-    void finish().then(() => {
+    void finish('exception').then(() => {
       process.removeListener('uncaughtException', uncaught)
       setImmediate(() => {
         throw error
@@ -49,7 +51,9 @@ export function flushAtEnd(sdk: Ending, log: Log): void {
     })
   }
   process.on('uncaughtException', uncaught)
-  process.once('beforeExit', () => void finish())
+  process.once('beforeExit', () => void finish('end'))
+  // `process.exit` leaves no time to send; what is written into the spool here is sent by another process.
+  process.once('exit', () => continuity.end('exit'))
 }
 
 async function within(work: Promise<unknown>, log: Log): Promise<void> {

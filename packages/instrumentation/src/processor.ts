@@ -1,12 +1,16 @@
 /**
  * The span processor: files spans under their governance scopes, marks requests and actions when they start, says how
- * actions ended, and counts what the SDK had to drop. It exports nothing; it stands beside the processors that do.
+ * actions ended, counts what the SDK had to drop, and hands governed spans to their own path. It stands beside the
+ * processors that export the others.
  */
 import { type Attributes, type Context, type Span, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
 import { agentOperation, inferAction, inferOutcome, toolFacts } from './actions.ts'
-import { Name } from './facts.ts'
+import type { ReadableSpan } from './delivery/encode.ts'
+import { openDelivery } from './delivery/open.ts'
+import { NAMESPACE, Name } from './facts.ts'
 import { isAsking } from './hooks/observe.ts'
 import { redactUrls } from './redaction.ts'
+import { applicationRequire } from './require.ts'
 import { type Runtime, runtime } from './runtime.ts'
 
 /** What every SDK's span has beside the API. */
@@ -17,18 +21,18 @@ export interface SdkSpan extends Span {
   readonly status: { readonly code: SpanStatusCode }
 }
 
-/** What every SDK gives of a span that ended. */
-export interface EndedSpan {
-  readonly droppedAttributesCount: number
-  readonly droppedEventsCount: number
-  readonly droppedLinksCount: number
-}
-
 export class RootspanSpanProcessor {
   readonly #runtime: Runtime
+  readonly #lengthLimit = lengthLimit(process.env)
 
+  /**
+   * In code: governed spans go the own path, too, if `ROOTSPAN_ENDPOINT` or `ROOTSPAN_SPOOL` is set. Other processors
+   * that export to the same collector are then wrapped in {@link exceptGoverned}.
+   */
   constructor(parts: Runtime = runtime()) {
     this.#runtime = parts
+    const { config } = parts
+    if (config.endpoint !== undefined || config.spool !== undefined) openDelivery(parts, applicationRequire())
   }
 
   onStart(span: Span, parent: Context): void {
@@ -41,7 +45,8 @@ export class RootspanSpanProcessor {
 
   #start(span: SdkSpan, parent: Context): void {
     redactUrls(span)
-    const { scopes, encode, emitter } = this.#runtime
+    const { scopes, encode, emitter, continuity } = this.#runtime
+    continuity.begin()
     const { root } = scopes.enter(span, parent)
     const { kind } = span
     const isRoot = root === span && isLocalRoot(parent)
@@ -71,20 +76,26 @@ export class RootspanSpanProcessor {
   }
 
   onEnd(span: object): void {
-    const { emitter, counts } = this.#runtime
-    const ended = span as Span & EndedSpan
+    const { emitter, counts, delivery } = this.#runtime
+    const ended = span as Span & ReadableSpan
     if (!emitter.isGoverned(ended)) return
+    if (this.#lengthLimit !== undefined) counts.cutValues += cutValues(ended, this.#lengthLimit)
     counts.droppedAttributes += ended.droppedAttributesCount ?? 0
     counts.droppedEvents += ended.droppedEventsCount ?? 0
     counts.droppedLinks += ended.droppedLinksCount ?? 0
+    delivery?.add(ended)
   }
 
   async forceFlush(): Promise<void> {
     this.#runtime.recorder.flush()
+    await this.#runtime.delivery?.flush()
   }
 
   async shutdown(): Promise<void> {
-    this.#runtime.recorder.flush()
+    const { continuity, delivery, recorder } = this.#runtime
+    recorder.flush()
+    continuity.end('shutdown')
+    await delivery?.close()
   }
 }
 
@@ -95,6 +106,42 @@ function executionOf({ kind, name, attributes }: SdkSpan): string | undefined {
   const operation = agentOperation(name, attributes)
   if (operation === 'invoke_agent') return 'agent'
   return operation === 'invoke_workflow' ? 'workflow' : undefined
+}
+
+/** A processor, of whichever SDK, that exports spans to where the own path sends them, without governed ones. */
+export function exceptGoverned<P extends { onEnd(span: never): void }>(
+  processor: P,
+  parts: Runtime = runtime(),
+): P {
+  return new Proxy(processor, {
+    get(target, name) {
+      const member: unknown = Reflect.get(target, name)
+      if (typeof member !== 'function') return member
+      if (name !== 'onEnd') return member.bind(target)
+      return (span: object) => {
+        const isOurs = parts.delivery !== undefined && parts.emitter.isGoverned(span as Span)
+        if (!isOurs) target.onEnd(span as never)
+      }
+    },
+  })
+}
+
+/** The length to which the SDK cuts values, which it does not say on a span (OpenTelemetry, Attribute Limits). */
+function lengthLimit({
+  OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT: spans,
+  OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT: all,
+}: NodeJS.ProcessEnv): number | undefined {
+  const limit = Number.parseInt(spans || all || '', 10)
+  return limit >= 0 ? limit : undefined
+}
+
+/** Values of our namespace that are as long as the limit: as good as certainly cut. */
+function cutValues({ attributes, events }: ReadableSpan, limit: number): number {
+  const isCut = (value: unknown): boolean =>
+    Array.isArray(value) ? value.some(isCut) : typeof value === 'string' && value.length === limit
+  return [attributes, ...events.map((event) => event.attributes ?? {})]
+    .flatMap((values) => Object.entries(values))
+    .filter(([name, value]) => name.startsWith(NAMESPACE) && isCut(value)).length
 }
 
 function isLocalRoot(parent: Context): boolean {

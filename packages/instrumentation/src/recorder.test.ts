@@ -172,15 +172,22 @@ test('asking a policy engine is no action', () => {
 
 test('governed spans are numbered and chained in the order in which they end', () => {
   inSpan('root', SpanKind.SERVER, () => inSpan('pay', SpanKind.CLIENT, () => {}, POST))
-  const [pay, root] = [finished('pay'), finished('root')]
+  const [hello, pay, root] = [finished('governance.hello'), finished('pay'), finished('root')]
+  const { emitter } = runtime
+  expect(hello.spanContext().traceId).toBe(emitter.id)
   expect(pay.attributes).toMatchObject({
-    'governance.emitter.seq': 0,
-    'governance.emitter.prev': '0'.repeat(64),
+    'governance.emitter.seq': 1,
+    'governance.emitter.prev': linkOf(emitter.id, 0, hello.spanContext(), '0'.repeat(64)),
   })
   expect(root.attributes).toMatchObject({
-    'governance.emitter.id': runtime.emitter.id,
-    'governance.emitter.seq': 1,
-    'governance.emitter.prev': linkOf(runtime.emitter.id, 0, pay.spanContext(), '0'.repeat(64)),
+    'governance.emitter.id': emitter.id,
+    'governance.emitter.seq': 2,
+    'governance.emitter.prev': linkOf(
+      emitter.id,
+      1,
+      pay.spanContext(),
+      linkOf(emitter.id, 0, hello.spanContext(), '0'.repeat(64)),
+    ),
   })
 })
 

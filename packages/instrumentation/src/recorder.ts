@@ -16,6 +16,8 @@ import {
   trace,
 } from '@opentelemetry/api'
 import { createBackground } from './background.ts'
+import type { SpanEvent } from './delivery/encode.ts'
+import { SUPPRESS_TRACING } from './delivery/send.ts'
 import type { Endings } from './ending.ts'
 import {
   type Action,
@@ -55,6 +57,8 @@ export interface Recorder {
   action(span: Span, fact: Action): void
   /** Starts a span that is an action, for side effects that no instrumentation makes a span of. */
   startAction(name: string, fact: Action, options?: SpanOptions, context?: Context): Span
+  /** Starts a span that says what is about to be done and why it may be; you end it at once. */
+  startIntent(action: Action, decision: Decision | undefined): Span
 }
 
 export interface RecorderParts {
@@ -67,6 +71,13 @@ export interface RecorderParts {
   readonly govern: (span: Span) => void
   /** A decision id that no other has. */
   readonly nextId: () => string
+  /**
+   * Told of an open span that carries a decision or is an action, so that it can be kept should the process die.
+   * `events` are those that it will get when it ends.
+   */
+  readonly keep: (span: Span, events: readonly SpanEvent[]) => void
+  /** Told of a fact for which no span could be had. */
+  readonly onUnrecorded: () => void
 }
 
 /** Events that facts may have on one span: well under the SDK's 128, which others use too. */
@@ -95,7 +106,7 @@ interface Group {
 }
 
 export function createRecorder(parts: RecorderParts): Recorder {
-  const { scopes, endings, encode, log, tracer, govern, nextId } = parts
+  const { scopes, endings, encode, log, tracer, govern, nextId, keep, onUnrecorded } = parts
 
   const ledgerOf = (span: Span): Ledger => {
     const state = stateOf(span)
@@ -126,7 +137,11 @@ export function createRecorder(parts: RecorderParts): Recorder {
         use(active)
         return
       }
-      const span = tracer().startSpan(NAMESPACE + kind, { attributes: { [Name.recordKind]: kind } })
+      // Evidence is recorded where others ask for no spans.
+      const context = contexts.active().deleteValue(SUPPRESS_TRACING)
+      const attributes = { [Name.recordKind]: kind }
+      const span = tracer().startSpan(NAMESPACE + kind, { attributes }, context)
+      if (!span.isRecording()) onUnrecorded()
       try {
         use(span)
       } finally {
@@ -174,10 +189,11 @@ export function createRecorder(parts: RecorderParts): Recorder {
     if (ledger.events < MAX_EVENTS) put(span, ledger, 'decision', attributesOf())
     else group(span, ledger, fact, attributesOf)
     note(scope, fact.id)
+    keep(span, groupEvents(ledger))
   }
 
-  /** Counts a decision to those like it; `attributesOf` is called for the first. */
-  const group = (span: Span, ledger: Ledger, fact: Decision, attributesOf: () => Attributes): void => {
+  /** Counts a decision to those like it; `attributesOf` is called for the first. Returns whether it is the first. */
+  const group = (span: Span, ledger: Ledger, fact: Decision, attributesOf: () => Attributes): boolean => {
     if (ledger.groups === undefined) {
       ledger.groups = []
       endings.before(span, () => endGroups(span, ledger))
@@ -186,35 +202,34 @@ export function createRecorder(parts: RecorderParts): Recorder {
       if (!areAlike(known.fact, fact)) continue
       known.count++
       if (known.varying.length > 0 && vary(known, fact)) note(scopes.of(span), undefined)
-      return
+      return false
     }
     if (ledger.groups.length >= MAX_GROUPS) {
       omit(span, ledger)
-      return
+      return false
     }
     const varying = VARYING.filter((field) => fact[field] !== undefined)
     ledger.groups.push({ fact, attributes: attributesOf(), since: new Date(), varying, count: 1 })
+    return true
   }
 
   /** The events of the groups come above the bound: MAX_EVENTS + MAX_GROUPS are under 128. */
-  const endGroups = (span: Span, { groups = [] }: Ledger): void => {
-    for (const { attributes, since, count } of groups) {
-      attributes[Name.decisionCount] = count
-      span.addEvent(`${NAMESPACE}decision`, attributes, since)
-    }
+  const endGroups = (span: Span, ledger: Ledger): void => {
+    for (const { name, attributes, time } of groupEvents(ledger)) span.addEvent(name, attributes, time)
   }
 
   const background = createBackground(tracer)
 
   const repeat = (span: Span, fact: Decision): void => {
     const ledger = ledgerOf(span)
-    group(span, ledger, fact, () => {
+    const isFirst = group(span, ledger, fact, () => {
       const scope = scopes.of(span)
       inherit(span, ledger, scope)
       const one = identified(fact)
       note(scope, one.id)
       return Object.assign(encode('decision', one), inForceAt(scope))
     })
+    if (isFirst) keep(span, groupEvents(ledger))
   }
 
   return {
@@ -251,6 +266,7 @@ export function createRecorder(parts: RecorderParts): Recorder {
         inherit(span, ledgerOf(span), scope)
         const certain = certainDecision(scope)
         if (certain !== undefined) span.setAttribute(Name.decisionId, certain)
+        keep(span, [])
       } catch (error) {
         log.failed('marking an action', error)
       }
@@ -261,7 +277,45 @@ export function createRecorder(parts: RecorderParts): Recorder {
       this.action(span, fact)
       return span
     },
+    startIntent(action, decision) {
+      const context = contexts.active().deleteValue(SUPPRESS_TRACING)
+      const attributes = { [Name.recordKind]: 'transition' }
+      const span = tracer().startSpan(`${NAMESPACE}intent`, { attributes }, context)
+      try {
+        const scope = scopes.of(span)
+        const ledger = ledgerOf(span)
+        inherit(span, ledger, scope)
+        const causeId = decision?.id ?? certainDecision(scope)
+        put(span, ledger, 'transition', {
+          ...encode('transition', {
+            type: 'state',
+            from: 'permitted',
+            to: 'executing',
+            trigger: 'gate',
+            causeId,
+          }),
+          ...(causeId !== undefined && { [Name.decisionId]: causeId }),
+          ...(decision !== undefined && encode('decision', decision)),
+          ...encode('action', action),
+        })
+      } catch (error) {
+        log.failed('recording an intent', error)
+      }
+      return span
+    },
   }
+}
+
+/** The events that a span's groups give. */
+function groupEvents({ groups = [] }: Ledger): SpanEvent[] {
+  return groups.map(({ attributes, since, count }) => {
+    const millis = since.getTime()
+    return {
+      name: `${NAMESPACE}decision`,
+      time: [Math.floor(millis / 1000), (millis % 1000) * 1_000_000],
+      attributes: { ...attributes, [Name.decisionCount]: count },
+    }
+  })
 }
 
 /** Fingerprint of an artifact, or its id; of one that has neither, such as a password, whom it stands for. */

@@ -10,8 +10,9 @@ import { HOOKS, HTTP_HOOKS } from './hooks/all.ts'
 import { includesOf, RootspanInstrumentation } from './hooks/install.ts'
 import { flushAtEnd } from './lifecycle.ts'
 import { registerLoader } from './loader.ts'
+import { applicationRequire } from './require.ts'
 import { runtime as sharedRuntime } from './runtime.ts'
-import { applicationRequire, autoInstrumentations, createSdk } from './sdk.ts'
+import { autoInstrumentations, createSdk } from './sdk.ts'
 import { runSelfTest } from './self-test.ts'
 import { VERSION } from './version.ts'
 
@@ -43,7 +44,8 @@ async function start(): Promise<void> {
   })
   if (sdk === undefined) return
   sdk.start()
-  flushAtEnd(sdk, log)
+  runtime.continuity.begin()
+  flushAtEnd(sdk, runtime.continuity, log)
   try {
     tested(config.selfTest ? await runSelfTest(ours, require, entry, log) : [])
   } finally {

@@ -1,10 +1,13 @@
 /** The state that hooks, sampler, processor and API of one process share, and how its parts are put together. */
-import { trace } from '@opentelemetry/api'
+import { type Span, type Tracer, trace } from '@opentelemetry/api'
 import { SCHEMA_URL } from './attributes.ts'
 import { type Config, readConfig } from './config.ts'
+import { type Continuity, createContinuity } from './continuity.ts'
+import type { Delivery } from './delivery/delivery.ts'
+import type { ReadableSpan } from './delivery/encode.ts'
 import { createEmitter, type Emitter } from './emitter.ts'
 import { createEndings, type Endings } from './ending.ts'
-import { createEncoder, type FactEncoder } from './facts.ts'
+import { createEncoder, type FactEncoder, Name } from './facts.ts'
 import { createLog, type Log } from './log.ts'
 import { createRecorder, type Recorder } from './recorder.ts'
 import { createScopes, type Scopes } from './scope.ts'
@@ -16,6 +19,10 @@ export interface Counts {
   droppedAttributes: number
   droppedEvents: number
   droppedLinks: number
+  /** Values in our namespace that the SDK has cut to its length limit. */
+  cutValues: number
+  /** Facts for which no span could be had. */
+  unrecorded: number
 }
 
 export interface Runtime {
@@ -28,6 +35,14 @@ export interface Runtime {
   readonly encode: FactEncoder
   readonly recorder: Recorder
   readonly counts: Counts
+  /** The own path of governed spans, where there is one. */
+  delivery: Delivery | undefined
+  readonly continuity: Continuity
+}
+
+/** The tracer of our own spans, of whichever SDK is there. */
+export function ownTracer(): Tracer {
+  return trace.getTracerProvider().getTracer(NAME, VERSION, { schemaUrl: SCHEMA_URL })
 }
 
 export function createRuntime(config: Config, log: Log = createLog(config.logLevel)): Runtime {
@@ -41,17 +56,42 @@ export function createRuntime(config: Config, log: Log = createLog(config.logLev
   const endings = createEndings(log)
   const emitter = createEmitter(endings)
   const encode = createEncoder(secrets, config.identities)
+  const counts = {
+    droppedAttributes: 0,
+    droppedEvents: 0,
+    droppedLinks: 0,
+    cutValues: 0,
+    unrecorded: 0,
+  }
+  const tracer = ownTracer
   const recorder = createRecorder({
     scopes,
     endings,
     encode,
     log,
-    tracer: () => trace.getTracerProvider().getTracer(NAME, VERSION, { schemaUrl: SCHEMA_URL }),
+    tracer,
     govern: emitter.govern,
     nextId: emitter.nextId,
+    keep(span, events) {
+      const attributes = { [Name.emitterId]: emitter.id }
+      parts.delivery?.keep(span as Span & ReadableSpan, attributes, events)
+    },
+    onUnrecorded: () => counts.unrecorded++,
   })
-  const counts = { droppedAttributes: 0, droppedEvents: 0, droppedLinks: 0 }
-  return { config, log, secrets, scopes, endings, emitter, encode, recorder, counts }
+  const parts: Runtime = {
+    config,
+    log,
+    secrets,
+    scopes,
+    endings,
+    emitter,
+    encode,
+    recorder,
+    counts,
+    delivery: undefined,
+    continuity: createContinuity({ config, emitter, counts, log, tracer, delivery: () => parts.delivery }),
+  }
+  return parts
 }
 
 /** One for the process, however often this package is loaded: by `--import` and by the application. */

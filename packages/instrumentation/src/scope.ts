@@ -34,6 +34,8 @@ export interface Scopes {
   enter(span: Span, parent: Context): Scope
   /** The context in which a span was started. */
   callerOf(span: Span): Context | undefined
+  /** Makes a span that started the root of a scope within its own: its artifacts are not in force below, decisions are. */
+  nest(span: Span): void
 }
 
 export function createScopes(): Scopes {
@@ -53,5 +55,9 @@ export function createScopes(): Scopes {
       return scope
     },
     callerOf: (span) => knownStateOf(span)?.caller,
+    nest(span) {
+      const { decisions = [], decisionCount = 0 } = of(span) ?? {}
+      stateOf(span).scope = { root: span, authorizations: [], decisions: [...decisions], decisionCount }
+    },
   }
 }

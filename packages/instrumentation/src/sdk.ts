@@ -6,9 +6,10 @@
  * environment are made here, out of the parts that NodeSDK itself is made of.
  */
 import { createRequire } from 'node:module'
-import { dirname, resolve } from 'node:path'
+import { openDelivery } from './delivery/open.ts'
 import type { Log } from './log.ts'
-import { RootspanSpanProcessor } from './processor.ts'
+import { exceptGoverned, RootspanSpanProcessor } from './processor.ts'
+import type { Resolver } from './require.ts'
 import type { Runtime } from './runtime.ts'
 import { rootspanSampler, type Sampler } from './sampler.ts'
 
@@ -19,17 +20,8 @@ export interface Sdk {
   flush(): Promise<void>
 }
 
-export interface Resolver {
-  (name: string): unknown
-  readonly resolve: (name: string) => string
-}
-
-/** Resolves packages as the application's entry file does. */
-export function applicationRequire(entry: string | undefined = process.argv[1]): Resolver {
-  return createRequire(resolve(entry === undefined ? '.' : dirname(entry), 'application.js'))
-}
-
 interface Processor {
+  onEnd(span: never): void
   forceFlush(): Promise<void>
 }
 
@@ -102,7 +94,7 @@ export function createSdk(
   }
   const processors = [
     new RootspanSpanProcessor(runtime),
-    ...processorsFromEnv(inner, trace, current !== undefined, log),
+    ...processorsFromEnv(inner, trace, current !== undefined, require, runtime),
   ]
   const sdk = new sdkNode.NodeSDK({
     instrumentations,
@@ -119,8 +111,18 @@ export function createSdk(
   }
 }
 
-/** `OTEL_TRACES_EXPORTER`: otlp (by `OTEL_EXPORTER_OTLP_PROTOCOL`), console, none. */
-function processorsFromEnv(inner: Resolver, trace: TraceSdk, isCurrent: boolean, log: Log): Processor[] {
+/**
+ * `OTEL_TRACES_EXPORTER`: otlp (by `OTEL_EXPORTER_OTLP_PROTOCOL`), console, none. With otlp, governed spans go their own
+ * path to the same endpoint.
+ */
+function processorsFromEnv(
+  inner: Resolver,
+  trace: TraceSdk,
+  isCurrent: boolean,
+  require: Resolver,
+  runtime: Runtime,
+): Processor[] {
+  const { log, config } = runtime
   // sdk-trace-base took the exporter itself, sdk-trace takes options.
   const options = (exporter: object): object => (isCurrent ? { exporter } : exporter)
   const names = new Set(words(process.env.OTEL_TRACES_EXPORTER))
@@ -132,7 +134,11 @@ function processorsFromEnv(inner: Resolver, trace: TraceSdk, isCurrent: boolean,
       processors.push(new trace.SimpleSpanProcessor(options(new trace.ConsoleSpanExporter())))
     else if (name === 'otlp') {
       const exporter = otlpExporter(inner, log)
-      if (exporter !== undefined) processors.push(new trace.BatchSpanProcessor(batching(exporter, isCurrent)))
+      if (exporter === undefined) continue
+      openDelivery(runtime, require)
+      const processor = new trace.BatchSpanProcessor(batching(exporter, isCurrent))
+      const isElsewhere = config.endpoint !== undefined
+      processors.push(isElsewhere ? processor : exceptGoverned(processor, runtime))
     } else log.warn(`OTEL_TRACES_EXPORTER: ${name.slice(0, 40)} is not supported here`)
   }
   return processors

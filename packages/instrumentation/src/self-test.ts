@@ -8,7 +8,7 @@ import { dirname, join, sep } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { RootspanInstrumentation } from './hooks/install.ts'
 import type { Log } from './log.ts'
-import type { Resolver } from './sdk.ts'
+import type { Resolver } from './require.ts'
 
 /** Runs it and says the result; resolves with one line for each library: `jsonwebtoken@9.0.3 effective`. */
 export async function runSelfTest(

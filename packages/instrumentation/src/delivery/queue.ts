@@ -1,0 +1,69 @@
+/** What waits to be sent: the contract of `MemoryQueue` and `Spool`, and the first of them. */
+import type { Attributes } from '@opentelemetry/api'
+import type { Encode, ReadableSpan, SpanEvent } from './encode.ts'
+
+/** The oldest spans that wait. */
+export interface Batch {
+  readonly spans: number
+  /** An `ExportTraceServiceRequest`; undefined if it cannot be had any more. */
+  body(): Uint8Array | undefined
+}
+
+/** Where batches come from. One at a time: `next` gives the same again until `forget`. */
+export interface Source {
+  next(maxSpans: number): Batch | undefined
+  /** The batch that `next` gave last needs not be kept any longer. */
+  forget(batch: Batch): void
+}
+
+export interface Queue extends Source {
+  /** Spans that wait. */
+  readonly waiting: number
+  /**
+   * Takes a span that ended. False: there is no room, or it cannot be kept. What waits already stays. `isLast` is for
+   * the last span of a process: there is always room for it.
+   */
+  add(span: ReadableSpan, isLast?: boolean): boolean
+  /** Keeps what an open span says so far, should the process die. Replaced by the next call, and by `add`. */
+  keep(span: ReadableSpan, attributes: Attributes, events: readonly SpanEvent[]): void
+  /** Nothing is added afterwards. */
+  close(): void
+}
+
+/** Spans in memory: lost with the process. Encoded when they are sent, many at once. */
+export class MemoryQueue implements Queue {
+  readonly #encode: Encode
+  readonly #maxSpans: number
+  #spans: ReadableSpan[] = []
+  #isClosed = false
+
+  constructor(encode: Encode, maxSpans: number) {
+    this.#encode = encode
+    this.#maxSpans = maxSpans
+  }
+
+  get waiting(): number {
+    return this.#spans.length
+  }
+
+  add(span: ReadableSpan, isLast = false): boolean {
+    if (this.#isClosed || (this.#spans.length >= this.#maxSpans && !isLast)) return false
+    this.#spans.push(span)
+    return true
+  }
+
+  keep(): void {}
+
+  next(maxSpans: number): Batch | undefined {
+    const spans = this.#spans.slice(0, maxSpans)
+    return spans.length === 0 ? undefined : { spans: spans.length, body: () => this.#encode(spans) }
+  }
+
+  forget({ spans }: Batch): void {
+    this.#spans = this.#spans.slice(spans)
+  }
+
+  close(): void {
+    this.#isClosed = true
+  }
+}

@@ -1,0 +1,219 @@
+/**
+ * A service that is killed between decision and action, and a collector that is away under load: with a spool nothing
+ * governed is lost, and there is one record for each span; without one, the records prove the gap.
+ *
+ * `OUTAGE_MILLIS` sets how long the collector is away: nothing here depends on it.
+ */
+import { readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterAll, expect, test } from 'vitest'
+import { cleanUp, makeDirectory, waitFor } from '../e2e/process.ts'
+import { type CollectorOptions, type CollectorProcess, startCollectorProcess } from '../e2e/support.ts'
+import { everything, type Life, livesOf } from './lives.ts'
+import { type Application, type Shown, select, startApplication } from './support.ts'
+
+const OUTAGE_MILLIS = Number(process.env.OUTAGE_MILLIS ?? 10_000)
+const FILE = 'evidence.app.mjs'
+
+afterAll(cleanUp)
+
+function startCollector(options: CollectorOptions = {}): Promise<CollectorProcess> {
+  // Traces of which something is lost for good settle soon.
+  return startCollectorProcess({ quietPeriod: '400ms', config: 'assembler:\n  max_age: 3s\n', ...options })
+}
+
+/** At the same address, over the same log. */
+function restart({ directory, http }: CollectorProcess): Promise<CollectorProcess> {
+  return startCollector({ directory, flags: ['--http', new URL(http).host], init: false })
+}
+
+const named = (records: readonly Shown[], span: string, service?: string): Shown[] =>
+  records.filter(
+    (one) => one.span === span && (service === undefined || one.resource['service.name'] === service),
+  )
+
+async function kill(service: Application): Promise<void> {
+  service.process.signal('SIGKILL')
+  await service.process.ends()
+}
+
+/** Requests until told to stop; resolves with those that were answered. */
+function load(service: Application): { stop(): Promise<string[]> } {
+  let isOver = false
+  const traces: string[] = []
+  const one = async (): Promise<void> => {
+    while (!isOver) {
+      const { status, traceId } = await service.request('/work')
+      expect(status).toBe(200)
+      traces.push(traceId)
+      await sleep(20)
+    }
+  }
+  const running = Promise.all([one(), one(), one(), one()])
+  running.catch(() => {})
+  return {
+    async stop() {
+      isOver = true
+      await running
+      return traces
+    },
+  }
+}
+
+test('killed between decision and action, with a spool: the next process sends both', async () => {
+  const collector = await startCollector()
+  const directory = await makeDirectory()
+  const env = { ROOTSPAN_SPOOL: directory, OTEL_BSP_SCHEDULE_DELAY: '60000' }
+  const first = await startApplication(collector, FILE, { ...env, OTEL_SERVICE_NAME: 'first' })
+  expect((await first.request('/work')).status).toBe(200)
+  void first.request('/between').catch(() => {})
+  void first.request('/during').catch(() => {})
+  await first.process.says(/^decided$/m)
+  await first.process.says(/^doing$/m)
+  await kill(first)
+  await expectNoSecrets(directory)
+
+  const second = await startApplication(collector, FILE, {
+    ROOTSPAN_SPOOL: directory,
+    OTEL_SERVICE_NAME: 'second',
+  })
+  const all = await everything(collector, (records) => named(records, 'governance.recovery').length > 0)
+  const [recovery] = named(all, 'governance.recovery')
+  const life = livesOf(all).get(String(recovery!.claims['emitter.recovered.id']))!
+  expect(life).toMatchObject({ missing: [], broken: [], goodbye: undefined })
+  expectOneEach(life)
+  // The requests of /between and /during, and the action of /during, had not ended.
+  expect(recovery!.claims['emitter.recovered.unfinished']).toBe(3)
+  expect(recovery!.claims['emitter.recovered.torn_bytes']).toBe(0)
+  const unfinished = all.filter(({ claims }) => claims['emitter.unfinished'] === true)
+  expect(unfinished.map(({ kind }) => kind).sort()).toEqual(['action', 'request', 'request'])
+  for (const one of unfinished) expect(one.claims['emitter.id']).toBe(life.emitter)
+  const action = unfinished.find(({ kind }) => kind === 'action')!
+  expect(action.claims).toMatchObject({ 'action.name': 'accounts.transfer', 'action.type': 'transfer' })
+  expect(action.claims['action.outcome']).toBeUndefined()
+  const decisions = all.filter(({ kind, above }) => kind === 'decision' && unfinished.includes(above!))
+  expect(decisions).toHaveLength(2)
+  expect(decisions.map(({ claims }) => claims['decision.id'])).toContain(action.claims['decision.id'])
+  await second.stop()
+  expect(await readdir(directory)).toEqual([])
+  await collector.stop()
+})
+
+test('killed between decision and action, without a spool: what is missing is known', async () => {
+  const collector = await startCollector()
+  const service = await startApplication(collector, FILE, { ROOTSPAN_HEARTBEAT_MILLIS: '200' })
+  void service.request('/between').catch(() => {})
+  await service.process.says(/^decided$/m)
+  const isAlive = (records: Shown[]): boolean =>
+    named(records, 'governance.heartbeat').some(({ claims }) => claims['emitter.open'] === 1)
+  await everything(collector, isAlive)
+  await kill(service)
+  const all = await everything(collector, isAlive)
+  expect(select(all, 'decision')).toEqual([])
+  const [life] = [...livesOf(all).values()]
+  expect(life).toMatchObject({ missing: [], broken: [] })
+  // It has not said goodbye, and its last heartbeat knew of a governed span that never came.
+  expect(life!.goodbye).toBeUndefined()
+  expect([...life!.spans.values()].at(-1)![0]!.claims['emitter.open']).toBe(1)
+  await collector.stop()
+})
+
+test('the collector is away under load, with a spool: nothing is lost, nothing is recorded twice', async () => {
+  let collector = await startCollector()
+  const directory = await makeDirectory()
+  const env = { ROOTSPAN_SPOOL: directory, OTEL_SERVICE_NAME: 'spooled', ROOTSPAN_HEARTBEAT_MILLIS: '500' }
+  const service = await startApplication(collector, FILE, env)
+  const before = load(service)
+  await sleep(1000)
+  await collector.stop()
+  await sleep(OUTAGE_MILLIS)
+  await expectNoSecrets(directory)
+  const traces = await before.stop()
+  // Another process over the same directory finds files that are not its own to send.
+  const other = await startApplication(collector, FILE, { ...env, OTEL_SERVICE_NAME: 'other' })
+  expect((await other.request('/work')).status).toBe(200)
+  await kill(service)
+  // And the service comes again before the collector does.
+  const again = await startApplication(collector, FILE, { ...env, OTEL_SERVICE_NAME: 'again' })
+  collector = await restart(collector)
+  await waitFor('the spool of the dead process to be sent', async () => {
+    const emitters = new Set((await readdir(directory)).map((name) => name.split('.')[0]))
+    return emitters.size === 2 ? true : undefined
+  })
+  await other.stop()
+  await again.stop()
+  expect(await readdir(directory)).toEqual([])
+  const all = await everything(collector, (records) => isComplete(records, traces.length + 1, 3))
+  const lives = [...livesOf(all).values()]
+  expect(lives).toHaveLength(3)
+  for (const life of lives) {
+    expect(life).toMatchObject({ missing: [], broken: [] })
+    expectOneEach(life)
+  }
+  const of = (kind: string): Shown[] =>
+    select(all, kind).filter(({ resource }) => resource['service.name'] === 'spooled')
+  for (const kind of ['request', 'decision', 'action'])
+    expect(new Set(of(kind).map(({ traceId }) => traceId))).toEqual(new Set(traces))
+  expect(named(all, 'governance.recovery')).toHaveLength(1)
+  await collector.stop()
+})
+
+test('the collector is away under load, without a spool: the records prove how much is missing', async () => {
+  let collector = await startCollector()
+  const env = { OTEL_BSP_MAX_QUEUE_SIZE: '40', ROOTSPAN_HEARTBEAT_MILLIS: '300' }
+  const service = await startApplication(collector, FILE, env)
+  const before = load(service)
+  await sleep(1000)
+  await collector.stop()
+  await sleep(OUTAGE_MILLIS)
+  const traces = await before.stop()
+  collector = await restart(collector)
+  // A heartbeat from after the outage has come through: there is room again.
+  await everything(collector, (records) =>
+    named(records, 'governance.heartbeat').some(({ claims }) => Number(claims['emitter.failures']) > 0),
+  )
+  const after = await service.request('/work')
+  await service.stop()
+  // Traces of which something is missing settle late.
+  const all = await everything(collector, (records) => {
+    const [goodbye] = named(records, 'governance.goodbye')
+    const [known] = [...livesOf(records).values()]
+    return goodbye !== undefined && known!.missing.length <= Number(goodbye.claims['emitter.dropped'])
+  })
+  const [life, ...others] = [...livesOf(all).values()]
+  expect(others).toEqual([])
+  expect(life!.missing.length).toBeGreaterThan(0)
+  // Around the gap the chain holds, and the goodbye knows how many it lost: as many as are missing.
+  expect(life!.broken).toEqual([])
+  expectOneEach(life!)
+  expect(life!.goodbye!.claims['emitter.dropped']).toBe(life!.missing.length)
+  expect(life!.goodbye!.claims['emitter.failures']).toBeGreaterThan(0)
+  // It is the requests of the outage that are missing.
+  const recorded = new Set(select(all, 'request').map(({ traceId }) => traceId))
+  expect(traces.filter((traceId) => !recorded.has(traceId)).length).toBeGreaterThan(0)
+  expect(recorded).toContain(after.traceId)
+  await collector.stop()
+})
+
+function isComplete(records: readonly Shown[], requests: number, lives: number): boolean {
+  return (
+    select(records, 'request').length >= requests &&
+    select(records, 'action').length >= requests &&
+    named(records, 'governance.goodbye').length >= lives - 1
+  )
+}
+
+function expectOneEach({ spans }: Life): void {
+  for (const [number, records] of spans) expect(records.length, `records of number ${number}`).toBe(1)
+}
+
+async function expectNoSecrets(directory: string): Promise<void> {
+  const names = await readdir(directory)
+  expect(names.some((name) => name.endsWith('.spool'))).toBe(true)
+  for (const name of names) {
+    const bytes = await readFile(join(directory, name))
+    if (name.endsWith('.spool')) expect(bytes.includes('governance.action.arguments.commitment')).toBe(true)
+    expect(bytes.includes('in-clear'), name).toBe(false)
+  }
+}

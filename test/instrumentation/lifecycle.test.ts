@@ -1,0 +1,88 @@
+/** However a process ends that can still do something, its evidence is sent, it says goodbye, and it ends as without us. */
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { cleanUp, makeDirectory } from '../e2e/process.ts'
+import type { CollectorProcess } from '../e2e/support.ts'
+import { everything, livesOf } from './lives.ts'
+import { type Shown, select, startApp, startQuickCollector } from './support.ts'
+
+const FILE = 'ending.app.mjs'
+
+let collector: CollectorProcess
+
+beforeAll(async () => {
+  collector = await startQuickCollector()
+})
+
+afterAll(async () => {
+  await collector?.stop()
+  await cleanUp()
+})
+
+const ofService = (name: string) => (all: readonly Shown[]) =>
+  all.filter(({ resource }) => resource['service.name'] === name)
+
+test.each([
+  ['SIGTERM', 'signal', 'SIGTERM', null],
+  ['SIGINT', 'signal', 'SIGINT', null],
+  ['an exception that nobody catches', 'exception', undefined, 1],
+  ['a rejection that nobody handles', 'rejection', undefined, 1],
+  ['nothing left to do', 'end', undefined, 0],
+  ['SIGTERM, with a listener of the application', 'own listener', 'SIGTERM', 0],
+] as const)('%s', async (title, ending, signal, code) => {
+  const name = title.replaceAll(/\W+/g, '-')
+  // Without the timer: nothing is sent but at the end.
+  const env = { ENDING: ending, OTEL_SERVICE_NAME: name, OTEL_BSP_SCHEDULE_DELAY: '60000' }
+  const service = startApp(collector, FILE, env)
+  if (signal !== undefined) {
+    await service.says(/^done$/m)
+    service.signal(signal)
+  }
+  const ended = await service.ends()
+  expect(ended.code, ended.stderr).toBe(code)
+  if (code === 1) expect(ended.stderr).toContain('Error: planned')
+  const all = await everything(collector, (records) => select(ofService(name)(records), 'span').length >= 2)
+  const mine = ofService(name)(all)
+  expect(select(mine, 'decision', { 'decision.action.name': 'nightly' })).toHaveLength(1)
+  const [life, ...others] = [...livesOf(mine).values()]
+  expect(others).toEqual([])
+  expect(life).toMatchObject({ missing: [], broken: [] })
+  const isOwn = ending === 'own listener'
+  expect([...life!.spans.values()].map(([one]) => one!.span)).toEqual([
+    'governance.hello',
+    'nightly',
+    ...(isOwn ? ['closing'] : []),
+    'governance.goodbye',
+  ])
+  expect(life!.goodbye!.traceId).toBe(life!.emitter)
+  expect(life!.goodbye!.claims).toMatchObject({
+    'emitter.reason': isOwn || ending === 'end' ? 'end' : (signal ?? 'exception'),
+    'emitter.delivery': 'memory',
+    'emitter.open': 0,
+    'emitter.dropped': 0,
+    'emitter.rejected': 0,
+    'emitter.truncated': 0,
+  })
+})
+
+test('process.exit leaves no time: without a spool there is no trace of it, with one the next process sends it', async () => {
+  const directory = await makeDirectory()
+  const quick = { ENDING: 'exit', OTEL_BSP_SCHEDULE_DELAY: '60000', OTEL_SERVICE_NAME: 'exit' }
+  expect((await startApp(collector, FILE, quick).ends()).code).toBe(3)
+  const spooled = { ...quick, ROOTSPAN_SPOOL: directory, OTEL_SERVICE_NAME: 'exit-spooled' }
+  expect((await startApp(collector, FILE, spooled).ends()).code).toBe(3)
+  const next = startApp(collector, FILE, {
+    ENDING: 'signal',
+    ROOTSPAN_SPOOL: directory,
+    OTEL_SERVICE_NAME: 'exit-next',
+  })
+  const all = await everything(
+    collector,
+    (records) => select(records, 'span', { 'emitter.reason': 'exit' }).length > 0,
+  )
+  expect(ofService('exit')(all)).toEqual([])
+  const [life] = [...livesOf(ofService('exit-spooled')(all)).values()]
+  expect(life).toMatchObject({ missing: [], broken: [] })
+  expect([...life!.spans.keys()]).toEqual([0, 1, 2])
+  next.signal('SIGTERM')
+  await next.ends()
+})
