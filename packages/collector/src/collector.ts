@@ -274,9 +274,12 @@ function createAhead(
   }
 }
 
-/** The bytes in a buffer that may be given away: their own, or a copy where others share it. */
+/** A body above this was joined out of chunks. What one read of a socket gave, other requests may lie in as well. */
+const JOINED_BYTES = 128 * 1024
+
+/** The bytes in a buffer that may be given away: their own, or a copy where others may share it. */
 function ownBuffer(bytes: Uint8Array): Uint8Array {
-  const isOwn = bytes.buffer.byteLength - bytes.length < 256 && bytes.length > Buffer.poolSize
+  const isOwn = bytes.length > JOINED_BYTES && bytes.buffer.byteLength - bytes.length < 256
   return isOwn ? bytes : new Uint8Array(bytes)
 }
 
