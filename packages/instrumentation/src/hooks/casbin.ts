@@ -41,7 +41,9 @@ export const casbinHook: Hook = {
     const policies = createPolicies((fact) => recorder.transition(fact))
     const enforcer = prototypeOf(library.export('Enforcer')) ?? {}
     const method = (name: string): readonly [object, string] => [ownerOf(enforcer, name) ?? enforcer, name]
-    for (const name of DECIDE)
+    // Where there is `enforceSync`, it is called by this.
+    const oldest = ownerOf(enforcer, 'enforceSync') === undefined ? ['enforceWithSyncCompile'] : []
+    for (const name of [...DECIDE, ...oldest])
       library.observe(method(name), (call) => decided(library, recorder, policies, call, false), {
         optional: name !== 'enforce',
       })
