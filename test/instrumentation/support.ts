@@ -96,10 +96,28 @@ export function startService(
   env: Readonly<Record<string, string>> = {},
 ): Running {
   const path = join(import.meta.dirname, 'apps', file)
-  return startProgram(process.execPath, ['--import', REGISTER, path], {
-    name: file,
+  return start(collector, [path], { OTEL_SERVICE_NAME: file.split('.')[0]!, ...env })
+}
+
+/** Starts an ES module that is given as text, as `startService` does. */
+export function startCode(
+  collector: Pick<CollectorProcess, 'http'>,
+  code: string,
+  env: Readonly<Record<string, string>> = {},
+): Running {
+  const path = JSON.stringify(join(root, 'packages/instrumentation/src/index.ts'))
+  const own = code.replaceAll("'@rootspan/instrumentation'", path)
+  return start(collector, ['--input-type=module', '--eval', own], { ROOTSPAN_LOG_LEVEL: 'warn', ...env })
+}
+
+function start(
+  collector: Pick<CollectorProcess, 'http'>,
+  args: readonly string[],
+  env: Readonly<Record<string, string>>,
+): Running {
+  return startProgram(process.execPath, ['--import', REGISTER, ...args], {
+    name: args.at(-1)!.slice(-60),
     env: {
-      OTEL_SERVICE_NAME: file.split('.')[0]!,
       OTEL_EXPORTER_OTLP_ENDPOINT: collector.http,
       OTEL_METRICS_EXPORTER: 'none',
       OTEL_LOGS_EXPORTER: 'none',
