@@ -46,7 +46,7 @@ async function startProxy(target: string) {
       return
     }
     const headers = new Headers(request.headers as Record<string, string>)
-    for (const name of ['host', 'connection', 'content-length']) headers.delete(name)
+    for (const name of ['host', 'connection', 'content-length', 'transfer-encoding']) headers.delete(name)
     const answer = await fetch(target + request.url, { method: 'POST', headers, body })
     const receipt = answer.headers.get('rootspan-receipt')
     response.writeHead(answer.status, receipt === null ? {} : { 'rootspan-receipt': receipt })

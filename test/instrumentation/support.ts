@@ -122,6 +122,22 @@ export function startApp(
   return startUnderFlag(collector, { name: file.split('.')[0]!, file: path, env })
 }
 
+/** Starts an ES module that is given as text, as {@link startApp} does. */
+export function startCode(
+  collector: Pick<CollectorProcess, 'http'>,
+  code: string,
+  env: Readonly<Record<string, string>> = {},
+): Running {
+  const path = JSON.stringify(join(root, 'packages/instrumentation/src/index.ts'))
+  const own = code.replaceAll("'@rootspan/instrumentation'", path)
+  return startUnderFlag(collector, {
+    name: 'code',
+    file: '--input-type=module',
+    args: ['--eval', own],
+    env: { ROOTSPAN_LOG_LEVEL: 'warn', ...env },
+  })
+}
+
 function startUnderFlag(
   collector: Pick<CollectorProcess, 'http'>,
   { name, file, args = [], cwd, env = {} }: Omit<Service, 'listening'>,

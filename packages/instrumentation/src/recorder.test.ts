@@ -8,6 +8,7 @@ import {
 } from '@opentelemetry/sdk-trace'
 import { afterAll, beforeEach, expect, test } from 'vitest'
 import { readConfig } from './config.ts'
+import { SUPPRESS_TRACING } from './delivery/send.ts'
 import { linkOf } from './emitter.ts'
 import { createLog } from './log.ts'
 import { RootspanSpanProcessor } from './processor.ts'
@@ -189,6 +190,29 @@ test('governed spans are numbered and chained in the order in which they end', (
       linkOf(emitter.id, 0, hello.spanContext(), '0'.repeat(64)),
     ),
   })
+})
+
+test('where tracing is suppressed a fact has a span of its own; where nothing records it is counted', () => {
+  const suppressed = context.active().setValue(SUPPRESS_TRACING, true)
+  context.with(suppressed, () => runtime.recorder.decision({ outcome: 'deny' }))
+  expect(finished('governance.decision').events).toHaveLength(1)
+  expect(runtime.counts.unrecorded).toBe(0)
+  trace.disable()
+  runtime.recorder.decision({ outcome: 'deny' })
+  expect(runtime.counts.unrecorded).toBe(1)
+})
+
+test('values of ours that the SDK cuts are counted, and spans that have not ended', () => {
+  process.env.OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT = '20'
+  const processor = new RootspanSpanProcessor(runtime)
+  delete process.env.OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT
+  inSpan('root', SpanKind.SERVER, () => {
+    expect(runtime.emitter.open).toBe(1)
+    runtime.recorder.decision({ outcome: 'allow', reason: 'exactly twenty bytes', policyId: 'shorter' })
+  })
+  expect(runtime.emitter.open).toBe(0)
+  processor.onEnd(finished('root'))
+  expect(runtime.counts.cutValues).toBe(1)
 })
 
 test('odd values neither throw nor leak', () => {

@@ -69,6 +69,8 @@ const MAX_BACKOFF_MILLIS = 5000
 const CARE_MILLIS = 10_000
 /** What earlier processes left is looked for when the service has had time to start. */
 const START_MILLIS = 500
+/** How long a flush keeps the process alive at most. */
+const FLUSH_MILLIS = 3000
 const RESOURCE_MILLIS = 5000
 
 export function createDelivery(options: DeliveryOptions): Delivery {
@@ -182,9 +184,15 @@ class Deliverer implements Delivery {
   }
 
   async flush(): Promise<void> {
-    await this.#draining
-    this.#notBefore = 0
-    await this.#drain()
+    // Connections do not keep the process alive, and somebody waits.
+    const alive = setTimeout(() => {}, FLUSH_MILLIS)
+    try {
+      await this.#draining
+      this.#notBefore = 0
+      await this.#drain()
+    } finally {
+      clearTimeout(alive)
+    }
   }
 
   async close(): Promise<void> {

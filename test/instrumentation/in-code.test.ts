@@ -1,0 +1,59 @@
+/** Beside a set-up in code: governed spans by their own path, by the application's, or by both; always one record each. */
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { cleanUp, startProgram } from '../e2e/process.ts'
+import type { CollectorProcess } from '../e2e/support.ts'
+import { everything, livesOf } from './lives.ts'
+import { startQuickCollector } from './support.ts'
+
+let collector: CollectorProcess
+
+beforeAll(async () => {
+  collector = await startQuickCollector()
+})
+
+afterAll(async () => {
+  await collector?.stop()
+  await cleanUp()
+})
+
+test.each([
+  ['own path', { WRAPPED: 'yes', OWN: 'yes' }, 'memory'],
+  ['both paths', { OWN: 'yes' }, 'memory'],
+  ['the application’s', {}, 'batch'],
+])('%s', async (name, { WRAPPED = '', OWN = '' }: { WRAPPED?: string; OWN?: string }, delivery) => {
+  const { code, stderr } = await startProgram(
+    process.execPath,
+    [join(import.meta.dirname, 'apps/in-code.app.mjs')],
+    {
+      env: {
+        WRAPPED,
+        ROOTSPAN_ENDPOINT: OWN === 'yes' ? collector.http : '',
+        OTEL_SERVICE_NAME: name,
+        OTEL_EXPORTER_OTLP_ENDPOINT: collector.http,
+        OTEL_METRICS_EXPORTER: 'none',
+        OTEL_LOGS_EXPORTER: 'none',
+        OTEL_NODE_RESOURCE_DETECTORS: 'env',
+        ROOTSPAN_FINGERPRINT_KEY: 'a key of sixteen bytes or more',
+        ROOTSPAN_LOG_LEVEL: 'warn',
+      },
+    },
+  ).ends()
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+  const isMine = (resource: object): boolean => Object.entries(resource).some(([, value]) => value === name)
+  const all = await everything(collector, (records) =>
+    ['governance.goodbye', 'job', 'write'].every((span) =>
+      records.some((one) => one.span === span && isMine(one.resource)),
+    ),
+  )
+  const [life, ...others] = [...livesOf(all.filter(({ resource }) => isMine(resource))).values()]
+  expect(others).toEqual([])
+  expect(life).toMatchObject({ missing: [], broken: [] })
+  expect([...life!.spans.values()].map((records) => records.map(({ span }) => span))).toEqual([
+    ['governance.hello'],
+    ['write'],
+    ['job'],
+    ['governance.goodbye'],
+  ])
+  expect(life!.goodbye!.claims).toMatchObject({ 'emitter.reason': 'shutdown', 'emitter.delivery': delivery })
+})
