@@ -2,8 +2,10 @@
  * What other processes left in the spool: found, locked, checked and sent by whoever runs now.
  *
  * A torn end is cut. Spans that had not ended when their process died are sent as they were kept last, marked as
- * unfinished. Files are removed once everything in them is acknowledged, the oldest first. Reading them over at the
- * beginning takes the thread about a second per gigabyte.
+ * unfinished. Files are removed once everything in them is acknowledged, the oldest first.
+ *
+ * All files of one process are read over at once when they are found, which holds up the thread: they are at most as
+ * large as the spool may be.
  */
 import { closeSync, fstatSync, ftruncateSync, openSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
