@@ -135,10 +135,12 @@ const VARIANTS = [
 
 /** Processes of each variant, one after the other: the compiler does not treat two alike. */
 const GENERATIONS = 2
-const SERVICE_ROUNDS = 20
-const SERVICE_MILLIS = 500
+const SERVICE_ROUNDS = 8
+const SERVICE_MILLIS = 1000
+/** After its turn a service still sends spans and collects garbage, which must not meet the next one's turn. */
+const SETTLE_MILLIS = 600
 /** Until the compiler is done with a service, which takes some 10,000 requests. */
-const WARM_UP_MILLIS = 6000
+const WARM_UP_MILLIS = 5000
 const CONNECTIONS = 16
 
 interface Slice {
@@ -159,7 +161,12 @@ async function measureService(): Promise<ServiceFigures[]> {
     for (const { child, port } of services) await slice(child, port, WARM_UP_MILLIS)
     for (let round = 0; round < SERVICE_ROUNDS; round++) {
       const turn: Slice[] = []
-      for (const { child, port } of services) turn.push(await slice(child, port, SERVICE_MILLIS))
+      const order = [...services.entries()]
+      // Whoever comes after a busy one is at a disadvantage, so that the order changes.
+      for (const [at, { child, port }] of round % 2 === 0 ? order : order.reverse()) {
+        turn[at] = await slice(child, port, SERVICE_MILLIS)
+        await sleep(SETTLE_MILLIS)
+      }
       turns.push(turn)
     }
     stop(services.map(({ child }) => child))
@@ -199,6 +206,7 @@ async function load(port: number, millis: number): Promise<number> {
       }
       socket.setNoDelay(true)
       socket.on('error', reject)
+      socket.on('close', () => reject(new Error('the service has closed a connection')))
       socket.on('data', (chunk) => {
         // Answers are small and come in one piece; anything but 200 ends the measurement.
         if (chunk.subarray(9, 12).toString('latin1') !== '200') {
