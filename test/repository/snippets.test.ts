@@ -16,6 +16,7 @@
  * A page may say in a comment what it needs and what it is to leave in the log:
  *
  *     <!-- needs: opa -->                 commands in the PATH (or variables, in capitals); else skipped aloud
+ *     <!-- run by: test/x.test.ts -->     a test of its own runs all of its blocks, and not this one
  *     <!-- records: authorization decision(outcome=deny) -->
  */
 import { once } from 'node:events'
@@ -50,6 +51,7 @@ interface Page {
   readonly path: string
   readonly blocks: readonly Block[]
   readonly needs: readonly string[]
+  readonly runBy: readonly string[]
   readonly records: readonly (readonly [kind: string, claims: Record<string, string>])[]
 }
 
@@ -73,8 +75,14 @@ test('there are pages, and some of their snippets run', () => {
 
 test('a block that looks as if it ran is run, is a file of the page, or installs what is installed', async () => {
   const wrong: string[] = []
+  const ranElsewhere = new Set<string>()
+  for (const { path, runBy } of pages)
+    for (const file of runBy) {
+      expect(await readFile(join(root, file), 'utf8')).toContain(`${PAGES}/${path}`)
+      ranElsewhere.add(path)
+    }
   for (const { path, blocks } of pages)
-    for (const { line, language, isRun, file, text } of blocks) {
+    for (const { line, language, isRun, file, text } of ranElsewhere.has(path) ? [] : blocks) {
       if (isRun ? RUNNABLE.has(language) : !CODE.has(language) || file !== undefined) continue
       const missing = installs(text)?.filter((name) => !isInstalled(name))
       if (missing === undefined || isRun)
@@ -201,6 +209,7 @@ async function readPages(): Promise<Page[]> {
         path,
         blocks: readBlocks(text),
         needs: said('needs'),
+        runBy: said('run by'),
         records: said('records').map(readRecord),
       }
     }),
