@@ -247,29 +247,38 @@ function timed(ingest: Ingest, board: Board): Ingest {
 /** Bodies are handed over as long as the pipeline is not further behind than this; else it reads them back later. */
 const HANDED_BYTES = 64 * 1024 * 1024
 
-/** Hands every durable request to the pipeline. That one waits for it, so a failure here is the end. */
+/**
+ * Hands every durable request to the pipeline, which takes them without a gap: a request that is not handed over would
+ * hold up all that come after it. So a failure here is the end, and a restart reads it from the journal.
+ */
 function createAhead(
   post: PipelinePort,
   board: Board,
   fail: (error: Error) => void,
 ): NonNullable<IngestOptions['workAhead']> {
   const committer = new Committer()
+  const failing = <T>(work: () => T): T => {
+    try {
+      return work()
+    } catch (error) {
+      fail(error as Error)
+      throw error
+    }
+  }
   return (frame, table) => {
-    const ahead = workAhead(frame, DEFAULT_TENANT, table, committer)
+    const ahead = failing(() => workAhead(frame, DEFAULT_TENANT, table, committer))
     return (position) => {
       const isClose = lagOf(board) < HANDED_BYTES
       const { seed, receipt } = frame
       const bodyLength = frame.body.length
       const body = isClose ? ownBuffer(frame.body) : undefined
       const parts = [ahead.table.words, ahead.evidence, ahead.seeds, ahead.seedOf, ...(body ? [body] : [])]
-      try {
+      failing(() =>
         post(
           { type: 'frame', position, seed, receipt, bodyLength, body, ahead },
           parts.map(({ buffer }) => buffer as ArrayBuffer),
-        )
-      } catch (error) {
-        fail(error as Error)
-      }
+        ),
+      )
     }
   }
 }
