@@ -3,14 +3,13 @@
  * with bearer tokens (MIT), and the Model Context Protocol's own servers. They are installed for the test, each with
  * its own packages; only OpenTelemetry's are the workspace's.
  */
-import { once } from 'node:events'
 import { mkdir, readFile, symlink, writeFile } from 'node:fs/promises'
-import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, type TestContext, test } from 'vitest'
 import { root } from '../../scripts/workspace.ts'
 import { cleanUp, makeDirectory, runProgram, waitFor } from '../e2e/process.ts'
 import type { CollectorProcess } from '../e2e/support.ts'
+import { freePort } from '../support/port.ts'
 import {
   type Answer,
   type Application,
@@ -252,14 +251,4 @@ function ask(body: object, sampled = true): Promise<Answer> {
 
 function above(one: Shown): Shown[] {
   return one.above === undefined ? [] : [one.above, ...above(one.above)]
-}
-
-/** For programs that take a port and do not tell theirs. Another process may take it first; the test then fails. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }

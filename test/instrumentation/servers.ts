@@ -6,10 +6,10 @@
  */
 import { existsSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
-import { type AddressInfo, createServer } from 'node:net'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { makeDirectory, type Running, runProgram, startProgram, waitFor } from '../e2e/process.ts'
+import { freePort } from '../support/port.ts'
 
 const TOOLS =
   process.env.ROOTSPAN_TOOLS ??
@@ -93,13 +93,4 @@ async function answers(child: Running, url: string): Promise<void> {
     60_000,
     () => child.stderr.slice(-2000),
   )
-}
-
-/** A port that was free a moment ago: these servers do not say which one they took. */
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
 }

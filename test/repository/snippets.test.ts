@@ -19,16 +19,15 @@
  *     <!-- run by: test/x.test.ts -->     a test of its own runs all of its blocks, and not this one
  *     <!-- records: authorization decision(outcome=deny) -->
  */
-import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { glob, mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises'
-import { type AddressInfo, createServer } from 'node:net'
 import { delimiter, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { root } from '../../scripts/workspace.ts'
 import { cleanUp, type Ended, makeDirectory, type Running, startProgram, waitFor } from '../e2e/process.ts'
 import type { CollectorProcess, ExecutionSummary } from '../e2e/support.ts'
 import { recordsOf, type Shown, startQuickCollector } from '../instrumentation/support.ts'
+import { freePort } from '../support/port.ts'
 
 const PAGES = 'docs/instrument'
 const RUNNABLE = new Set(['js', 'ts', 'sh'])
@@ -127,7 +126,7 @@ for (const { path, blocks, needs, records } of pages) {
         OTEL_BSP_SCHEDULE_DELAY: '100',
         ROOTSPAN_API: collector.api,
         ROOTSPAN_FINGERPRINT_KEY: 'a key for the snippets of the docs',
-        PORT: String(await freePort()),
+        PORT: String(await freePort(2)),
         npm_config_offline: 'true',
       }
     })
@@ -281,13 +280,4 @@ async function makeProject(): Promise<string> {
 function isThere(need: string): boolean {
   if (/^[A-Z_]+$/.test(need)) return process.env[need] !== undefined
   return (process.env.PATH ?? '').split(delimiter).some((part) => existsSync(join(part, need)))
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }
