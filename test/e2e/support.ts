@@ -144,7 +144,11 @@ export async function downloadEvidence(
   { api }: Pick<CollectorProcess, 'api'>,
   traceId: string,
 ): Promise<Uint8Array> {
-  const response = await fetch(`${api}/api/v1/executions/${traceId}/evidence`)
+  const response = await waitFor('the evidence', async () => {
+    const answer = await fetch(`${api}/api/v1/executions/${traceId}/evidence`)
+    // Few bundles are written at a time; whoever comes above that is told to come again.
+    return answer.status === 503 ? undefined : answer
+  })
   const bytes = new Uint8Array(await response.arrayBuffer())
   expect(response.status, Buffer.from(bytes).toString().slice(0, 500)).toBe(200)
   return bytes
