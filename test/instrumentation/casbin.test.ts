@@ -5,9 +5,9 @@ import { cleanUp } from '../e2e/process.ts'
 import type { CollectorProcess } from '../e2e/support.ts'
 import {
   type Application,
+  askForDecisions,
   fingerprint,
   recordsOf,
-  type Shown,
   select,
   startApplication,
   startQuickCollector,
@@ -45,13 +45,7 @@ describe.each(['casbin.app.cjs', 'casbin-esm.app.mjs'])('%s', (file) => {
     await application?.stop()
   })
 
-  async function ask(
-    path: string,
-  ): Promise<{ body: string; records: Shown[]; decisions: Shown['claims'][] }> {
-    const answer = await application.request(path)
-    const records = await recordsOf(collector, answer)
-    return { body: answer.body, records, decisions: select(records, 'decision').map(({ claims }) => claims) }
-  }
+  const ask = (path: string) => askForDecisions(collector, application, path)
 
   test('allowed, denied, and asked in the wrong way', async () => {
     const allowed = await ask('/enforce?sub=alice&obj=orders&act=read')

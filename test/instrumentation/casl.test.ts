@@ -5,8 +5,7 @@ import { cleanUp } from '../e2e/process.ts'
 import type { CollectorProcess } from '../e2e/support.ts'
 import {
   type Application,
-  recordsOf,
-  type Shown,
+  askForDecisions,
   select,
   startApplication,
   startQuickCollector,
@@ -43,13 +42,7 @@ describe.each(['casl.app.cjs', 'casl-esm.app.mjs'])('%s', (file) => {
     await application?.stop()
   })
 
-  async function ask(
-    path: string,
-  ): Promise<{ body: string; records: Shown[]; decisions: Shown['claims'][] }> {
-    const answer = await application.request(path)
-    const records = await recordsOf(collector, answer)
-    return { body: answer.body, records, decisions: select(records, 'decision').map(({ claims }) => claims) }
-  }
+  const ask = (path: string) => askForDecisions(collector, application, path)
 
   test('what a rule allows', async () => {
     const { body, records, decisions } = await ask('/read?user=alice')

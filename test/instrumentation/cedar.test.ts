@@ -5,9 +5,8 @@ import { cleanUp } from '../e2e/process.ts'
 import type { CollectorProcess } from '../e2e/support.ts'
 import {
   type Application,
+  askForDecisions,
   fingerprint,
-  recordsOf,
-  type Shown,
   select,
   startApplication,
   startQuickCollector,
@@ -46,13 +45,7 @@ describe.each(['cedar.app.cjs', 'cedar-esm.app.mjs'])('%s', (file) => {
     await application?.stop()
   })
 
-  async function ask(
-    path: string,
-  ): Promise<{ body: string; records: Shown[]; decisions: Shown['claims'][] }> {
-    const answer = await application.request(path)
-    const records = await recordsOf(collector, answer)
-    return { body: answer.body, records, decisions: select(records, 'decision').map(({ claims }) => claims) }
-  }
+  const ask = (path: string) => askForDecisions(collector, application, path)
 
   test('what a policy permits', async () => {
     const { body, records, decisions } = await ask('/authorize?secret=no')

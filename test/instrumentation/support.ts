@@ -306,3 +306,14 @@ function plainOf(value: AnyValue): Plain {
       return undefined
   }
 }
+
+/** Asks an application under test something, and gives its answer with the records and the claims of its decisions. */
+export async function askForDecisions(
+  collector: CollectorProcess,
+  application: Application,
+  path: string,
+): Promise<{ body: string; records: Shown[]; decisions: Shown['claims'][] }> {
+  const answer = await application.request(path)
+  const records = await recordsOf(collector, answer)
+  return { body: answer.body, records, decisions: select(records, 'decision').map(({ claims }) => claims) }
+}
