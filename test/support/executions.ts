@@ -158,17 +158,11 @@ export class TestLog {
     if (derived.count === 0) return false
     const of = known ?? { history: new TraceHistory(), segments: [] }
     this.#traces.set(key, of)
-    const payload = encodePayload({ ...head, segment: of.segments.length }, derived.spans)
+    const payload = encodePayload({ ...head, segment: of.segments.length }, derived.spans, derived.judgement)
     const entries = splitEntries(sink.entries.view())
     const first = this.append(entries)
     of.segments.push({ first, entries, payload })
-    of.history.add(
-      first,
-      entries.map(parseEntry),
-      sink.hashes.copy(),
-      closed,
-      () => parsePayload(payload).spans,
-    )
+    of.history.add(first, entries.map(parseEntry), sink.hashes.copy(), closed, () => parsePayload(payload))
     return true
   }
 

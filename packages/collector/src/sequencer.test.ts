@@ -342,7 +342,7 @@ describe('on disk', () => {
         const derived = deriveSegment(payload, payload.spans, history, new Committer(), sink)
         expect(derived.spans).toHaveLength(row.spans)
         expect(formatHex(sink.hashes.view())).toBe(formatHex(leaves))
-        history.add(row.first, entries.map(parseEntry), leaves, row.closed, () => payload.spans)
+        history.add(row.first, entries.map(parseEntry), leaves, row.closed, () => payload)
       }
       const loaded = await loadHistory(log.reader, log.packs, rows)
       expect(loaded.segment).toBe(rows.length)

@@ -154,7 +154,7 @@ export class Sequencer {
       if (derived.count === 0) continue
       const segment = history?.segment ?? 0
       const at = block.at
-      writePayload(block, { ...head, segment }, derived.spans)
+      writePayload(block, { ...head, segment }, derived.spans, derived.judgement)
       segments.push({
         block: blocks.length,
         earlier,
@@ -334,7 +334,7 @@ export async function loadHistory(
     const { entries, leaves } = await readSegment(reader, row)
     history.add(row.first, entries.map(parseEntry), leaves, row.closed, () => {
       const block = packs.readSync(row.block, MAX_BLOCK_BYTES)
-      return parsePayload(block.slice(row.at, row.at + row.size)).spans
+      return parsePayload(block.slice(row.at, row.at + row.size))
     })
   }
   return history

@@ -7,6 +7,7 @@
  * exactly these entries, so links, order, facts, joins and seals are recomputed and not believed.
  */
 import { equalBytes, formatHex, utf8 } from './bytes.ts'
+import { continuityOf, type Judgement, NOT_JUDGED, parseJudgement } from './continuity/judgement.ts'
 import { MalformedError, VerificationError } from './errors.ts'
 import { type BundleSegment, parseBundle } from './evidence/bundle.ts'
 import {
@@ -18,7 +19,7 @@ import {
 } from './evidence/execution.ts'
 import { Kind } from './governance/kind.ts'
 import { Committer } from './record/commitment.ts'
-import { type Entry, isSpanBorn, nameOf, Parent, Persistence, parseEntry, Role } from './record/entry.ts'
+import { type Entry, isSpanBorn, nameOf, Parent, Persistence, parseEntry } from './record/entry.ts'
 import { TraceHistory } from './record/history.ts'
 import { idKey, type SpanInput } from './record/order.ts'
 import { parsePayload, type SegmentPayload } from './record/payload.ts'
@@ -60,6 +61,8 @@ export interface VerifiedExecution {
   readonly segments: readonly ExecutionSegment[]
   readonly records: readonly VerifiedRecord[]
   readonly roots: readonly ExecutionNode[]
+  /** Made again from the evidence, and equal to what the log has. */
+  readonly judgement: Judgement
   readonly verdict: Verdict
   readonly notChecked: readonly string[]
 }
@@ -78,6 +81,7 @@ export function verify(evidence: Uint8Array, policy: Policy): VerifiedExecution 
   const history = new TraceHistory()
   const records: VerifiedRecord[] = []
   const segments: ExecutionSegment[] = []
+  let judgement = NOT_JUDGED
   let end = 0
   for (const [number, part] of bundle.segments.entries()) {
     const where = `segment ${number}`
@@ -93,8 +97,9 @@ export function verify(evidence: Uint8Array, policy: Policy): VerifiedExecution 
     checkHead(payload, entries[0]!, segments[0], number, where)
     checkSources(payload, where)
     const derived = verifyDerived(part, leaves, entries, payload, history, where)
-    history.add(part.first, entries, leaves, payload.closed, () => payload.spans)
+    history.add(part.first, entries, leaves, payload.closed, () => payload)
     collect(records, entries, leaves, derived, part.first, number)
+    judgement = parseJudgement(derived.judgement)
     const { spans: _, ...head } = payload
     segments.push({ ...head, first: part.first, count: part.entries.length })
   }
@@ -108,7 +113,8 @@ export function verify(evidence: Uint8Array, policy: Policy): VerifiedExecution 
     segments,
     records,
     roots: growTree(records),
-    verdict: judge(checkpoint, records),
+    judgement,
+    verdict: verdictOf(checkpoint, records, judgement),
     notChecked: notChecked(opened, utf8(bundle.checkpoint)),
   }
 }
@@ -188,6 +194,13 @@ function verifyDerived(
   }
   if (sink.count !== entries.length)
     throw new VerificationError('seal', where, `it has ${entries.length} of ${sink.count} leaves`)
+  // The seal's claim has its digest: this only keeps what the payload says of itself from being another thing.
+  if (!equalBytes(derived.judgement, payload.judgement))
+    throw new VerificationError(
+      'verdict',
+      where,
+      'the rules come to another judgement than its payload holds',
+    )
   for (const [at, span] of derived.spans.entries())
     if (span !== payload.spans[at])
       throw new VerificationError('order', `${where}, span ${at}`, 'the payload is not in record order')
@@ -244,7 +257,11 @@ function collect(
     )
 }
 
-function judge(checkpoint: Checkpoint, records: readonly VerifiedRecord[]): Verdict {
+function verdictOf(
+  checkpoint: Checkpoint,
+  records: readonly VerifiedRecord[],
+  judgement: Judgement,
+): Verdict {
   const present = new Set(
     records.filter((one) => isSpanBorn(one.entry)).map((one) => idKey(one.entry.spanId)),
   )
@@ -252,19 +269,9 @@ function judge(checkpoint: Checkpoint, records: readonly VerifiedRecord[]): Verd
   for (const { entry } of records)
     if (entry.parent === Parent.awaiting && !present.has(idKey(entry.parentSpanId)))
       missing.add(formatHex(entry.parentSpanId))
-  const findings = records.filter(
-    ({ entry }) =>
-      entry.kind === Kind.verification && entry.causes.some((cause) => cause.role === Role.subject),
-  )
   return {
     integrity: { state: 'verified', size: checkpoint.size },
-    continuity: {
-      state: 'unknown',
-      detail: [
-        'no continuity rules are evaluated by this version',
-        ...findings.map((one) => `finding GC-N03 recorded in leaf ${one.index}`),
-      ],
-    },
+    continuity: { state: continuityOf(judgement), detail: continuityDetail(judgement, records) },
     completeness:
       missing.size > 0
         ? { state: 'gaps', detail: [...missing].sort().map((id) => `parent span ${id} never arrived`) }
@@ -273,11 +280,22 @@ function judge(checkpoint: Checkpoint, records: readonly VerifiedRecord[]): Verd
   }
 }
 
+function continuityDetail(judgement: Judgement, records: readonly VerifiedRecord[]): string[] {
+  if (judgement.results.length === 0) return ['no service of this execution says what governs it']
+  const indexOf = new Map(records.map(({ leaf, index }) => [formatHex(leaf), index]))
+  return [
+    ...judgement.findings.map(({ rule, severity, detail, subjects }) => {
+      const at = indexOf.get(formatHex(subjects[0]!))
+      return `${rule} (${severity}): ${detail}${at === undefined ? '' : `, leaf ${at}`}`
+    }),
+    ...judgement.results.flatMap(({ rule, missing }) => missing.map((what) => `${rule} unknown: ${what}`)),
+  ]
+}
+
 function notChecked({ checkpoint, signatures, unverified }: OpenCheckpoint, note: Uint8Array): string[] {
   const repeated = parseNote(note).signatures.length - signatures.length - unverified.length
   return [
     `whether the execution has later segments, or a second chain of seals: provable only against the whole log up to size ${checkpoint.size}`,
-    'continuity rules: none are known to this version',
     'who asserted the facts on the spans: in-process evidence is believed as far as its service is',
     ...checkpoint.extensions.map(
       (line) => `an extension line of the checkpoint, which means nothing here: ${JSON.stringify(line)}`,

@@ -412,9 +412,9 @@ write(
         const sink = new LeafSink()
         const spans = inputs.flat()
         const derived = deriveSegment(head, spans, history, committer, sink)
-        const payload = new Uint8Array(encodePayload({ ...head, segment }, derived.spans))
+        const payload = new Uint8Array(encodePayload({ ...head, segment }, derived.spans, derived.judgement))
         const entries = split(new Uint8Array(sink.entries.view()))
-        history.add(first, entries.map(parseEntry), new Uint8Array(sink.hashes.view()), closed, () => parsePayload(payload).spans)
+        history.add(first, entries.map(parseEntry), new Uint8Array(sink.hashes.view()), closed, () => parsePayload(payload))
         first += entries.length
         return {
           closed: nameOf(Closed, closed),

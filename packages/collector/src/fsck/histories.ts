@@ -51,7 +51,7 @@ export class Histories {
       const entries = splitEntries(chunks).map(parseEntry)
       history.add(row.first, entries, leaves, row.closed, () => {
         const block = this.#packs.readSync(row.block, MAX_BLOCK_BYTES)
-        return parsePayload(block.slice(row.at, row.at + row.size)).spans
+        return parsePayload(block.slice(row.at, row.at + row.size))
       })
     } catch {
       return // was reported where it was walked; whoever needs it loads it, and meets the damage

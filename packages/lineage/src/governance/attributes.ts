@@ -21,5 +21,6 @@ export const Claim = {
   lateCount: 'rootspan.late.count',
   rule: 'rootspan.finding.rule',
   result: 'rootspan.finding.result',
+  severity: 'rootspan.finding.severity',
   detail: 'rootspan.finding.detail',
 } as const

@@ -5,10 +5,12 @@
  * where a span comes again.
  */
 import { formatHex } from '../bytes.ts'
+import { type Finding, parseJudgement } from '../continuity/judgement.ts'
+import { ExecutionBuilder, type Part, type PartSpan } from '../continuity/model.ts'
 import { Kind } from '../governance/kind.ts'
-import { type Entry, isSpanBorn, Parent, Persistence } from './entry.ts'
+import { type Entry, isSpanBorn, NO_BYTES, Parent, Persistence } from './entry.ts'
 import { idKey, type SpanInput, spanContent } from './order.ts'
-import { Closed } from './payload.ts'
+import { Closed, type SegmentPayload } from './payload.ts'
 
 export interface EarlierSpan {
   /** Leaf hash of its record, and the leaf's index in the log. */
@@ -28,24 +30,38 @@ export class TraceHistory {
   previousClosed: Closed = Closed.settled
   readonly #spans = new Map<string, EarlierSpan[]>()
   readonly #waiting = new Map<string, Uint8Array[]>()
+  /** Any record so far carries governance: the execution is judged. */
+  governed = false
+  /** The execution as far as it was added, once somebody has asked for it. */
+  #builder: ExecutionBuilder | undefined
+  /** Ways to what the builder is built from. */
+  #parts: (() => Part)[] = []
+  /** What the last segment's judgement found. */
+  #findings: () => readonly Finding[] = () => []
   /** What `earlier` has answered since a segment was added. */
   readonly #earlier = new Map<string, EarlierSpans>()
 
   /**
    * Adds a sealed segment: the index of its first leaf, its entries in order, their leaf hashes (32 bytes
-   * each), and a way to its spans in record order. `payload` is called at most once, and only when a span of the segment comes again.
+   * each), and a way to its payload, undefined where that was erased. `payload` is called at most once, and only when a
+   * span of the segment comes again or the execution is judged.
    */
   add(
     first: number,
     entries: readonly Entry[],
     leaves: Uint8Array,
     closed: Closed,
-    payload: () => readonly SpanInput[] | undefined,
+    payload: () => (Pick<SegmentPayload, 'spans'> & { judgement?: Uint8Array }) | undefined,
   ): void {
-    let spans: readonly SpanInput[] | undefined | null = null
+    let held: ReturnType<typeof payload> | null = null
+    const load = (): ReturnType<typeof payload> => {
+      if (held === null) held = payload()
+      return held
+    }
     let born = 0
     this.#earlier.clear()
     for (const [at, entry] of entries.entries()) {
+      this.governed ||= isGovernedRecord(entry)
       if (!isSpanBorn(entry)) continue
       const leaf = copyOf(leaves, at * 32, at * 32 + 32)
       const id = idKey(entry.spanId)
@@ -54,13 +70,12 @@ export class TraceHistory {
         leaf,
         index: first + at,
         span() {
-          if (spans === null) spans = payload()
-          return spans?.[place]
+          return load()?.spans[place]
         },
       }
-      const held = this.#spans.get(id)
-      if (held === undefined) this.#spans.set(id, [earlier])
-      else held.push(earlier)
+      const others = this.#spans.get(id)
+      if (others === undefined) this.#spans.set(id, [earlier])
+      else others.push(earlier)
       if (entry.parent === Parent.awaiting || entry.parent === Parent.remote) {
         const parent = idKey(entry.parentSpanId)
         const waiting = this.#waiting.get(parent)
@@ -73,9 +88,33 @@ export class TraceHistory {
     const seal = entries.at(-1)
     if (seal?.kind !== Kind.persistence || seal.persistence !== Persistence.sealed)
       throw new Error('bad history: a segment without a seal')
+    const { segment } = seal
+    const all = copyOf(leaves, 0, leaves.length)
+    // Whoever has the builder has added this segment to it.
+    if (this.#builder === undefined)
+      this.#parts.push(() => ({ segment, spans: partSpans(entries, all, load()?.spans) }))
+    this.#findings = () => parseJudgement(load()?.judgement ?? NO_BYTES).findings
     this.previousSeal = copyOf(leaves, leaves.length - 32, leaves.length)
     this.previousClosed = closed
     this.segment = seal.segment + 1
+  }
+
+  /**
+   * The execution up to the last segment that was added. Whoever asks adds the next segment to it, before it is added
+   * here.
+   */
+  builder(): ExecutionBuilder {
+    if (this.#builder === undefined) {
+      this.#builder = new ExecutionBuilder()
+      for (const part of this.#parts) this.#builder.add(part())
+      this.#parts = []
+    }
+    return this.#builder
+  }
+
+  /** What the last segment's judgement found; nothing where its payload was erased. */
+  findings(): readonly Finding[] {
+    return this.#findings()
   }
 
   /** Leaf hash of the record that stands for a span id: the first one. */
@@ -128,6 +167,34 @@ class EarlierSpans {
   ofKind(kind: number): EarlierSpan | undefined {
     return this.#byKind.get(kind) ?? this.#erased
   }
+}
+
+/** A record that spans without governance do not give. */
+function isGovernedRecord(entry: Entry): boolean {
+  return entry.spanId.length > 0 && (entry.kind !== Kind.span || entry.claims.length > 0)
+}
+
+/** Spans of a segment with their records; facts lie right before the record of their span. */
+function partSpans(
+  entries: readonly Entry[],
+  leaves: Uint8Array,
+  spans: readonly SpanInput[] | undefined,
+): PartSpan[] | undefined {
+  if (spans === undefined) return undefined
+  const parts: PartSpan[] = []
+  let factLeaves: Uint8Array[] = []
+  for (const [at, entry] of entries.entries()) {
+    if (entry.spanId.length === 0) continue
+    const leaf = leaves.subarray(at * 32, at * 32 + 32)
+    if (!isSpanBorn(entry)) {
+      factLeaves.push(leaf)
+      continue
+    }
+    const { parent, parentLeaf } = entry
+    parts.push({ input: spans[parts.length]!, leaf, factLeaves, parent, parentLeaf })
+    factLeaves = []
+  }
+  return parts
 }
 
 /** A real copy: `slice` of Node's buffers, which hashes may come in, is a view. */

@@ -38,15 +38,24 @@ export interface SegmentHead {
   readonly closed: Closed
   /** When the segment was judged: nanoseconds since 1970. */
   readonly evaluatedAt: bigint
+  /** Encoded context (continuity/context.ts); absent or empty where no rule used any. */
+  readonly context?: Uint8Array
 }
 
 export interface SegmentPayload extends SegmentHead {
+  /** Encoded judgement (continuity/judgement.ts); empty where nothing was judged. */
+  readonly judgement: Uint8Array
   /** In record order. Their ranges point into `source.body`, which is the payload itself. */
   readonly spans: readonly SpanInput[]
 }
 
 /** Appends the payload of `spans`, in record order, to `sink`. */
-export function writePayload(sink: Sink, head: SegmentHead, spans: readonly SpanInput[]): void {
+export function writePayload(
+  sink: Sink,
+  head: SegmentHead,
+  spans: readonly SpanInput[],
+  judgement: Uint8Array = NO_BYTES,
+): void {
   const tables = tabulate(spans)
   sink.field(0x0a, head.traceId)
   if (head.tenant !== '') sink.field(0x12, utf8(head.tenant))
@@ -92,6 +101,8 @@ export function writePayload(sink: Sink, head: SegmentHead, spans: readonly Span
     writeNumber(sink, 0x20, scope)
     putField(sink, 0x2a, span.source.body, span.spanStart, span.spanEnd)
   }
+  if (head.context !== undefined && head.context.length > 0) sink.field(0x52, head.context)
+  if (judgement.length > 0) sink.field(0x5a, judgement)
 }
 
 function putField(sink: Sink, tag: number, body: Uint8Array, start: number, end: number): void {
@@ -166,9 +177,13 @@ function writeFixed64(sink: Sink, value: bigint): void {
   }
 }
 
-export function encodePayload(head: SegmentHead, spans: readonly SpanInput[]): Uint8Array {
+export function encodePayload(
+  head: SegmentHead,
+  spans: readonly SpanInput[],
+  judgement: Uint8Array = NO_BYTES,
+): Uint8Array {
   const sink = new Sink(4096)
-  writePayload(sink, head, spans)
+  writePayload(sink, head, spans, judgement)
   return sink.copy()
 }
 
@@ -180,6 +195,8 @@ export function parsePayload(bytes: Uint8Array): SegmentPayload {
     segment: 0,
     closed: Closed.settled as Closed,
     evaluatedAt: 0n,
+    context: NO_BYTES as Uint8Array,
+    judgement: NO_BYTES as Uint8Array,
   }
   const sources: Source[] = []
   const resources: Range[] = []
@@ -224,6 +241,14 @@ export function parsePayload(bytes: Uint8Array): SegmentPayload {
       case 9:
         spans.push(parseSpan(reader, sources, resources, scopes))
         break
+      case 10:
+        reader.expect(BYTES, 'the context')
+        head.context = reader.value()
+        break
+      case 11:
+        reader.expect(BYTES, 'the judgement')
+        head.judgement = reader.value()
+        break
       default:
         throw new MalformedError('a payload has an unknown field')
     }
@@ -231,7 +256,7 @@ export function parsePayload(bytes: Uint8Array): SegmentPayload {
   if (head.traceId.length === 0) throw new MalformedError('a payload has no trace id')
   checkScopes(spans)
   const payload = { ...head, spans }
-  if (!equalBytes(encodePayload(payload, spans), bytes))
+  if (!equalBytes(encodePayload(payload, spans, payload.judgement), bytes))
     throw new MalformedError('a payload is not in canonical form')
   return payload
 }

@@ -59,7 +59,9 @@ function remember(
   { entries, leaves, derived }: Result,
   erased = false,
 ): void {
-  history.add(first, entries, leaves, Closed.settled, () => (erased ? undefined : derived.spans))
+  history.add(first, entries, leaves, Closed.settled, () =>
+    erased ? undefined : { spans: derived.spans, judgement: derived.judgement },
+  )
 }
 
 /** Digest of claims with running ordinals. */
@@ -266,7 +268,7 @@ describe('history', () => {
     const first = derive(spansOf({ id: 1 }, { id: 2, parent: 1 }))
     history.add(0, first.entries, first.leaves, Closed.settled, () => {
       asked++
-      return first.derived.spans
+      return first.derived
     })
     derive(spansOf({ id: 3, parent: 1 }), history)
     expect(asked).toBe(0)

@@ -5,8 +5,20 @@
  * and compares. What comes out, in this order: for each span its facts and then its own record; joins;
  * adoptions; findings; late; gap; the seal.
  */
-import { sha256, sha256Into } from '#crypto'
-import { concatBytes, utf8 } from '../bytes.ts'
+import { sha256Into } from '#crypto'
+import { concatBytes, formatHex, utf8 } from '../bytes.ts'
+import { contextDigest, parseContext } from '../continuity/context.ts'
+import { judge } from '../continuity/judge.ts'
+import {
+  continuityOf,
+  encodeJudgement,
+  type Finding,
+  type Judgement,
+  judgementDigest,
+  NOT_JUDGED,
+} from '../continuity/judgement.ts'
+import { ExecutionBuilder, type PartSpan } from '../continuity/model.ts'
+import { RULES, RULESET_DIGEST } from '../continuity/ruleset.ts'
 import { Claim } from '../governance/attributes.ts'
 import { type Fact, factsOf } from '../governance/facts.ts'
 import { Kind } from '../governance/kind.ts'
@@ -36,10 +48,6 @@ import { Sink } from './sink.ts'
 const MAX_ADOPTED = 1000
 /** Missing parents that a `gap` record names at most; their full number is said beside them. */
 const MAX_MISSING = 1000
-
-/** No rules are evaluated by this version: continuity is unknown, and the seal says under which rules. */
-const RULESET_DIGEST = sha256(utf8('rootspan/ruleset/v0\n'))
-const CONTEXT_DIGEST = sha256(utf8('rootspan/context/v0\n'))
 
 const SEAL_CLAIM = utf8(Claim.seal)
 const NO_CAUSES: readonly Cause[] = []
@@ -101,6 +109,8 @@ export interface DerivedSegment<S extends SpanInput = SpanInput> {
   readonly duplicates: readonly { readonly span: S; readonly of: number | EarlierSpan }[]
   /** Parents that are awaited. */
   readonly missing: number
+  /** Encoded judgement of the execution so far; empty where nothing was judged. */
+  readonly judgement: Uint8Array
 }
 
 /**
@@ -119,28 +129,31 @@ export function deriveSegment<S extends SpanInput>(
   const order = orderSpans(again === undefined ? input : again.fresh)
   const spans = order.spans.map((ordered) => ordered.span)
   const duplicates = [...order.duplicates, ...(again === undefined ? [] : again.known)]
-  if (spans.length === 0) return { count: 0, spans, leaves: [], duplicates, missing: 0 }
+  if (spans.length === 0) return { count: 0, spans, leaves: [], duplicates, missing: 0, judgement: NO_BYTES }
   const writer = new SegmentWriter(head, order.spans, history, committer, sink)
   writer.writeSpans()
   writer.writeJoins()
   writer.writeAdoptions()
-  writer.writeFindings(again === undefined ? [] : again.changed)
+  const judgement = writer.judge(again?.changed === true)
+  writer.writeFindings(judgement)
   writer.writeLate()
   writer.writeGap()
-  const count = writer.writeSeal()
-  return { count, spans, leaves: writer.leaves, duplicates, missing: writer.missing.size }
+  const judged = encodeJudgement(judgement)
+  const count = writer.writeSeal(judgement, judged)
+  const { leaves, missing } = writer
+  return { count, spans, leaves, duplicates, missing: missing.size, judgement: judged }
 }
 
 interface Known<S extends SpanInput> {
   fresh: S[]
   /** Deliveries that equal an earlier record's span. */
   known: { span: S; of: EarlierSpan }[]
-  /** Spans whose ids and kind an earlier record has with other content, or with content that was erased. */
-  changed: { span: S; of: Uint8Array; erased: boolean }[]
+  /** There are spans whose ids and kind an earlier record has with other content, or with content that was erased. */
+  changed: boolean
 }
 
 function splitKnown<S extends SpanInput>(input: readonly S[], history: TraceHistory): Known<S> {
-  const result: Known<S> = { fresh: [], known: [], changed: [] }
+  const result: Known<S> = { fresh: [], known: [], changed: false }
   for (const span of input) {
     const earlier = history.earlier(span.id)
     if (earlier !== undefined) {
@@ -149,9 +162,7 @@ function splitKnown<S extends SpanInput>(input: readonly S[], history: TraceHist
         result.known.push({ span, of: twin })
         continue
       }
-      const other = earlier.ofKind(span.kind)
-      if (other !== undefined)
-        result.changed.push({ span, of: other.leaf, erased: other.span() === undefined })
+      result.changed ||= earlier.ofKind(span.kind) !== undefined
     }
     result.fresh.push(span)
   }
@@ -259,8 +270,7 @@ class SegmentWriter {
     }
     putId(span.parent, this.#parentId)
     entry.parentSpanId = this.#parentId
-    const earlier =
-      ordered.parentAt === -1 && !ordered.opensCycle ? this.#history?.leafOf(span.parent) : undefined
+    const earlier = this.#earlierParent(ordered)
     if (ordered.parentAt !== -1) {
       entry.parent = Parent.linked
       this.#sink.copyLeaf(this.#first + this.leaves[ordered.parentAt]!, this.#parentLeaf)
@@ -270,12 +280,24 @@ class SegmentWriter {
       entry.parentLeaf = earlier
     } else {
       entry.parentLeaf = NO_BYTES
-      if (span.remote && !ordered.opensCycle) entry.parent = Parent.remote
-      else {
-        entry.parent = Parent.awaiting
-        if (!ordered.opensCycle) this.missing.add(span.parent)
-      }
+      entry.parent = span.remote && !ordered.opensCycle ? Parent.remote : Parent.awaiting
+      if (entry.parent === Parent.awaiting && !ordered.opensCycle) this.missing.add(span.parent)
     }
+  }
+
+  #earlierParent({ span, parentAt, opensCycle }: Ordered): Uint8Array | undefined {
+    return parentAt === -1 && !opensCycle ? this.#history?.leafOf(span.parent) : undefined
+  }
+
+  /** What {@link #linkParent} has put on the span's record. */
+  #parentOf(ordered: Ordered): { parent: Parent; parentLeaf: Uint8Array } {
+    const { span, parentAt, opensCycle } = ordered
+    if (span.parent === '') return { parent: Parent.root, parentLeaf: NO_BYTES }
+    const earlier = this.#earlierParent(ordered)
+    if (parentAt !== -1)
+      return { parent: Parent.linked, parentLeaf: this.#leaf(this.leaves[parentAt]!).slice() }
+    if (earlier !== undefined) return { parent: Parent.linked, parentLeaf: earlier }
+    return { parent: span.remote && !opensCycle ? Parent.remote : Parent.awaiting, parentLeaf: NO_BYTES }
   }
 
   writeJoins(): void {
@@ -310,39 +332,53 @@ class SegmentWriter {
     }
   }
 
-  /** Equivocation and cycles (GC-N03): the only findings that the record format itself makes. */
-  writeFindings(changed: Known<SpanInput>['changed']): void {
-    for (let place = 0; place < this.#ordered.length; place++) {
-      const ordered = this.#ordered[place]!
-      if (ordered.equivocates !== -1)
-        this.#finding('fail', 'same ids, other content', [
-          this.#leaf(this.leaves[ordered.equivocates]!),
-          this.#leaf(this.leaves[place]!),
-        ])
-      if (ordered.opensCycle) this.#finding('fail', 'cycle', [this.#leaf(this.leaves[place]!)])
-    }
-    if (changed.length === 0) return
-    const placeOf = new Map<SpanInput, number>(this.#ordered.map(({ span }, place) => [span, place]))
-    const later = changed
-      .map((one) => ({ ...one, place: placeOf.get(one.span) ?? -1 }))
-      .filter((one) => one.place !== -1)
-      .sort((a, b) => a.place - b.place)
-    for (const one of later)
-      this.#finding(
-        one.erased ? 'unknown' : 'fail',
-        one.erased ? 'same ids, earlier content erased' : 'same ids, other content',
-        [one.of, this.#leaf(this.leaves[one.place]!)],
-      )
+  /**
+   * Judges the execution so far. One that carries no governance is not, so that it costs nothing; unless a span is
+   * there twice or is its own ancestor, which is a lie whoever says it.
+   */
+  judge(changed: boolean): Judgement {
+    const history = this.#history
+    const isJudged =
+      changed ||
+      this.#governed.length > 0 ||
+      history?.governed === true ||
+      this.#ordered.some((one) => one.equivocates !== -1 || one.opensCycle)
+    if (!isJudged) return NOT_JUDGED
+    const builder = history?.builder() ?? new ExecutionBuilder()
+    builder.add({ segment: history?.segment ?? 0, spans: this.#partSpans() })
+    return judge(builder.execution(this.#head, parseContext(this.#head.context ?? NO_BYTES)), RULES)
   }
 
-  #finding(result: 'fail' | 'unknown', detail: string, subjects: Uint8Array[]): void {
+  #partSpans(): PartSpan[] {
+    const facts = new Map(this.#governed.map(({ place, factLeaves }) => [place, factLeaves]))
+    return this.#ordered.map((ordered, place) => ({
+      input: ordered.span,
+      leaf: this.#leaf(this.leaves[place]!).slice(),
+      factLeaves: (facts.get(place) ?? []).map((number) => this.#leaf(number).slice()),
+      ...this.#parentOf(ordered),
+    }))
+  }
+
+  /** One record for each finding that the segment before did not have, and for each that does not hold any more. */
+  writeFindings({ findings }: Judgement): void {
+    const before = new Map((this.#history?.findings() ?? []).map((one) => [identityOf(one), one]))
+    for (const finding of findings) if (!before.delete(identityOf(finding))) this.#finding(finding, 'fail')
+    for (const finding of before.values()) this.#finding(finding, 'withdrawn')
+  }
+
+  #finding({ rule, severity, detail, subjects }: Finding, result: 'fail' | 'withdrawn'): void {
     const entry = this.#entry(Kind.verification)
     entry.causes = subjects.map((leaf) => ({ role: Role.subject, leaf, origin: '' }))
-    this.#addCollected(entry, [
-      [Claim.rule, { type: 'string', value: 'GC-N03' }],
-      [Claim.result, { type: 'string', value: result }],
-      [Claim.detail, { type: 'string', value: detail }],
-    ])
+    const texts = [
+      [Claim.rule, rule],
+      [Claim.result, result],
+      [Claim.severity, severity],
+      [Claim.detail, detail],
+    ] as const
+    this.#addCollected(
+      entry,
+      texts.map(([key, value]) => [key, { type: 'string', value }]),
+    )
   }
 
   /** Spans that came after their trace had settled. */
@@ -364,7 +400,7 @@ class SegmentWriter {
   }
 
   /** Returns how many leaves the segment has. */
-  writeSeal(): number {
+  writeSeal(judgement: Judgement, judged: Uint8Array): number {
     const history = this.#history
     const previous = history !== undefined && history.segment > 0
     const seal = this.#persistence(
@@ -373,16 +409,20 @@ class SegmentWriter {
     )
     seal.segment = history?.segment ?? 0
     seal.leaves = this.#sink.count - this.#first
-    this.#addClaims(seal, [[SEAL_CLAIM, this.#sealValue()]])
+    this.#addClaims(seal, [[SEAL_CLAIM, this.#sealValue(judgement, judged)]])
     return this.#sink.count - this.#first
   }
 
-  /** Encoded value of the seal's claim. Segments of one commit mostly have the same, so it is remembered. */
-  #sealValue(): Uint8Array {
-    const { closed, evaluatedAt } = this.#head
+  /** Encoded value of the seal's claim. Those of executions without governance are mostly the same, and remembered. */
+  #sealValue(judgement: Judgement, judged: Uint8Array): Uint8Array {
+    const { closed, evaluatedAt, context = NO_BYTES } = this.#head
     const counts = this.#counts
     const completeness = this.missing.size > 0 ? 'gaps' : 'not provable'
-    return this.#committer.remember(evaluatedAt, `${closed}/${completeness}/${counts}`, () =>
+    const plain = judged.length === 0 && context.length === 0
+    const digests = plain
+      ? PLAIN_DIGESTS
+      : { context: contextDigest(context), judgement: judgementDigest(judged) }
+    const make = (): Uint8Array =>
       encodeValue(
         map([
           [
@@ -396,12 +436,13 @@ class SegmentWriter {
           ['closed', { type: 'string', value: nameOf(Closed, closed) }],
           ['evaluated_at', { type: 'int', value: evaluatedAt }],
           ['ruleset', { type: 'bytes', value: RULESET_DIGEST }],
-          ['context', { type: 'bytes', value: CONTEXT_DIGEST }],
-          ['continuity', { type: 'string', value: 'unknown' }],
+          ['context', { type: 'bytes', value: digests.context }],
+          ['judgement', { type: 'bytes', value: digests.judgement }],
+          ['continuity', { type: 'string', value: continuityOf(judgement) }],
           ['completeness', { type: 'string', value: completeness }],
         ]),
-      ),
-    )
+      )
+    return plain ? this.#committer.remember(evaluatedAt, `${closed}/${completeness}/${counts}`, make) : make()
   }
 
   #entry(kind: Kind): Entry {
@@ -444,6 +485,13 @@ class SegmentWriter {
   #leaf(number: number): Uint8Array {
     return this.#sink.leaf(this.#first + number)
   }
+}
+
+const PLAIN_DIGESTS = { context: contextDigest(NO_BYTES), judgement: judgementDigest(NO_BYTES) }
+
+/** Findings of two judgements are one if they say the same of the same first record. */
+function identityOf({ rule, detail, subjects }: Finding): string {
+  return `${rule} ${formatHex(subjects[0]!)} ${detail}`
 }
 
 /** Puts the evidence commitment of one span into `out`. */

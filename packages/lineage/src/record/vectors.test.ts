@@ -117,7 +117,7 @@ describe('payloads', () => {
   const { valid, invalid } = read('payloads')
   test.each(cases(valid))('%s', (_, { payload }: Case) => {
     const parsed = parsePayload(parseHex(payload))
-    expect(formatHex(encodePayload(parsed, parsed.spans))).toBe(payload)
+    expect(formatHex(encodePayload(parsed, parsed.spans, parsed.judgement))).toBe(payload)
   })
   test.each(cases(invalid))('refused: %s', (_, { payload }: Case) => {
     expect(() => parsePayload(parseHex(payload))).toThrow(MalformedError)
@@ -137,14 +137,16 @@ describe('segments', () => {
       const spans = parsePayload(parseHex(segment.payload)).spans
       const sink = new LeafSink()
       const derived = deriveSegment(head, spans, history, new Committer(), sink)
-      expect(formatHex(encodePayload({ ...head, segment: number }, derived.spans))).toBe(segment.payload)
+      expect(formatHex(encodePayload({ ...head, segment: number }, derived.spans, derived.judgement))).toBe(
+        segment.payload,
+      )
       const entries: Uint8Array[] = segment.entries.map((entry: string) => parseHex(entry))
       const bundle = entries.map(
         (entry) => formatHex(Uint8Array.of(entry.length >>> 8, entry.length)) + formatHex(entry),
       )
       expect(formatHex(sink.entries.view())).toBe(bundle.join(''))
       expect(formatHex(sink.hashes.view())).toBe(segment.leafHashes.join(''))
-      const payload = (): readonly SpanInput[] => spans
+      const payload = () => ({ spans, judgement: derived.judgement })
       history.add(0, entries.map(parseEntry), new Uint8Array(sink.hashes.view()), head.closed, payload)
     }
   })
