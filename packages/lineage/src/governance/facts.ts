@@ -8,7 +8,7 @@
  * either: claims are in the order of key and encoded value, and of several with one key the first counts.
  */
 import { compareBytes } from '../bytes.ts'
-import type { KeyValue, Span } from '../otlp/decode.ts'
+import type { KeyValue, Span, SpanEvent } from '../otlp/decode.ts'
 import { decodeText, encodeText } from '../otlp/text.ts'
 import { encodeValue, VALUE_TYPES } from '../otlp/value.ts'
 import { Claim as ClaimKey, DECISION_OUTCOME, NAMESPACE, RECORD_KIND } from './attributes.ts'
@@ -25,6 +25,8 @@ export interface Claim {
 export interface Fact {
   readonly kind: Kind
   readonly claims: readonly Claim[]
+  /** Of its event, in nanoseconds since the Unix epoch; 0 where attributes of the span say it. No part of the record. */
+  readonly time: bigint
 }
 
 export interface SpanFacts {
@@ -85,10 +87,10 @@ export function factsOf(span: Span): SpanFacts {
   const facts: Fact[] = []
   for (const kind of FACT_ORDER) {
     const claims = groups.get(kind)
-    if (claims !== undefined) facts.push({ kind, claims })
+    if (claims !== undefined) facts.push({ kind, claims, time: 0n })
   }
   for (const event of span.events) {
-    const fact = factOfEvent(event.name, event.attributes)
+    const fact = factOfEvent(event)
     if (fact !== undefined) facts.push(fact)
   }
   return { kind: spanKind(own, marked), claims: own, facts }
@@ -111,7 +113,7 @@ function spanKind(own: readonly Claim[], marked: Kind | undefined): Kind {
 }
 
 /** A governance event: named in the namespace, or carrying attributes of it. Its kind is said, named or inferred. */
-function factOfEvent(name: string, attributes: readonly KeyValue[]): Fact | undefined {
+function factOfEvent({ name, attributes, timeUnixNano }: SpanEvent): Fact | undefined {
   const claims = claimsOf(attributes)
   const found = (kindOf: (claim: Claim) => Kind | undefined): Kind | undefined =>
     claims.map(kindOf).find((kind) => kind !== undefined)
@@ -121,7 +123,7 @@ function factOfEvent(name: string, attributes: readonly KeyValue[]): Fact | unde
     found(({ key }) => kindOfKey(key))
   if (kind === undefined) return undefined
   const eventName = claimOf({ key: ClaimKey.eventName, value: { type: 'string', value: name } })
-  return { kind, claims: [...claims, eventName] }
+  return { kind, claims: [...claims, eventName], time: timeUnixNano }
 }
 
 /** The kind that an encoded value names. */
