@@ -45,7 +45,12 @@ export interface SpanSpec {
   readonly start?: number
   readonly end?: number
   readonly attributes?: Readonly<Record<string, AttributeValue>>
-  readonly events?: readonly { name: string; attributes?: Readonly<Record<string, AttributeValue>> }[]
+  readonly events?: readonly {
+    readonly name: string
+    /** Nanoseconds after {@link EPOCH}; the start of the span if absent. */
+    readonly at?: number
+    readonly attributes?: Readonly<Record<string, AttributeValue>>
+  }[]
   readonly links?: readonly (number | string)[]
   readonly status?: number
 }
@@ -315,7 +320,7 @@ export function encodeSpan(trace: number, spec: SpanSpec): Uint8Array {
   out.fixed64(7, EPOCH + BigInt(start)).fixed64(8, EPOCH + BigInt(spec.end ?? start + 500_000))
   for (const [key, value] of Object.entries(spec.attributes ?? {})) out.bytes(9, attribute(key, value))
   for (const event of spec.events ?? []) {
-    const inner = new WireWriter().fixed64(1, EPOCH + BigInt(start)).string(2, event.name)
+    const inner = new WireWriter().fixed64(1, EPOCH + BigInt(event.at ?? start)).string(2, event.name)
     for (const [key, value] of Object.entries(event.attributes ?? {})) inner.bytes(3, attribute(key, value))
     out.bytes(11, inner.finish())
   }

@@ -306,8 +306,9 @@ class Span:
                 self.attributes.append(attribute_of(value))
             elif number == 11:
                 parts = list(fields(value))
+                time = ([0] + [v for n, _, v in parts if n == 1])[-1]
                 name = ([b""] + [v for n, _, v in parts if n == 2])[-1]
-                self.events.append((name, [attribute_of(v) for n, _, v in parts if n == 3]))
+                self.events.append((time, name, [attribute_of(v) for n, _, v in parts if n == 3]))
             elif number == 13:
                 parts = list(fields(value))
                 ids = [([b""] + [v for n, _, v in parts if n == wanted])[-1] for wanted in (1, 2)]
@@ -357,18 +358,18 @@ def marked(claims):
 
 
 def facts_of(span):
-    """Kind and claims of the span-born record, and (kind, claims) of each fact."""
+    """Kind and claims of the span-born record, and (kind, claims, time) of each fact."""
     claims = claims_in(span.attributes)
     own = [pair for pair in claims if group(pair[0]) in (None, ACTION, REQUEST)]
     by_kind = {k: [pair for pair in claims if group(pair[0]) == k] for k in (AUTHORIZATION, VERIFICATION, DECISION, TRANSITION)}
     if not any(key == b"governance.decision.outcome" for key, _ in by_kind[DECISION]):
         own += by_kind.pop(DECISION)
-    facts = [(kind, of) for kind, of in by_kind.items() if of]
-    for name, attributes in span.events:
+    facts = [(kind, of, 0) for kind, of in by_kind.items() if of]
+    for time, name, attributes in span.events:
         of = claims_in(attributes)
         kind = first([marked(of), group(name), first(group(key) for key, _ in of)])
         if kind is not None:
-            facts.append((kind, of + [(b"rootspan.event.name", string(name))]))
+            facts.append((kind, of + [(b"rootspan.event.name", string(name))], time))
     kind = marked(claims)
     if kind not in (ACTION, REQUEST):
         groups = {group(key) for key, _ in own}
@@ -478,17 +479,17 @@ ROLES = {AUTHORIZATION: 1, DECISION: 2, VERIFICATION: 3, ACTION: 4, TRANSITION: 
 
 def joins(spans):
     """(action span, leaf number of the decision, method)."""
-    decisions = []  # (span, leaf, lookup)
+    decisions, at = [], {}  # (span, leaf, lookup); (time, leaf) of each span's
     for span in spans:
-        for (kind, of), leaf in zip(span.facts, span.fact_leaves):
+        for (kind, of, time), leaf in zip(span.facts, span.fact_leaves):
             if kind == DECISION:
                 said = {}
                 for k, v in of + span.own:
                     said.setdefault(k, v)
                 decisions.append((span, leaf, said))
-    at = {}
-    for span, leaf, _ in decisions:
-        at.setdefault(span, leaf)
+                at.setdefault(span, []).append((time, leaf))
+    for of in at.values():
+        of.sort(key=lambda one: one[0])
     governed = {}
     for span in spans:
         if span.governed:
@@ -499,6 +500,15 @@ def joins(spans):
         said = {}
         for k, v in span.own:
             said.setdefault(k, v)
+        begun = span.start + (999_999 if span.start % 1_000_000 == 0 else 0)
+        above, parents = span.above, []
+        while above is not None:
+            if above in at:
+                parents.append(at[above])
+            above = above.above
+
+        def last_before(of):
+            return first(leaf for time, leaf in of[::-1] if time <= begun)
 
         def by_claim(key):
             return first(leaf for _, leaf, of in decisions if key in said and of.get(key) == said[key])
@@ -507,19 +517,16 @@ def joins(spans):
             for trace, target in span.links:
                 found = governed.get(target) if trace == span.trace_id and len(target) == 8 else None
                 if found is not None and found in at:
-                    return at[found]
+                    return first([last_before(at[found]), at[found][0][1]])
             return None
 
         def by_ancestor():
-            above = span.above
-            while above is not None and above not in at:
-                above = above.above
-            return None if above is None else at[above]
+            return first(last_before(of) for of in parents[:256])
 
         def by_sibling():
             if span.above is None:
                 return None
-            beside = [one for one in decisions if one[0].above is span.above and one[0].end <= span.start]
+            beside = [one for one in decisions if one[0].above is span.above and one[0].end <= begun]
             beside.sort(key=lambda one: one[0].end)
             name = said.get(b"governance.action.name")
             for _, leaf, of in beside[::-1][:256]:
@@ -534,6 +541,7 @@ def joins(spans):
             ("ancestor", by_ancestor),
             ("sibling", by_sibling),
             ("digest", lambda: by_claim(b"governance.action.digest")),
+            ("ancestor", lambda: first(of[0][1] for of in parents)),
         ):
             leaf = find()
             if leaf is not None:
@@ -560,7 +568,7 @@ def derive(head, spans, history):
     missing = set()
     for span in ordered:
         span.governed = bool(claims_in(span.attributes)) or any(
-            name.startswith(b"governance.") or claims_in(of) for name, of in span.events
+            name.startswith(b"governance.") or claims_in(of) for _, name, of in span.events
         )
         span.record_kind, span.own, span.facts = facts_of(span) if span.governed else (SPAN, [], [])
         span.fact_leaves, ordinal, written = [], 1, []
@@ -571,7 +579,7 @@ def derive(head, spans, history):
             ordinal += len(claims)
             return {11: claim_set(out)} if claims else {}
 
-        for kind, claims in span.facts:
+        for kind, claims, _ in span.facts:
             causes = [cause for cause in written if cause[0] in map(ROLES.get, RELIES.get(kind, ()))][-32:]
             span.fact_leaves.append(add({2: kind, 5: span.id, 9: causes, **commit(claims)}))
             written.append((ROLES[kind], leaves[-1], b""))
@@ -721,7 +729,7 @@ def check_facts(cases):
     for case in cases:
         kind, own, facts = facts_of(Span(unhex(case["span"])))
         shown = [
-            {"kind": KINDS[kind], "claims": [[key.hex(), value.hex()] for key, value in of]} for kind, of in [(kind, own), *facts]
+            {"kind": KINDS[kind], "claims": [[key.hex(), value.hex()] for key, value in of]} for kind, of, _ in [(kind, own, 0), *facts]
         ]
         yield case["name"], shown == [case["own"], *case["facts"]]
 
