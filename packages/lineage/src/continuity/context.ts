@@ -85,7 +85,7 @@ export function parseContext(bytes: Uint8Array): Context {
   return EMPTY_CONTEXT
 }
 
-const TAG = utf8('rootspan/context/v0\n')
+const TAG = utf8('rootspan/judgement-context/v0\n')
 
 /** SHA-256(tag, context): what the seal holds of it. */
 export function contextDigest(context: Uint8Array): Uint8Array {

@@ -341,7 +341,7 @@ class SegmentWriter {
     const isJudged =
       changed ||
       this.#governed.length > 0 ||
-      history?.governed === true ||
+      history?.judged === true ||
       this.#ordered.some((one) => one.equivocates !== -1 || one.opensCycle)
     if (!isJudged) return NOT_JUDGED
     const builder = history?.builder() ?? new ExecutionBuilder()
@@ -360,7 +360,9 @@ class SegmentWriter {
   }
 
   /** One record for each finding that the segment before did not have, and for each that does not hold any more. */
-  writeFindings({ findings }: Judgement): void {
+  writeFindings(judgement: Judgement): void {
+    if (judgement === NOT_JUDGED) return
+    const { findings } = judgement
     const before = new Map((this.#history?.findings() ?? []).map((one) => [identityOf(one), one]))
     for (const finding of findings) if (!before.delete(identityOf(finding))) this.#finding(finding, 'fail')
     for (const finding of before.values()) this.#finding(finding, 'withdrawn')

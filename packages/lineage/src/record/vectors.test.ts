@@ -125,7 +125,7 @@ describe('payloads', () => {
 })
 
 describe('segments', () => {
-  test.each(cases(read('segments')))('%s', (_, { tenant, traceId, segments }: Case) => {
+  test.each(cases(read('segments').cases))('%s', (_, { tenant, traceId, segments }: Case) => {
     const history = new TraceHistory()
     for (const [number, segment] of segments.entries()) {
       const head = {
