@@ -4,9 +4,15 @@ import { utf8 } from '../bytes.ts'
 import { SKEW } from './model.ts'
 import type { Rule } from './rule.ts'
 import { ANCESTRY } from './rules/ancestry.ts'
+import { EMITTER } from './rules/emitter.ts'
+import { POLICY } from './rules/policy.ts'
+import { REUSE } from './rules/reuse.ts'
+import { TIME } from './rules/time.ts'
 
 /** By id ascending. */
-export const RULES: readonly Rule[] = [...ANCESTRY].sort((a, b) => (a.id < b.id ? -1 : 1))
+export const RULES: readonly Rule[] = [...ANCESTRY, ...EMITTER, ...POLICY, ...REUSE, ...TIME].sort((a, b) =>
+  a.id < b.id ? -1 : 1,
+)
 
 /** One line that names the ruleset, and one for each rule: its digest changes whenever a judgement may. */
 export const RULESET_TEXT: string = [
