@@ -109,7 +109,10 @@ async function checkCursor(
   findings: Findings,
 ): Promise<Cursor | undefined> {
   try {
-    return await loadCursor(reader.database, commit === undefined ? undefined : { commit, digest: new Uint8Array(0) })
+    return await loadCursor(
+      reader.database,
+      commit === undefined ? undefined : { commit, digest: new Uint8Array(0) },
+    )
   } catch (error) {
     if (!(error instanceof StoreError) && !(error instanceof MalformedError)) throw error
     findings.problem('journal cursor', error.message)

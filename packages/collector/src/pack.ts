@@ -316,7 +316,8 @@ class PackWriter extends PackReader implements Packs {
 
   async append(blocks: readonly Uint8Array[], day: string, retention = 'default'): Promise<BlockRef[]> {
     if (!NAME.test(packName(retention, day, 0))) throw new RangeError('bad retention class or day')
-    const parts = retention === RECORDS ? storeAll(blocks) : await compressAll(blocks, this.#options.level ?? 1)
+    const parts =
+      retention === RECORDS ? storeAll(blocks) : await compressAll(blocks, this.#options.level ?? 1)
     return this.#inTurn(() => this.#append(parts, day, retention))
   }
 

@@ -103,7 +103,10 @@ export class Entries {
 
   #checkEnd(): void {
     if (this.#taken !== this.#width)
-      throw new LogBroken(`entry bundle ${this.#index}`, `has ${this.#width} entries, and ${this.#taken} leaves`)
+      throw new LogBroken(
+        `entry bundle ${this.#index}`,
+        `has ${this.#width} entries, and ${this.#taken} leaves`,
+      )
     if (this.#at !== this.#bundle.length)
       throw new LogBroken(`entry bundle ${this.#index}`, `has bytes after its entry ${this.#taken}`)
   }

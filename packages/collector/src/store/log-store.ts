@@ -36,6 +36,7 @@ import {
   writeCommitRow,
   writeRow,
 } from './rows.ts'
+import { TermLists } from './terms.ts'
 
 export type Database = ClassicLevel<Uint8Array, Uint8Array>
 
@@ -116,6 +117,7 @@ export class LevelLogStore implements LogStore {
   readonly #value = new Sink(1024)
   /** The encoded rows of the commit that is being made. */
   readonly #commitRows = new Sink(64 * 1024)
+  readonly #terms = new TermLists()
   /** Settles when the last write has; once one was refused, it rejects for ever. */
   #last: Promise<void> = Promise.resolve()
 
@@ -152,8 +154,10 @@ export class LevelLogStore implements LogStore {
     }
     for (const tile of batch.tiles) put(keys.tileKey(tile.level, tile.index), tile.data)
     this.#commitRows.at = 0
+    this.#terms.clear()
     for (const row of batch.rows) this.#putRow(put, row, batch.earlier.get(row) ?? [])
     const number = (expected?.commit.number ?? -1) + 1
+    this.#putTerms(put, number)
     for (const { position, leaves } of batch.receipts)
       put(keys.receiptKey(position, number), encodeLeaves(leaves))
     put(keys.CURSOR_KEY, cursor)
@@ -176,7 +180,7 @@ export class LevelLogStore implements LogStore {
     return this.head
   }
 
-  /** The rows of the trace, and its search terms under the start of its first segment. */
+  /** The rows of the trace. */
   #putRow(put: Put, row: SegmentRow, earlier: readonly SegmentRow[]): void {
     const id = keys.traceId(encodeName(row.tenant), row.traceId)
     const one = emptied(this.#row)
@@ -188,15 +192,20 @@ export class LevelLogStore implements LogStore {
     const key = emptied(this.#key)
     keys.writeTraceKey(key, id)
     put(key.view(), value.view())
-    const { start } = earlier[0] ?? row
-    if (earlier.length === 0) {
-      keys.writeByTimeKey(emptied(key), start, id)
-      put(key.view(), NOTHING)
-    }
-    for (const service of row.services) {
-      if (earlier.some((before) => before.services.includes(service))) continue
-      keys.writeByServiceKey(emptied(key), encodeName(service).subarray(0, 255), start, id)
-      put(key.view(), NOTHING)
+    this.#terms.add(row, earlier)
+  }
+
+  #putTerms(put: Put, commit: number): void {
+    for (const list of this.#terms) {
+      const key = emptied(this.#key)
+      const value = emptied(this.#value)
+      list.write(value)
+      keys.writeTermsKey(key, list.span, commit)
+      put(key.view(), value.view())
+      for (const service of list.services) {
+        keys.writeServiceKey(emptied(key), service, list.span, commit)
+        put(key.view(), NOTHING)
+      }
     }
   }
 
