@@ -237,6 +237,13 @@ class LogWalk {
       const derived = deriveSegment(payload, payload.spans, history, this.#committer, sink)
       if (derived.duplicates.length > 0)
         findings.problem(where, 'its payload holds a span that has a record already', undefined, 'payloads')
+      else if (!equalBytes(derived.judgement, payload.judgement))
+        findings.problem(
+          where,
+          'its payload holds another judgement than the rules come to',
+          undefined,
+          'payloads',
+        )
       else if (derived.spans.some((span, at) => span !== payload.spans[at]))
         findings.problem(where, 'its payload is not in record order', undefined, 'payloads')
       else return derived

@@ -312,8 +312,7 @@ class SegmentWriter {
     const { span, parentAt, opensCycle } = ordered
     if (span.parent === '') return { parent: Parent.root, parentLeaf: NO_BYTES }
     const earlier = this.#earlierParent(ordered)
-    if (parentAt !== -1)
-      return { parent: Parent.linked, parentLeaf: this.#leaf(this.leaves[parentAt]!).slice() }
+    if (parentAt !== -1) return { parent: Parent.linked, parentLeaf: this.#copyLeaf(this.leaves[parentAt]!) }
     if (earlier !== undefined) return { parent: Parent.linked, parentLeaf: earlier }
     return { parent: span.remote && !opensCycle ? Parent.remote : Parent.awaiting, parentLeaf: NO_BYTES }
   }
@@ -375,8 +374,8 @@ class SegmentWriter {
     const facts = new Map(this.#governed.map(({ place, factLeaves }) => [place, factLeaves]))
     return this.#ordered.map((ordered, place) => ({
       input: ordered.span,
-      leaf: this.#leaf(this.leaves[place]!).slice(),
-      factLeaves: (facts.get(place) ?? []).map((number) => this.#leaf(number).slice()),
+      leaf: this.#copyLeaf(this.leaves[place]!),
+      factLeaves: (facts.get(place) ?? []).map((number) => this.#copyLeaf(number)),
       ...this.#parentOf(ordered),
     }))
   }
@@ -505,6 +504,11 @@ class SegmentWriter {
   #add(entry: Entry): number {
     this.#counts[entry.kind] = (this.#counts[entry.kind] ?? 0) + 1
     return this.#sink.add(entry) - this.#first
+  }
+
+  /** A real copy: `slice` of Node's buffers, which sinks may have, is a view. */
+  #copyLeaf(number: number): Uint8Array {
+    return new Uint8Array(this.#leaf(number))
   }
 
   #leaf(number: number): Uint8Array {
