@@ -14,6 +14,9 @@ import { everything, type Life, livesOf } from './lives.ts'
 import { type Application, type Shown, select, startApplication } from './support.ts'
 
 const OUTAGE_MILLIS = Number(process.env.OUTAGE_MILLIS ?? 10_000)
+/** Of a whole test, and of waiting for what an outage left: both grow with it. */
+const TEST_MILLIS = 120_000 + 4 * OUTAGE_MILLIS
+const WAIT_MILLIS = 60_000 + 2 * OUTAGE_MILLIS
 const FILE = 'evidence.app.mjs'
 
 afterAll(cleanUp)
@@ -119,7 +122,9 @@ test('killed between decision and action, without a spool: what is missing is kn
   await collector.stop()
 })
 
-test('the collector is away under load, with a spool: nothing is lost, nothing is recorded twice', async () => {
+test('the collector is away under load, with a spool: nothing is lost, nothing is recorded twice', {
+  timeout: TEST_MILLIS,
+}, async () => {
   let collector = await startCollector()
   const directory = await makeDirectory()
   const env = { ROOTSPAN_SPOOL: directory, OTEL_SERVICE_NAME: 'spooled', ROOTSPAN_HEARTBEAT_MILLIS: '500' }
@@ -137,14 +142,15 @@ test('the collector is away under load, with a spool: nothing is lost, nothing i
   // And the service comes again before the collector does.
   const again = await startApplication(collector, FILE, { ...env, OTEL_SERVICE_NAME: 'again' })
   collector = await restart(collector)
-  await waitFor('the spool of the dead process to be sent', async () => {
+  const isSent = async (): Promise<true | undefined> => {
     const emitters = new Set((await readdir(directory)).map((name) => name.split('.')[0]))
     return emitters.size === 2 ? true : undefined
-  })
+  }
+  await waitFor('the spool of the dead process to be sent', isSent, WAIT_MILLIS)
   await other.stop()
   await again.stop()
   expect(await readdir(directory)).toEqual([])
-  const all = await everything(collector, (records) => isComplete(records, traces.length + 1, 3))
+  const all = await everything(collector, (records) => isComplete(records, traces.length + 1, 3), WAIT_MILLIS)
   const lives = [...livesOf(all).values()]
   expect(lives).toHaveLength(3)
   for (const life of lives) {
@@ -159,7 +165,9 @@ test('the collector is away under load, with a spool: nothing is lost, nothing i
   await collector.stop()
 })
 
-test('the collector is away under load, without a spool: the records prove how much is missing', async () => {
+test('the collector is away under load, without a spool: the records prove how much is missing', {
+  timeout: TEST_MILLIS,
+}, async () => {
   let collector = await startCollector()
   const env = { OTEL_BSP_MAX_QUEUE_SIZE: '40', ROOTSPAN_HEARTBEAT_MILLIS: '300' }
   const service = await startApplication(collector, FILE, env)
