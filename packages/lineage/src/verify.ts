@@ -17,10 +17,11 @@ import {
   growTree,
 } from './evidence/execution.ts'
 import { Kind } from './governance/kind.ts'
+import { LOG_RECORD } from './otlp/log-record.ts'
 import { Committer } from './record/commitment.ts'
 import { type Entry, isSpanBorn, nameOf, Parent, Persistence, parseEntry, Role } from './record/entry.ts'
 import { TraceHistory } from './record/history.ts'
-import { idKey, type SpanInput } from './record/order.ts'
+import { idKey, type Source, type SpanInput } from './record/order.ts'
 import { parsePayload, type SegmentPayload } from './record/payload.ts'
 import { parseReceipt } from './record/receipt.ts'
 import { type DerivedSegment, deriveSegment, LeafSink } from './record/segment.ts'
@@ -149,22 +150,33 @@ function checkHead(
     throw new VerificationError('record', where, 'it is of another execution')
 }
 
-/** Every span is of this trace, and every request came from this tenant. */
+/** Every span is of this trace, every request came from this tenant, and held what its rows are. */
 function checkSources(payload: SegmentPayload, where: string): void {
   for (const [at, span] of payload.spans.entries())
     if (!equalBytes(traceIdOf(span), payload.traceId))
       throw new VerificationError('record', `${where}, span ${at}`, 'it is of another trace')
-  for (const { receipt } of new Set(payload.spans.map((span) => span.source)))
-    if (atPlace(`${where}, receipt`, () => parseReceipt(receipt)).tenant !== payload.tenant)
-      throw new VerificationError('record', `${where}, receipt`, 'it is of another tenant')
+  const signals = new Map<Source, string>()
+  for (const [at, { source, kind }] of payload.spans.entries()) {
+    let signal = signals.get(source)
+    if (signal === undefined) {
+      const receipt = atPlace(`${where}, receipt`, () => parseReceipt(source.receipt))
+      if (receipt.tenant !== payload.tenant)
+        throw new VerificationError('record', `${where}, receipt`, 'it is of another tenant')
+      signal = receipt.signal
+      signals.set(source, signal)
+    }
+    if ((signal === 'logs') !== (kind === LOG_RECORD))
+      throw new VerificationError('record', `${where}, span ${at}`, 'it is not of the signal of its receipt')
+  }
 }
 
 /** The trace id of a span that was decoded before: of several occurrences the last one counts. */
-function traceIdOf({ source, spanStart, spanEnd }: SpanInput): Uint8Array {
+function traceIdOf({ source, spanStart, spanEnd, kind }: SpanInput): Uint8Array {
+  const field = kind === LOG_RECORD ? 9 : 1
   const reader = new WireReader(source.body, spanStart, spanEnd)
   let start = spanStart
   let end = spanStart
-  while (reader.next()) if (reader.field === 1) [start, end] = [reader.start, reader.end]
+  while (reader.next()) if (reader.field === field) [start, end] = [reader.start, reader.end]
   return source.body.subarray(start, end)
 }
 

@@ -14,6 +14,8 @@ export interface EarlierSpan {
   /** Leaf hash of its record, and the leaf's index in the log. */
   readonly leaf: Uint8Array
   readonly index: number
+  /** It is the record of a log record. */
+  readonly isLog: boolean
   /** The span itself; undefined where its payload was erased. */
   span(): SpanInput | undefined
 }
@@ -27,6 +29,8 @@ export class TraceHistory {
   /** Why the last segment was closed. */
   previousClosed: Closed = Closed.settled
   readonly #spans = new Map<string, EarlierSpan[]>()
+  /** Leaf hashes of the records of log records. */
+  readonly #logs = new Map<string, Uint8Array[]>()
   readonly #waiting = new Map<string, Uint8Array[]>()
   /** What `earlier` has answered since a segment was added. */
   readonly #earlier = new Map<string, EarlierSpans>()
@@ -53,6 +57,7 @@ export class TraceHistory {
       const earlier: EarlierSpan = {
         leaf,
         index: first + at,
+        isLog: entry.parent === Parent.unsaid,
         span() {
           if (spans === null) spans = payload()
           return spans?.[place]
@@ -61,6 +66,11 @@ export class TraceHistory {
       const held = this.#spans.get(id)
       if (held === undefined) this.#spans.set(id, [earlier])
       else held.push(earlier)
+      if (entry.parent === Parent.unsaid) {
+        const logs = this.#logs.get(id)
+        if (logs === undefined) this.#logs.set(id, [leaf])
+        else logs.push(leaf)
+      }
       if (entry.parent === Parent.awaiting || entry.parent === Parent.remote) {
         const parent = idKey(entry.parentSpanId)
         const waiting = this.#waiting.get(parent)
@@ -81,6 +91,11 @@ export class TraceHistory {
   /** Leaf hash of the record that stands for a span id: the first one. */
   leafOf(id: string): Uint8Array | undefined {
     return this.#spans.get(id)?.[0]?.leaf
+  }
+
+  /** Leaf hashes of the records of log records about a span, in log order. */
+  logsOf(id: string): readonly Uint8Array[] {
+    return this.#logs.get(id) ?? []
   }
 
   /** Leaf hashes of earlier records whose parent has this id and had not come. */
@@ -110,8 +125,9 @@ class EarlierSpans {
   constructor(earlier: readonly EarlierSpan[]) {
     for (const one of earlier) {
       const span = one.span()
-      if (span === undefined) this.#erased ??= one
-      else {
+      if (span === undefined) {
+        if (!one.isLog) this.#erased ??= one
+      } else {
         const content = formatHex(spanContent(span))
         if (!this.#byContent.has(content)) this.#byContent.set(content, one)
         if (!this.#byKind.has(span.kind)) this.#byKind.set(span.kind, this.#erased ?? one)

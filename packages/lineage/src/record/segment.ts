@@ -10,7 +10,8 @@ import { concatBytes, utf8 } from '../bytes.ts'
 import { Claim } from '../governance/attributes.ts'
 import { type Fact, factsOf } from '../governance/facts.ts'
 import { Kind } from '../governance/kind.ts'
-import { type AnyValue, decodeSpan } from '../otlp/decode.ts'
+import type { AnyValue } from '../otlp/decode.ts'
+import { decodeEither, LOG_RECORD } from '../otlp/log-record.ts'
 import { encodeValue } from '../otlp/value.ts'
 import { COLLECTOR_ORDINAL, type Committer } from './commitment.ts'
 import type { Entry } from './entry.ts'
@@ -149,7 +150,8 @@ function splitKnown<S extends SpanInput>(input: readonly S[], history: TraceHist
         result.known.push({ span, of: twin })
         continue
       }
-      const other = earlier.ofKind(span.kind)
+      // A span has as many log records as there is to say about it.
+      const other = span.kind === LOG_RECORD ? undefined : earlier.ofKind(span.kind)
       if (other !== undefined)
         result.changed.push({ span, of: other.leaf, erased: other.span() === undefined })
     }
@@ -177,6 +179,9 @@ class SegmentWriter {
   readonly #parentId = new Uint8Array(8)
   readonly #parentLeaf = new Uint8Array(32)
   #ordinal = COLLECTOR_ORDINAL
+  /** The span that is being written, or whose log records are, and what was said about it before. */
+  #about = -1
+  #said: RecentCauses | undefined
 
   constructor(
     head: Omit<SegmentHead, 'segment'>,
@@ -205,18 +210,39 @@ class SegmentWriter {
       entry.causes = NO_CAUSES
       entry.claims = NO_BYTES
       putId(span.id, entry.spanId)
-      if (span.governed) this.#writeFacts(place, ordered, entry)
+      const before = this.#saidBefore(place, ordered)
+      if (span.governed) this.#writeFacts(place, ordered, entry, before ?? new RecentCauses())
+      else if (before !== undefined) entry.causes = before.last()
       this.#linkParent(ordered, entry)
       putEvidence(span, this.#committer, entry.evidence)
-      this.leaves.push(this.#add(entry))
+      const leaf = this.#add(entry)
+      this.leaves.push(leaf)
+      if (ordered.aboutAt !== -1)
+        before?.add({ role: Role.logRecord, leaf: this.#leaf(leaf).slice(), origin: '' })
     }
   }
 
+  /**
+   * What lies before the facts of a span and is about it: its log records in earlier segments and, right before it,
+   * in this one. They share one list with it; undefined where there are none.
+   */
+  #saidBefore(place: number, { span, aboutAt }: Ordered): RecentCauses | undefined {
+    const about = aboutAt === -1 ? place : aboutAt
+    if (about === this.#about) return this.#said
+    this.#about = about
+    const isAlone = aboutAt === -1 && span.kind === LOG_RECORD
+    const earlier = isAlone ? undefined : this.#history?.logsOf(span.id)
+    const isSaid = aboutAt !== -1 || (earlier !== undefined && earlier.length > 0)
+    this.#said = isSaid ? new RecentCauses() : undefined
+    for (const leaf of earlier ?? []) this.#said?.add({ role: Role.logRecord, leaf, origin: '' })
+    return this.#said
+  }
+
   /** Writes the facts of a governed span and puts its kind, claims and causes on its own entry. */
-  #writeFacts(place: number, ordered: Ordered, own: Entry): void {
-    const { span: input } = ordered
+  #writeFacts(place: number, ordered: Ordered, own: Entry, written: RecentCauses): void {
+    const { span: input, aboutAt } = ordered
     const { seed, body } = input.source
-    const span = decodeSpan(body.subarray(input.spanStart, input.spanEnd))
+    const span = decodeEither(input.kind, body.subarray(input.spanStart, input.spanEnd))
     const facts = factsOf(span)
     let ordinal = 1
     const claims = (fact: Pick<Fact, 'claims'>): Uint8Array =>
@@ -225,7 +251,8 @@ class SegmentWriter {
           this.#committer.claim(seed, input.index, ordinal++, claim.keyBytes, claim.value),
         ),
       )
-    const written = new RecentCauses()
+    const isLog = input.kind === LOG_RECORD
+    const ownFacts: Cause[] = []
     const factLeaves: number[] = []
     for (const fact of facts.facts) {
       const entry = this.#entry(fact.kind)
@@ -234,14 +261,17 @@ class SegmentWriter {
       if (fact.claims.length > 0) entry.claims = claims(fact)
       const leaf = this.#add(entry)
       factLeaves.push(leaf)
-      written.add({ role: ROLE_OF_KIND[fact.kind]!, leaf: this.#leaf(leaf).slice(), origin: '' })
+      const cause = { role: ROLE_OF_KIND[fact.kind]!, leaf: this.#leaf(leaf).slice(), origin: '' }
+      written.add(cause)
+      if (isLog) ownFacts.push(cause)
     }
     own.kind = facts.kind
-    own.causes = written.last()
+    own.causes = isLog ? ownFacts : written.last()
     if (facts.claims.length > 0) own.claims = claims(facts)
     this.#governed.push({
-      place,
-      parentAt: ordered.parentAt,
+      // What a log record says counts as said on its span.
+      place: aboutAt === -1 ? place : aboutAt,
+      parentAt: aboutAt === -1 ? ordered.parentAt : this.#ordered[aboutAt]!.parentAt,
       span,
       facts,
       leaf: this.#sink.count - this.#first, // of the record that is written next
@@ -252,7 +282,7 @@ class SegmentWriter {
   #linkParent(ordered: Ordered, entry: Entry): void {
     const { span } = ordered
     if (span.parent === '') {
-      entry.parent = Parent.root
+      entry.parent = span.kind === LOG_RECORD ? Parent.unsaid : Parent.root
       entry.parentSpanId = NO_BYTES
       entry.parentLeaf = NO_BYTES
       return
@@ -296,8 +326,8 @@ class SegmentWriter {
     const history = this.#history
     if (history === undefined) return
     const seen = new Set<string>()
-    for (const [place, { span }] of this.#ordered.entries()) {
-      if (seen.has(span.id)) continue
+    for (const [place, { span, aboutAt }] of this.#ordered.entries()) {
+      if (aboutAt !== -1 || seen.has(span.id)) continue
       seen.add(span.id)
       const children = history.waitingFor(span.id)
       for (let at = 0; at < children.length; at += MAX_ADOPTED)
