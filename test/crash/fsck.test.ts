@@ -49,7 +49,15 @@ beforeAll(async () => {
   })
   const bytes = new Uint8Array(30).fill(7)
   const spans = [
-    { time: 1n, receiver: 'otlp/grpc', reason: 'bad', span: bytes, resource: bytes, scope: bytes } as const,
+    {
+      time: 1n,
+      receiver: 'otlp/grpc',
+      signal: 'traces',
+      reason: 'bad',
+      span: bytes,
+      resource: bytes,
+      scope: bytes,
+    } as const,
   ]
   await quarantine.keep([...spans, ...spans])
   await quarantine.close()

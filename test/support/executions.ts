@@ -8,7 +8,7 @@ import { createHash, createPrivateKey, createPublicKey, sign } from 'node:crypto
 import { concatBytes, formatHex, parseHex, parseUtf8, utf8 } from '@rootspan/lineage/bytes'
 import { formatBundle } from '@rootspan/lineage/evidence/bundle'
 import { isGoverned } from '@rootspan/lineage/governance/facts'
-import { decodeSpan } from '@rootspan/lineage/otlp/decode'
+import { decodeEither, LOG_RECORD } from '@rootspan/lineage/otlp/log-record'
 import { Committer } from '@rootspan/lineage/record/commitment'
 import { parseEntry } from '@rootspan/lineage/record/entry'
 import { TraceHistory } from '@rootspan/lineage/record/history'
@@ -33,6 +33,8 @@ export const EPOCH = 1_767_323_045_000_000_000n
 export type AttributeValue = string | boolean | number | bigint | Uint8Array | readonly AttributeValue[]
 
 export interface SpanSpec {
+  /** It is a log record of this span: then only id, name, service, flags, start and attributes count. */
+  readonly log?: boolean
   /** 8 bytes as 16 hex digits, or a small number. */
   readonly id: number | string
   readonly parent?: number | string
@@ -126,7 +128,7 @@ export class TestLog {
     return `# the log of these tests\nlog ${formatVerifierKey(this.keys[0]!.verifier)}\nquorum none\n`
   }
 
-  /** Spans of one trace as one request gives them: resource, scope and spans in one body. */
+  /** Spans, or log records, of one trace as one request gives them: resource, scope and spans in one body. */
   request(trace: number, specs: readonly SpanSpec[], tenant = ''): SpanInput[] {
     const number = this.#requests++
     const seed = new Uint8Array(createHash('sha256').update(`request ${number}`).digest())
@@ -136,6 +138,7 @@ export class TestLog {
       tenant,
       receivedAt: EPOCH + BigInt(number) * 1_000_000n,
       tracked: false,
+      signal: specs.some((spec) => spec.log) ? 'logs' : 'traces',
     })
     return spansOf(trace, specs, {
       receipt,
@@ -163,7 +166,11 @@ export class TestLog {
     if (derived.count === 0) return false
     const of = known ?? { history: new TraceHistory(), segments: [] }
     this.#traces.set(key, of)
-    const payload = encodePayload({ ...head, segment: of.segments.length }, derived.spans, derived.judgement)
+    const payload = encodePayload(
+      { ...head, segment: of.segments.length, ruleset: derived.ruleset },
+      derived.spans,
+      derived.judgement,
+    )
     const entries = splitEntries(sink.entries.view())
     const first = this.append(entries)
     of.segments.push({ first, entries, payload })
@@ -284,13 +291,13 @@ function spansOf(
       under = { resource, scope: put(new WireWriter().string(1, 'test').string(2, '1.2.3').finish()) }
       services.set(service, under)
     }
-    const bytes = encodeSpan(trace, spec)
-    return { ...under, span: put(bytes), bytes }
+    const bytes = spec.log ? encodeLogRecord(trace, spec) : encodeSpan(trace, spec)
+    return { ...under, span: put(bytes), bytes, kind: spec.log ? LOG_RECORD : 0 }
   })
   const body = concatBytes(...parts)
   const shared: Source = { ...source, body, contexts: new Map() }
-  return ranges.map(({ resource, scope, span, bytes }, index) => {
-    const decoded = decodeSpan(bytes)
+  return ranges.map(({ resource, scope, span, bytes, kind }, index) => {
+    const decoded = decodeEither(kind, bytes)
     return {
       source: shared,
       index,
@@ -305,8 +312,8 @@ function spansOf(
       startHigh: Number(decoded.startTimeUnixNano >> 32n),
       startLow: Number(decoded.startTimeUnixNano & 0xffff_ffffn),
       kind: decoded.kind,
-      remote: isParentRemote(decoded.flags, decoded.kind),
-      governed: isGoverned(decoded),
+      remote: kind !== LOG_RECORD && isParentRemote(decoded.flags, decoded.kind),
+      governed: kind === LOG_RECORD || isGoverned(decoded),
     }
   })
 }
@@ -329,6 +336,19 @@ export function encodeSpan(trace: number, spec: SpanSpec): Uint8Array {
   if (spec.status !== undefined) out.bytes(15, new WireWriter().varint(3, spec.status).finish())
   if (spec.flags !== undefined) out.fixed32(16, spec.flags)
   return out.finish()
+}
+
+export function encodeLogRecord(trace: number, spec: SpanSpec): Uint8Array {
+  const start = spec.start ?? (typeof spec.id === 'number' ? spec.id * 1_000_000 : 0)
+  const out = new WireWriter(512).fixed64(1, EPOCH + BigInt(start)).varint(2, 9)
+  out.bytes(5, anyValue('said by the service'))
+  for (const [key, value] of Object.entries(spec.attributes ?? {})) out.bytes(6, attribute(key, value))
+  if (spec.flags !== undefined) out.fixed32(8, spec.flags)
+  out
+    .bytes(9, traceIdOf(trace))
+    .bytes(10, spanIdOf(spec.id))
+    .fixed64(11, EPOCH + BigInt(start) + 5n)
+  return out.string(12, spec.name ?? 'governance.execution.started').finish()
 }
 
 export function spanIdOf(id: number | string): Uint8Array {
@@ -490,7 +510,29 @@ export const SHAPES: ReadonlyMap<string, (log: TestLog, trace: number) => void> 
     'a tenant',
     (log, trace) => void log.settle(trace, [[{ id: 1 }, { id: 2, parent: 1 }]], { tenant: 'acme' }),
   ],
+  [
+    'log records',
+    (log, trace) => {
+      log.settle(trace, [[STARTED]])
+      log.settle(trace, [[DECIDED], [{ id: 2, parent: 1, attributes: { 'governance.action.name': 'a' } }]])
+      log.settle(trace, [[{ id: 1 }, { id: 3, parent: 2 }]])
+    },
+  ],
 ])
+
+/** What a service says of span 1 when it begins, and of span 2 while it lasts. */
+export const STARTED: SpanSpec = {
+  id: 1,
+  log: true,
+  attributes: { 'governance.execution.kind': 'job', 'governance.execution.id': 'e-1' },
+}
+export const DECIDED: SpanSpec = {
+  id: 2,
+  log: true,
+  start: 2_000_100,
+  name: 'governance.decision',
+  attributes: { 'governance.decision.id': 'd-1', 'governance.decision.outcome': 'allow' },
+}
 
 /** Spans with every kind of fact. */
 export const GOVERNED: readonly SpanSpec[] = [

@@ -7,7 +7,7 @@
  */
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
 import { equalBytes } from '@rootspan/lineage/bytes'
-import { createSpanTable, type SpanTable, scanTraces, WORDS_PER_SPAN } from '@rootspan/lineage/otlp/scan'
+import { createSpanTable, type SpanTable, WORDS_PER_SPAN } from '@rootspan/lineage/otlp/scan'
 import { Closed } from '@rootspan/lineage/record/payload'
 import { parseReceipt } from '@rootspan/lineage/record/receipt'
 import { parseCheckpoint } from '@rootspan/lineage/tlog/checkpoint'
@@ -19,6 +19,7 @@ import { Assembler, type TakenFrame } from './assembler.ts'
 import { Board } from './board.ts'
 import { nodeFiles } from './files.ts'
 import { discard, FrameCache, JournalReader } from './journal/reader.ts'
+import { scanFrame } from './journal/scan.ts'
 import { openLog } from './open-log.ts'
 import { type Committed, Sequencer, type Settled } from './sequencer.ts'
 import type { CheckpointSigner } from './signer.ts'
@@ -177,7 +178,7 @@ class Pipeline {
     let bytes = 0
     if (this.#journal.next < this.#handedFrom) {
       for (const frame of this.#journal.read(this.#handedFrom, FOLLOW_BYTES)) {
-        this.#take(frame, scanTraces(frame.body, this.#table), start)
+        this.#take(frame, scanFrame(frame, this.#table).table, start)
       }
       if (this.#table.words.length > 65_536 * WORDS_PER_SPAN) this.#table = createSpanTable()
     } else {

@@ -163,7 +163,8 @@ export class Sequencer {
       if (derived.count === 0) continue
       const segment = history?.segment ?? 0
       const at = block.at
-      writePayload(block, { ...head, segment, context: derived.context }, derived.spans, derived.judgement)
+      const { context, ruleset, judgement } = derived
+      writePayload(block, { ...head, segment, context, ruleset }, derived.spans, judgement)
       segments.push({
         block: blocks.length,
         earlier,

@@ -7,7 +7,10 @@
  * exactly these entries, so links, order, facts, joins and seals are recomputed and not believed.
  */
 import { equalBytes, formatHex, utf8 } from './bytes.ts'
+import { parseContext } from './continuity/context.ts'
 import { continuityOf, type Judgement, NOT_JUDGED, parseJudgement } from './continuity/judgement.ts'
+import type { Execution, ExecutionHead } from './continuity/model.ts'
+import { RULESET_DIGEST } from './continuity/ruleset.ts'
 import { MalformedError, VerificationError } from './errors.ts'
 import { type BundleSegment, parseBundle } from './evidence/bundle.ts'
 import {
@@ -18,10 +21,11 @@ import {
   growTree,
 } from './evidence/execution.ts'
 import { Kind } from './governance/kind.ts'
+import { LOG_RECORD } from './otlp/log-record.ts'
 import { Committer } from './record/commitment.ts'
-import { type Entry, isSpanBorn, nameOf, Parent, Persistence, parseEntry } from './record/entry.ts'
+import { type Entry, isSpanBorn, NO_BYTES, nameOf, Parent, Persistence, parseEntry } from './record/entry.ts'
 import { TraceHistory } from './record/history.ts'
-import { idKey, type SpanInput } from './record/order.ts'
+import { idKey, type Source, type SpanInput } from './record/order.ts'
 import { parsePayload, type SegmentPayload } from './record/payload.ts'
 import { parseReceipt } from './record/receipt.ts'
 import { type DerivedSegment, deriveSegment, LeafSink } from './record/segment.ts'
@@ -61,8 +65,10 @@ export interface VerifiedExecution {
   readonly segments: readonly ExecutionSegment[]
   readonly records: readonly VerifiedRecord[]
   readonly roots: readonly ExecutionNode[]
-  /** Made again from the evidence, and equal to what the log has. */
+  /** Made again from the evidence, and equal to what the log has; unless it was made by other rules than are known here. */
   readonly judgement: Judgement
+  /** What rules and answers look at, built when it is asked for. */
+  readonly execution: () => Execution
   readonly verdict: Verdict
   readonly notChecked: readonly string[]
 }
@@ -81,7 +87,7 @@ export function verify(evidence: Uint8Array, policy: Policy): VerifiedExecution 
   const history = new TraceHistory()
   const records: VerifiedRecord[] = []
   const segments: ExecutionSegment[] = []
-  let judgement = NOT_JUDGED
+  let judged: Judged = { ruleset: NO_BYTES, context: NO_BYTES, judgement: NOT_JUDGED }
   let end = 0
   for (const [number, part] of bundle.segments.entries()) {
     const where = `segment ${number}`
@@ -99,7 +105,7 @@ export function verify(evidence: Uint8Array, policy: Policy): VerifiedExecution 
     const derived = verifyDerived(part, leaves, entries, payload, history, where)
     history.add(part.first, entries, leaves, payload.closed, () => payload)
     collect(records, entries, leaves, derived, part.first, number)
-    judgement = parseJudgement(derived.judgement)
+    judged = { ...derived, judgement: parseJudgement(derived.judgement) }
     const { spans: _, ...head } = payload
     segments.push({ ...head, first: part.first, count: part.entries.length })
   }
@@ -113,9 +119,10 @@ export function verify(evidence: Uint8Array, policy: Policy): VerifiedExecution 
     segments,
     records,
     roots: growTree(records),
-    judgement,
-    verdict: verdictOf(checkpoint, records, judgement),
-    notChecked: notChecked(opened, utf8(bundle.checkpoint)),
+    judgement: judged.judgement,
+    execution: () => history.builder().execution(payloadHead(segments), parseContext(judged.context)),
+    verdict: verdictOf(checkpoint, records, judged),
+    notChecked: [...notChecked(opened, utf8(bundle.checkpoint)), ...notJudged(judged)],
   }
 }
 
@@ -155,22 +162,33 @@ function checkHead(
     throw new VerificationError('record', where, 'it is of another execution')
 }
 
-/** Every span is of this trace, and every request came from this tenant. */
+/** Every span is of this trace, every request came from this tenant, and held what its rows are. */
 function checkSources(payload: SegmentPayload, where: string): void {
   for (const [at, span] of payload.spans.entries())
     if (!equalBytes(traceIdOf(span), payload.traceId))
       throw new VerificationError('record', `${where}, span ${at}`, 'it is of another trace')
-  for (const { receipt } of new Set(payload.spans.map((span) => span.source)))
-    if (atPlace(`${where}, receipt`, () => parseReceipt(receipt)).tenant !== payload.tenant)
-      throw new VerificationError('record', `${where}, receipt`, 'it is of another tenant')
+  const signals = new Map<Source, string>()
+  for (const [at, { source, kind }] of payload.spans.entries()) {
+    let signal = signals.get(source)
+    if (signal === undefined) {
+      const receipt = atPlace(`${where}, receipt`, () => parseReceipt(source.receipt))
+      if (receipt.tenant !== payload.tenant)
+        throw new VerificationError('record', `${where}, receipt`, 'it is of another tenant')
+      signal = receipt.signal
+      signals.set(source, signal)
+    }
+    if ((signal === 'logs') !== (kind === LOG_RECORD))
+      throw new VerificationError('record', `${where}, span ${at}`, 'it is not of the signal of its receipt')
+  }
 }
 
 /** The trace id of a span that was decoded before: of several occurrences the last one counts. */
-function traceIdOf({ source, spanStart, spanEnd }: SpanInput): Uint8Array {
+function traceIdOf({ source, spanStart, spanEnd, kind }: SpanInput): Uint8Array {
+  const field = kind === LOG_RECORD ? 9 : 1
   const reader = new WireReader(source.body, spanStart, spanEnd)
   let start = spanStart
   let end = spanStart
-  while (reader.next()) if (reader.field === 1) [start, end] = [reader.start, reader.end]
+  while (reader.next()) if (reader.field === field) [start, end] = [reader.start, reader.end]
   return source.body.subarray(start, end)
 }
 
@@ -195,7 +213,9 @@ function verifyDerived(
   if (sink.count !== entries.length)
     throw new VerificationError('seal', where, `it has ${entries.length} of ${sink.count} leaves`)
   // The seal's claim has its digest: this only keeps what the payload says of itself from being another thing.
-  if (!equalBytes(derived.judgement, payload.judgement))
+  const { judgement, context = NO_BYTES, ruleset = NO_BYTES } = payload
+  const isSame = equalBytes(derived.judgement, judgement) && equalBytes(derived.context, context)
+  if (!isSame || !equalBytes(derived.ruleset, ruleset))
     throw new VerificationError(
       'verdict',
       where,
@@ -257,11 +277,8 @@ function collect(
     )
 }
 
-function verdictOf(
-  checkpoint: Checkpoint,
-  records: readonly VerifiedRecord[],
-  judgement: Judgement,
-): Verdict {
+function verdictOf(checkpoint: Checkpoint, records: readonly VerifiedRecord[], judged: Judged): Verdict {
+  const { judgement } = judged
   const present = new Set(
     records.filter((one) => isSpanBorn(one.entry)).map((one) => idKey(one.entry.spanId)),
   )
@@ -271,7 +288,15 @@ function verdictOf(
       missing.add(formatHex(entry.parentSpanId))
   return {
     integrity: { state: 'verified', size: checkpoint.size },
-    continuity: { state: continuityOf(judgement), detail: continuityDetail(judgement, records) },
+    continuity: isRecomputed(judged)
+      ? { state: continuityOf(judgement), detail: continuityDetail(judgement, records) }
+      : {
+          state: 'unknown',
+          detail: [
+            `recorded as ${continuityOf(judgement)}, by rules that are not known here: not recomputed`,
+            ...continuityDetail(judgement, records),
+          ],
+        },
     completeness:
       missing.size > 0
         ? { state: 'gaps', detail: [...missing].sort().map((id) => `parent span ${id} never arrived`) }
@@ -306,6 +331,38 @@ function notChecked({ checkpoint, signatures, unverified }: OpenCheckpoint, note
     ),
     ...(repeated === 0 ? [] : [`signature lines that say again what another one says: ${repeated}`]),
   ]
+}
+
+/** What the last segment was judged with, and what came out. */
+interface Judged extends Pick<DerivedSegment, 'ruleset' | 'context'> {
+  readonly judgement: Judgement
+}
+
+function isRecomputed({ ruleset }: Judged): boolean {
+  return ruleset.length === 0 || equalBytes(ruleset, RULESET_DIGEST)
+}
+
+function notJudged(judged: Judged): string[] {
+  const { ruleset, context } = judged
+  const statements = Object.values(parseContext(context)).flat().length
+  return [
+    ...(isRecomputed(judged)
+      ? []
+      : [`the judgement, which was made by the rules ${formatHex(ruleset)} that are not known here`]),
+    ...(statements === 0
+      ? []
+      : [
+          `what the judgement knows of other executions: ${statements} statements of the collector, each with the record it names`,
+        ]),
+    ...(ruleset.length === 0
+      ? []
+      : ['whether other executions would make a difference that the collector left out']),
+  ]
+}
+
+function payloadHead(segments: readonly ExecutionSegment[]): ExecutionHead {
+  const { tenant, traceId } = segments[0]!
+  return { tenant, traceId, evaluatedAt: segments.at(-1)!.evaluatedAt }
 }
 
 /** Runs a step; a parser's complaint becomes a verification error that says where. */

@@ -1,6 +1,8 @@
 /** Committed executions: finding them by time and service, and what one is made of. The index is never evidence. */
 import { formatHex } from '@rootspan/lineage/bytes'
 import { Kind } from '@rootspan/lineage/governance/kind'
+import { decodeLogSpan } from '@rootspan/lineage/otlp/log-record'
+import { encodeText } from '@rootspan/lineage/otlp/text'
 import { isSpanBorn, nameOf, Parent, Persistence, parseEntry } from '@rootspan/lineage/record/entry'
 import { Closed } from '@rootspan/lineage/record/payload'
 import { BYTES, FIXED64, WireReader } from '@rootspan/lineage/wire'
@@ -62,7 +64,7 @@ export interface RecordSummary {
   /** What a persistence record states. */
   statement?: string
   spanId?: string
-  /** How it hangs on its parent span: root, linked, awaiting or remote. */
+  /** How it hangs on its parent span: root, linked, awaiting or remote; unsaid where it is the record of a log record. */
   parent?: string
   parentSpanId?: string
   /** Leaf hash of the parent's record, where it is linked. */
@@ -277,7 +279,7 @@ export async function listRecords(
 
 type SpanWords = Required<Pick<RecordSummary, 'name' | 'service' | 'startTimeUnixNano' | 'endTimeUnixNano'>>
 
-/** Names and times of a payload's spans, in order, without decoding them (docs/formats/payload.md, fields 7 and 9). */
+/** Names and times of a payload's spans and log records, in order, without decoding spans (docs/formats/payload.md, fields 7 and 9). */
 function* describeSpans(payload: Uint8Array): Generator<SpanWords, undefined, undefined> {
   const services: string[] = []
   const reader = new WireReader(payload)
@@ -288,6 +290,12 @@ function* describeSpans(payload: Uint8Array): Generator<SpanWords, undefined, un
     let service = ''
     while (row.next()) {
       if (row.field === 3) service = services[row.safe('a resource') - 1] ?? ''
+      if (row.field === 6) {
+        const record = decodeLogSpan(payload.subarray(row.start, row.end))
+        const time = String(record.startTimeUnixNano)
+        const name = shortened(encodeText(record.name))
+        yield { name, service, startTimeUnixNano: time, endTimeUnixNano: time }
+      }
       if (row.field !== 5) continue
       const words = { name: '', start: 0n, end: 0n }
       const span = new WireReader(payload, row.start, row.end)

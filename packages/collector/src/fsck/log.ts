@@ -8,7 +8,7 @@
 import { equalBytes, formatHex, utf8 } from '@rootspan/lineage/bytes'
 import { MalformedError, VerificationError } from '@rootspan/lineage/errors'
 import { Committer } from '@rootspan/lineage/record/commitment'
-import { Persistence, parseEntry } from '@rootspan/lineage/record/entry'
+import { NO_BYTES, Persistence, parseEntry } from '@rootspan/lineage/record/entry'
 import type { TraceHistory } from '@rootspan/lineage/record/history'
 import type { Source } from '@rootspan/lineage/record/order'
 import { parsePayload, type SegmentPayload } from '@rootspan/lineage/record/payload'
@@ -237,7 +237,7 @@ class LogWalk {
       const derived = deriveSegment(payload, payload.spans, history, this.#committer, sink)
       if (derived.duplicates.length > 0)
         findings.problem(where, 'its payload holds a span that has a record already', undefined, 'payloads')
-      else if (!equalBytes(derived.judgement, payload.judgement))
+      else if (!isSameJudgement(derived, payload))
         findings.problem(
           where,
           'its payload holds another judgement than the rules come to',
@@ -304,6 +304,15 @@ class LogWalk {
 }
 
 /** Parses the next commit and checks that it follows from the one before. */
+/** What a payload says of its judgement is what the seal commits to. */
+function isSameJudgement(derived: DerivedSegment, { judgement, context, ruleset }: SegmentPayload): boolean {
+  return (
+    equalBytes(derived.judgement, judgement) &&
+    equalBytes(derived.context, context ?? NO_BYTES) &&
+    equalBytes(derived.ruleset, ruleset ?? NO_BYTES)
+  )
+}
+
 function readCommit(
   key: Uint8Array,
   value: Uint8Array,

@@ -16,6 +16,8 @@ export interface EarlierSpan {
   /** Leaf hash of its record, and the leaf's index in the log. */
   readonly leaf: Uint8Array
   readonly index: number
+  /** It is the record of a log record. */
+  readonly isLog: boolean
   /** The span itself; undefined where its payload was erased. */
   span(): SpanInput | undefined
 }
@@ -29,6 +31,8 @@ export class TraceHistory {
   /** Why the last segment was closed. */
   previousClosed: Closed = Closed.settled
   readonly #spans = new Map<string, EarlierSpan[]>()
+  /** Leaf hashes of the records of log records. */
+  readonly #logs = new Map<string, Uint8Array[]>()
   readonly #waiting = new Map<string, Uint8Array[]>()
   /** The execution is judged: a record so far carries governance, or is a finding. */
   judged = false
@@ -69,6 +73,7 @@ export class TraceHistory {
       const earlier: EarlierSpan = {
         leaf,
         index: first + at,
+        isLog: entry.parent === Parent.unsaid,
         span() {
           return load()?.spans[place]
         },
@@ -76,6 +81,11 @@ export class TraceHistory {
       const others = this.#spans.get(id)
       if (others === undefined) this.#spans.set(id, [earlier])
       else others.push(earlier)
+      if (entry.parent === Parent.unsaid) {
+        const logs = this.#logs.get(id)
+        if (logs === undefined) this.#logs.set(id, [leaf])
+        else logs.push(leaf)
+      }
       if (entry.parent === Parent.awaiting || entry.parent === Parent.remote) {
         const parent = idKey(entry.parentSpanId)
         const waiting = this.#waiting.get(parent)
@@ -122,6 +132,11 @@ export class TraceHistory {
     return this.#spans.get(id)?.[0]?.leaf
   }
 
+  /** Leaf hashes of the records of log records about a span, in log order. */
+  logsOf(id: string): readonly Uint8Array[] {
+    return this.#logs.get(id) ?? []
+  }
+
   /** Leaf hashes of earlier records whose parent has this id and had not come. */
   waitingFor(id: string): readonly Uint8Array[] {
     return this.#waiting.get(id) ?? []
@@ -149,8 +164,9 @@ class EarlierSpans {
   constructor(earlier: readonly EarlierSpan[]) {
     for (const one of earlier) {
       const span = one.span()
-      if (span === undefined) this.#erased ??= one
-      else {
+      if (span === undefined) {
+        if (!one.isLog) this.#erased ??= one
+      } else {
         const content = formatHex(spanContent(span))
         if (!this.#byContent.has(content)) this.#byContent.set(content, one)
         if (!this.#byKind.has(span.kind)) this.#byKind.set(span.kind, this.#erased ?? one)
