@@ -28,6 +28,7 @@ import { policyOf, versionOf } from '@rootspan/lineage/continuity/rules/policy'
 import { oneTimeBy, revocableBy } from '@rootspan/lineage/continuity/rules/reuse'
 import { sha256 } from '@rootspan/lineage/crypto'
 import { WireReader, WireWriter } from '@rootspan/lineage/wire'
+import type { KnowledgeRow } from './store/log-store.ts'
 
 const MAX_REVOCATIONS = 100_000
 const MAX_USES = 200_000
@@ -45,13 +46,6 @@ const ENOUGH_SAMPLES = 5
 
 const CLIENT = 3
 const SERVER = 2
-
-/** A row of the store: what was learned, under a key of its own. */
-export interface KnowledgeRow {
-  readonly key: Uint8Array
-  /** Undefined: it was forgotten. */
-  readonly value: Uint8Array | undefined
-}
 
 interface Emitter {
   /** Spans by their number, the latest MAX_WINDOW in order of arrival. */
@@ -71,14 +65,14 @@ export class Knowledge {
 
   /** Rows as {@link takeRows} gave them, in any order. */
   constructor(rows: Iterable<KnowledgeRow> = []) {
-    for (const { key, value } of rows) {
+    for (const { id, value } of rows) {
       if (value === undefined) continue
       const { tenant, context } = parseValue(value)
       const { revocations, uses, policies } = context
-      for (const one of revocations) this.#revocations.put(formatHex(key), one)
-      for (const one of uses) this.#uses.put(formatHex(key), one)
+      for (const one of revocations) this.#revocations.put(formatHex(id), one)
+      for (const one of uses) this.#uses.put(formatHex(id), one)
       for (const one of policies)
-        this.#versions(JSON.stringify([one.engine, one.policy]), one.service).push(one)
+        this.#versions(tenant, JSON.stringify([one.engine, one.policy]), one.service).push(one)
     }
     for (const services of this.#policies.values())
       for (const versions of services.values()) versions.sort((a, b) => (a.since < b.since ? -1 : 1))
@@ -115,7 +109,7 @@ export class Knowledge {
           if (this.#uses.get(key) !== undefined) continue
           const use: Use = { by, value: '', leaf: artifact.leaf, traceId }
           this.#forget(this.#uses.put(key, use))
-          this.#rows.push({ key: keyBytes(key), value: encodeValue(tenant, { uses: [use] }) })
+          this.#rows.push({ id: keyBytes(key), value: encodeValue(tenant, { uses: [use] }) })
         }
     for (const decision of node.decisions) {
       const policy = policyOf(decision)
@@ -140,11 +134,11 @@ export class Knowledge {
       }
       versions.push(learned)
       this.#rows.push({
-        key: policyKey(tenant, learned),
+        id: policyKey(tenant, learned),
         value: encodeValue(tenant, { policies: [learned] }),
       })
       if (versions.length > MAX_VERSIONS)
-        this.#rows.push({ key: policyKey(tenant, versions.shift()!), value: undefined })
+        this.#rows.push({ id: policyKey(tenant, versions.shift()!), value: undefined })
     }
     const caller = node.parent
     if (caller !== undefined && caller.kind === CLIENT && node.kind === SERVER)
@@ -158,7 +152,7 @@ export class Knowledge {
       const revocation: Revocation = { by, issuer, value: '', at: artifact.at, leaf: artifact.leaf, traceId }
       this.#forget(this.#revocations.put(key, revocation))
       this.#rows.push({
-        key: keyBytes(key),
+        id: keyBytes(key),
         value: encodeValue(tenant, { revocations: [revocation] }),
       })
       // An artifact with an id of its own is that artifact; only without one is everything of its subject meant.
@@ -167,7 +161,7 @@ export class Knowledge {
   }
 
   #forget(key: string | undefined): void {
-    if (key !== undefined) this.#rows.push({ key: keyBytes(key), value: undefined })
+    if (key !== undefined) this.#rows.push({ id: keyBytes(key), value: undefined })
   }
 
   #versions(tenant: string, policy: string, service: string): PolicyVersion[] {

@@ -15,6 +15,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type SpanSpec, traceIdOf } from '../../../test/support/executions.ts'
 import { encodeRequest, StoredLog } from '../../../test/support/stored-log.ts'
 import { Assembler } from './assembler.ts'
+import { Knowledge } from './knowledge.ts'
 import { MAX_BLOCK_BYTES, type Packs } from './pack.ts'
 import { type Committed, loadHistory, readSegment, Sequencer } from './sequencer.ts'
 import { type Bundle, parseFullBundle } from './store/bundles.ts'
@@ -89,6 +90,7 @@ class Bench {
       reader: reader as unknown as LogReader,
       packs: packs as unknown as Packs,
       tree: this.tree,
+      knowledge: new Knowledge(),
       partialBundle: new Uint8Array(0),
       now: () => 1_767_323_045_000_000_000n,
       onCommit: (done) => void this.done.push(done),

@@ -26,6 +26,8 @@ export const Prefix = {
   byService: 8,
   /** Leaves of the spans of a tracked request, by journal position and commit. */
   receipt: 9,
+  /** What was learned of executions, for rules that need others (knowledge.ts): by the hash of what it is about. */
+  knowledge: 10,
 } as const
 
 /** The last span of time there is. */
@@ -67,6 +69,11 @@ export function receiptKey(position: number, commit: number): Uint8Array {
   const key = numbered(Prefix.receipt, position, 8)
   new DataView(key.buffer).setBigUint64(9, BigInt(commit))
   return key
+}
+
+/** `id` is 16 bytes. */
+export function knowledgeKey(id: Uint8Array): Uint8Array {
+  return Uint8Array.of(Prefix.knowledge, ...id)
 }
 
 /** The number in a numbered key: an entry bundle's index, a commit's number, a checkpoint's size. */

@@ -101,6 +101,7 @@ async function batch(count: number, more: Partial<Batch> = {}): Promise<Batch> {
     rows: [],
     earlier: new Map(),
     receipts: [],
+    knowledge: [],
     cursor: { ...START, next: tree.size },
     packs: [{ pack: 1, end: 32 + tree.size }],
     ...more,

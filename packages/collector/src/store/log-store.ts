@@ -81,6 +81,13 @@ export interface ReceiptLeaves {
   readonly leaves: readonly (readonly [number, number])[]
 }
 
+/** What was learned of an execution; `value` is undefined where it was forgotten. */
+export interface KnowledgeRow {
+  /** 16 bytes. */
+  readonly id: Uint8Array
+  readonly value: Uint8Array | undefined
+}
+
 /** What one commit adds. */
 export interface Batch {
   readonly size: number
@@ -97,6 +104,7 @@ export interface Batch {
   /** For each row the rows of its trace's earlier segments. */
   readonly earlier: ReadonlyMap<SegmentRow, readonly SegmentRow[]>
   readonly receipts: readonly ReceiptLeaves[]
+  readonly knowledge: readonly KnowledgeRow[]
   readonly cursor: Cursor
   readonly packs: readonly PackTail[]
 }
@@ -160,6 +168,9 @@ export class LevelLogStore implements LogStore {
     this.#putTerms(put, number)
     for (const { position, leaves } of batch.receipts)
       put(keys.receiptKey(position, number), encodeLeaves(leaves))
+    for (const { id, value } of batch.knowledge)
+      if (value === undefined) operations.del(keys.knowledgeKey(id))
+      else put(keys.knowledgeKey(id), value)
     put(keys.CURSOR_KEY, cursor)
     const commit: Commit = {
       number,
@@ -313,6 +324,14 @@ export class LogReader {
   constructor(database: Database, packs: Pick<PackReader, 'read'>) {
     this.database = database
     this.#packs = packs
+  }
+
+  /** All that was learned and not forgotten. */
+  async knowledge(): Promise<KnowledgeRow[]> {
+    const rows: KnowledgeRow[] = []
+    const range = { gte: Uint8Array.of(keys.Prefix.knowledge), lt: Uint8Array.of(keys.Prefix.knowledge + 1) }
+    for await (const [key, value] of this.database.iterator(range)) rows.push({ id: key.slice(1), value })
+    return rows
   }
 
   /** Entries and leaf hashes number `index * 256` and on, as many as there are; undefined where there are none. */
