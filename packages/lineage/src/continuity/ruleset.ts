@@ -4,9 +4,21 @@ import { utf8 } from '../bytes.ts'
 import { SKEW } from './model.ts'
 import type { Rule } from './rule.ts'
 import { ANCESTRY } from './rules/ancestry.ts'
+import { AUTHORIZATION } from './rules/authorization.ts'
+import { AUTHORIZATION_USE } from './rules/authorization-use.ts'
+import { DECISION } from './rules/decision.ts'
+import { DECISION_BINDING } from './rules/decision-binding.ts'
+import { DELEGATION } from './rules/delegation.ts'
 
 /** By id ascending. */
-export const RULES: readonly Rule[] = [...ANCESTRY].sort((a, b) => (a.id < b.id ? -1 : 1))
+export const RULES: readonly Rule[] = [
+  ...ANCESTRY,
+  ...AUTHORIZATION,
+  ...AUTHORIZATION_USE,
+  ...DECISION,
+  ...DECISION_BINDING,
+  ...DELEGATION,
+].sort((a, b) => (a.id < b.id ? -1 : 1))
 
 /** One line that names the ruleset, and one for each rule: its digest changes whenever a judgement may. */
 export const RULESET_TEXT: string = [
