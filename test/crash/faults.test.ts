@@ -182,10 +182,12 @@ test('after a refused commit the store writes nothing more, and says why', async
     root: new Uint8Array(32),
     time: 1n,
     bundles: [],
+    partial: undefined,
     tiles: [],
     rows: [],
     earlier: new Map(),
     receipts: [],
+    knowledge: [],
     cursor: START,
     packs: [],
   })

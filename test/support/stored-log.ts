@@ -17,6 +17,7 @@ import { Board } from '../../packages/collector/src/board.ts'
 import { nodeFiles } from '../../packages/collector/src/files.ts'
 import { type Journal, openJournal } from '../../packages/collector/src/journal/journal.ts'
 import { FrameCache, JournalReader } from '../../packages/collector/src/journal/reader.ts'
+import { Knowledge } from '../../packages/collector/src/knowledge.ts'
 import { openPacks, PackReader, type Packs } from '../../packages/collector/src/pack.ts'
 import { Sequencer } from '../../packages/collector/src/sequencer.ts'
 import { START } from '../../packages/collector/src/store/cursor.ts'
@@ -56,8 +57,8 @@ export class StoredLog {
 
   private constructor(parts: Parts) {
     this.#parts = parts
-    this.reader = new LogReader(parts.database)
     this.packs = parts.packReader
+    this.reader = new LogReader(parts.database, this.packs)
     this.#frames = new JournalReader({ directory: join(parts.directory, 'journal'), from: 0 })
     this.#assembler = new Assembler(LIMITS, START)
     this.#sequencer = new Sequencer({
@@ -67,6 +68,7 @@ export class StoredLog {
       reader: this.reader,
       packs: parts.packs,
       tree: new TileTree(),
+      knowledge: new Knowledge(),
       partialBundle: new Uint8Array(0),
       now: () => this.#clock++,
       onCommit: (done) => this.board.set('tree_size', done.size),

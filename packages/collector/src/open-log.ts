@@ -9,7 +9,8 @@ import { proveConsistency } from '@rootspan/lineage/tlog/proof'
 import { TILE_WIDTH } from '@rootspan/lineage/tlog/tile'
 import type { TileTree } from '@rootspan/lineage/tlog/tile-tree'
 import type { Files, Log } from './files.ts'
-import { openPacks, type Packs } from './pack.ts'
+import { Knowledge } from './knowledge.ts'
+import { openPacks, PackReader, type Packs } from './pack.ts'
 import { type CheckpointSigner, openSigner } from './signer.ts'
 import type { Cursor } from './store/cursor.ts'
 import {
@@ -43,15 +44,17 @@ export interface OpenedLog {
   readonly cursor: Cursor
   readonly signer: CheckpointSigner
   readonly packs: Packs
+  readonly knowledge: Knowledge
 }
 
 /** Throws a StoreError, PackCorruption, SignerRefusal or OperatorError that names what does not fit. */
 export async function openLog(options: OpenLogOptions): Promise<OpenedLog> {
   const { database, origin, key, files, log } = options
-  const reader = new LogReader(database)
+  const directory = options.packsDirectory
+  const reader = new LogReader(database, new PackReader({ directory, files: files.packs }))
   const store = await LevelLogStore.open(database)
   const tree = await loadTree(reader, store.head)
-  const cursor = await loadCursor(reader, store.head)
+  const cursor = await loadCursor(database, store.head)
   const width = tree.size % TILE_WIDTH
   const partialBundle =
     width === 0 ? new Uint8Array(0) : await reader.entries(Math.floor(tree.size / TILE_WIDTH), width)
@@ -64,7 +67,7 @@ export async function openLog(options: OpenLogOptions): Promise<OpenedLog> {
 
   const tails = store.head?.commit.packs ?? []
   const packs = await openPacks({
-    directory: options.packsDirectory,
+    directory,
     files: files.packs,
     log,
     maxPackBytes: options.maxPackBytes,
@@ -72,5 +75,6 @@ export async function openLog(options: OpenLogOptions): Promise<OpenedLog> {
     nextPack: Math.max(0, ...tails.map(({ pack }) => pack + 1)),
   })
   await packs.cut(tails)
-  return { reader, store, tree, partialBundle, cursor, signer, packs }
+  const knowledge = new Knowledge(await reader.knowledge())
+  return { reader, store, tree, partialBundle, cursor, signer, packs, knowledge }
 }

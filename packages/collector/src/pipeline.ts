@@ -307,12 +307,13 @@ async function start(options: PipelineOptions, port: MessagePort): Promise<void>
   }
   const now = (): bigint => BigInt(Date.now()) * 1_000_000n
   const database = await openDatabase(options.logDirectory, 'open')
-  const { reader, store, tree, partialBundle, cursor, signer, packs } = await openLog({
+  const opened = await openLog({
     ...options,
     database,
     files: { packs: nodeFiles, signer: nodeFiles },
     log,
   })
+  const { reader, store, tree, cursor, signer } = opened
   const journal = new JournalReader({
     directory: options.journalDirectory,
     from: cursor.next,
@@ -327,8 +328,7 @@ async function start(options: PipelineOptions, port: MessagePort): Promise<void>
     journal,
     frames,
     assembler,
-    makeSequencer: (onCommit) =>
-      new Sequencer({ assembler, frames, store, reader, packs, tree, partialBundle, now, onCommit }),
+    makeSequencer: (onCommit) => new Sequencer({ ...opened, assembler, frames, now, onCommit }),
     store,
     reader,
     signer,
@@ -344,7 +344,7 @@ async function start(options: PipelineOptions, port: MessagePort): Promise<void>
   port.postMessage({ type: 'ready' } satisfies PipelineMessage)
   await pipeline.run()
   board.set('pipeline_ready', 0)
-  await packs.shutdown()
+  await opened.packs.shutdown()
   journal.close()
   await database.close()
   port.postMessage({ type: 'closed' } satisfies PipelineMessage)

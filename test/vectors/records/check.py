@@ -381,7 +381,7 @@ def facts_of(span):
 
 
 def parse_payload(data):
-    parts = message(data, {1: 2, 2: 2, 3: 0, 4: 0, 5: 1, 6: 2, 7: 2, 8: 2, 9: 2}, (6, 7, 8, 9))
+    parts = message(data, {1: 2, 2: 2, 3: 0, 4: 0, 5: 1, 6: 2, 7: 2, 8: 2, 9: 2, 10: 2, 11: 2}, (6, 7, 8, 9))
     tenant = parts.get(2, b"")
     utf8(tenant)
     need(len(parts.get(1, b"")) == 16 and len(tenant) <= 255 and parts.get(3, 0) < 2**32 and parts.get(4, 0) <= 2)
@@ -411,9 +411,46 @@ def parse_payload(data):
         spans.append(span)
         out += put(9, put(1, source) + put(2, index) + put(3, resource) + put(4, scope) + put(5, row[5], "always"))
     need([len(rows) for rows in used] == [len(parts[number]) for number in (6, 7, 8)], "unused rows")
+    out += put(10, parts.get(10, b"")) + put(11, parts.get(11, b""))
     need(out == data, "canonical")
     head = {"tenant": tenant, "trace": parts[1], "segment": parts.get(3, 0), "closed": parts.get(4, 0), "time": parts.get(5, 0)}
+    head.update({"context": parts.get(10, b""), "judgement": parts.get(11, b"")})
     return head, spans
+
+
+# ---- judgements
+
+
+SEVERITIES = ("critical", "high", "medium", "low")
+RESULTS = ("pass", "fail", "unknown")
+
+
+def parse_judgement(data):
+    """(results, findings) as the page says; what the rules come to is not computed here."""
+    parts = message(data, {1: 2, 2: 2}, (1, 2))
+    results, findings, out = [], [], b""
+    for one in parts[1]:
+        row = message(one, {1: 2, 2: 0, 3: 2}, (3,))
+        rule, result = row.get(1, b""), RESULTS[row.get(2, 0) - 1]
+        need(1 <= row.get(2, 0) <= 3, "result")
+        missing = [text.decode() for text in row[3]]
+        results.append((rule.decode(), result, missing))
+        out += put(1, put(1, rule, "always") + put(2, row[2]) + b"".join(put(3, text, "always") for text in row[3]))
+    for one in parts[2]:
+        row = message(one, {1: 2, 2: 0, 3: 2, 4: 2}, (4,))
+        need(1 <= row.get(2, 0) <= 4 and row[4] and all(len(leaf) == 32 for leaf in row[4]), "finding")
+        findings.append((row.get(1, b"").decode(), SEVERITIES[row[2] - 1], row.get(3, b"").decode(), tuple(row[4])))
+        out += put(2, put(1, row[1], "always") + put(2, row[2]) + put(3, row.get(3, b""), "always") + b"".join(put(4, leaf) for leaf in row[4]))
+    need(out == data, "canonical")
+    return results, findings
+
+
+def continuity(results, findings):
+    if any(severity != "low" for _, severity, _, _ in findings):
+        return "broken"
+    if not results or any(result == "unknown" or missing for _, result, missing in results):
+        return "unknown"
+    return "intact"
 
 
 # ---- segments
@@ -421,6 +458,7 @@ def parse_payload(data):
 
 class History:
     def __init__(self):
+        self.findings = []
         self.born, self.waiting = {}, {}
         self.segment, self.seal, self.closed = 0, None, None
 
@@ -549,7 +587,7 @@ def joins(spans):
                 break
 
 
-def derive(head, spans, history):
+def derive(head, spans, history, ruleset):
     entries, leaves, counts = [], [], {}
     base = {4: head["trace"]}
     if head["tenant"]:
@@ -612,9 +650,10 @@ def derive(head, spans, history):
         own_ordinal += len(claims)
         add({**entry, 11: claim_set(out)})
 
-    def finding(result, detail, *subjects):
+    def finding(result, of):
+        rule, severity, detail, subjects = of
         causes = [(SUBJECT, leaf, b"") for leaf in subjects]
-        claims = (("rule", "GC-N03"), ("result", result), ("detail", detail))
+        claims = (("rule", rule), ("result", result), ("severity", severity), ("detail", detail))
         collected({2: VERIFICATION, 9: causes}, *(("rootspan.finding." + k, string(v)) for k, v in claims))
 
     for span, decision, method in list(joins(ordered)):
@@ -627,16 +666,27 @@ def derive(head, spans, history):
         for at in range(0, len(waiting), 1000):
             children = ("rootspan.adopted.children", octets(b"".join(waiting[at : at + 1000])))
             collected({2: PERSISTENCE, 12: ADOPTED, 9: [(PARENT, leaves[span.leaf], b"")]}, children)
+    equivocal = set()
     for span in ordered:
         twins = [o for o in ordered if o.id == span.id and o.kind == span.kind and (o.start, o.id) < (span.start, span.id)]
-        if twins:
-            finding("fail", "same ids, other content", leaves[min(twins, key=lambda o: o.start).leaf], leaves[span.leaf])
-        if span.opens:
-            finding("fail", "cycle", leaves[span.leaf])
-    for span in ordered:
         before = first(leaf for leaf, kind in history.born.get(span.id, []) if kind == span.kind)
         if before is not None:
-            finding("fail", "same ids, other content", before, leaves[span.leaf])
+            equivocal.add((leaves[span.leaf], before))
+        elif twins:
+            equivocal.add((leaves[span.leaf], leaves[min(twins, key=lambda o: o.start).leaf]))
+        if span.opens:
+            equivocal.add((leaves[span.leaf],))
+    # The one rule that needs nothing but the structure is computed here as well.
+    results, findings = parse_judgement(head["judgement"])
+    known = {subjects for rule, _, _, subjects in history.findings if rule == "GC-N03"}
+    need({subjects for rule, _, _, subjects in findings if rule == "GC-N03"} == known | equivocal, "GC-N03")
+    identity = lambda of: (of[0], of[2], of[3][0])
+    before = {identity(of): of for of in history.findings}
+    for of in findings:
+        if before.pop(identity(of), None) is None:
+            finding("fail", of)
+    for of in before.values():
+        finding("withdrawn", of)
     if history.segment > 0 and history.closed == 0:
         collected({2: PERSISTENCE, 12: LATE}, ("rootspan.late.count", integer(len(ordered))))
     if missing:
@@ -647,9 +697,10 @@ def derive(head, spans, history):
         ("counts", kvlist([(KINDS[kind], integer(count)) for kind, count in sorted(counts.items())])),
         ("closed", string(CLOSED[head["closed"]])),
         ("evaluated_at", integer(head["time"])),
-        ("ruleset", octets(sha(b"rootspan/ruleset/v0\n"))),
-        ("context", octets(sha(b"rootspan/context/v0\n"))),
-        ("continuity", string("unknown")),
+        ("ruleset", octets(sha(ruleset))),
+        ("context", octets(sha(b"rootspan/judgement-context/v0\n", head["context"]))),
+        ("judgement", octets(sha(b"rootspan/judgement/v0\n", head["judgement"]))),
+        ("continuity", string(continuity(results, findings))),
         ("completeness", string("gaps" if missing else "not provable")),
     ]
     causes = [(PREVIOUS_SEAL, history.seal, b"")] if history.segment else []
@@ -662,6 +713,7 @@ def derive(head, spans, history):
             history.waiting.setdefault(span.parent, []).append(leaves[span.leaf])
     for span in ordered:
         history.waiting.pop(span.id, None)
+    history.findings = findings
     history.segment, history.seal, history.closed = history.segment + 1, leaves[-1], head["closed"]
     return entries, leaves
 
@@ -742,8 +794,9 @@ def check_payloads(cases):
         yield case["name"], refused(parse_payload, unhex(case["payload"])) == "malformed"
 
 
-def check_segments(cases):
-    for case in cases:
+def check_segments(file):
+    ruleset = "".join(line + "\n" for line in file["ruleset"]).encode()
+    for case in file["cases"]:
         history = History()
         for number, segment in enumerate(case["segments"]):
             name = "%s, segment %d" % (case["name"], number)
@@ -761,7 +814,7 @@ def check_segments(cases):
             ]
             good = good and sorted(kept) == sorted(held)
             good = good and all(parse_receipt(s.receipt)["tenant"] == case["tenant"] for s in spans)
-            entries, leaves = derive(head, spans, history)
+            entries, leaves = derive(head, spans, history, ruleset)
             good = good and [entry.hex() for entry in entries] == segment["entries"]
             good = good and [leaf.hex() for leaf in leaves] == segment["leafHashes"]
             good = good and parse_entry(entries[-1])[14] == len(entries) - 1

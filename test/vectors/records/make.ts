@@ -8,6 +8,7 @@
  */
 import { createHash } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
+import { RULESET_TEXT } from '@rootspan/lineage/continuity/ruleset'
 import { factsOf } from '@rootspan/lineage/governance/facts'
 import { Kind } from '@rootspan/lineage/governance/kind'
 import { decodeSpan } from '@rootspan/lineage/otlp/decode'
@@ -415,7 +416,9 @@ const cases: Case[] = [
 
 write(
   'segments',
-  cases.map(({ name, tenant = '', segments }, number) => {
+  {
+  ruleset: RULESET_TEXT.split('\n').slice(0, -1),
+  cases: cases.map(({ name, tenant = '', segments }, number) => {
     const log = new TestLog()
     const history = new TraceHistory()
     const committer = new Committer()
@@ -450,6 +453,7 @@ write(
       }),
     }
   }),
+  }
 )
 
 function part(span: SpanInput, name: 'resource' | 'scope' | 'span'): string {

@@ -24,6 +24,7 @@ import { BlockWalk } from './blocks.ts'
 import { Entries, LogBroken, splitEntries } from './entries.ts'
 import { Histories } from './histories.ts'
 import type { Findings, Progress } from './report.ts'
+import { CommitTerms } from './terms.ts'
 import type { TrackedSpans } from './tracked.ts'
 import type { TreeWalk } from './tree.ts'
 
@@ -42,6 +43,8 @@ export interface WalkedLog {
   readonly segments: number
   /** Segments that are the first of their trace. */
   readonly traces: number
+  /** Search keys of all commits that are there. */
+  readonly terms: number
 }
 
 /** Walks all commits. What breaks the walk itself is a problem, too; then the result is undefined. */
@@ -68,11 +71,13 @@ class LogWalk {
   readonly #sink = new LeafSink()
   #segments = 0
   #traces = 0
+  readonly #terms: CommitTerms
 
   constructor(parts: LogParts) {
     this.#parts = parts
-    this.#entries = new Entries(parts.reader)
     this.#blocks = new BlockWalk(parts.packs, parts.findings)
+    this.#entries = new Entries(parts.reader, this.#blocks)
+    this.#terms = new CommitTerms(parts.reader, parts.findings)
     this.#histories = new Histories(parts.reader, parts.packs)
   }
 
@@ -94,7 +99,7 @@ class LogWalk {
     await tree.end(head?.commit.size ?? 0)
     await this.#entries.end()
     await this.#blocks.end(head?.commit.packs ?? [])
-    return { head: head?.commit, segments: this.#segments, traces: this.#traces }
+    return { head: head?.commit, segments: this.#segments, traces: this.#traces, terms: this.#terms.found }
   }
 
   close(): Promise<void> {
@@ -112,6 +117,7 @@ class LogWalk {
         )
       const rows = this.#checkStoredRow(row, stored[at])
       await this.#segment(row, rows, commit)
+      this.#terms.add(row, rows)
       this.#segments++
       if (row.segment === 0) this.#traces++
     }
@@ -125,6 +131,7 @@ class LogWalk {
         'commit roots',
       )
     this.#blocks.commit(commit)
+    await this.#terms.check(commit.number)
   }
 
   /** The trace's value holds the row of the commit in its place; returns all rows of the trace, or none. */

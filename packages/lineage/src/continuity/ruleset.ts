@@ -9,6 +9,10 @@ import { AUTHORIZATION_USE } from './rules/authorization-use.ts'
 import { DECISION } from './rules/decision.ts'
 import { DECISION_BINDING } from './rules/decision-binding.ts'
 import { DELEGATION } from './rules/delegation.ts'
+import { EMITTER } from './rules/emitter.ts'
+import { POLICY } from './rules/policy.ts'
+import { REUSE } from './rules/reuse.ts'
+import { TIME } from './rules/time.ts'
 
 /** By id ascending. */
 export const RULES: readonly Rule[] = [
@@ -18,6 +22,10 @@ export const RULES: readonly Rule[] = [
   ...DECISION,
   ...DECISION_BINDING,
   ...DELEGATION,
+  ...EMITTER,
+  ...POLICY,
+  ...REUSE,
+  ...TIME,
 ].sort((a, b) => (a.id < b.id ? -1 : 1))
 
 /** One line that names the ruleset, and one for each rule: its digest changes whenever a judgement may. */

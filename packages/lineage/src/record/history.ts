@@ -30,8 +30,8 @@ export class TraceHistory {
   previousClosed: Closed = Closed.settled
   readonly #spans = new Map<string, EarlierSpan[]>()
   readonly #waiting = new Map<string, Uint8Array[]>()
-  /** Any record so far carries governance: the execution is judged. */
-  governed = false
+  /** The execution is judged: a record so far carries governance, or is a finding. */
+  judged = false
   /** The execution as far as it was added, once somebody has asked for it. */
   #builder: ExecutionBuilder | undefined
   /** Ways to what the builder is built from. */
@@ -61,7 +61,7 @@ export class TraceHistory {
     let born = 0
     this.#earlier.clear()
     for (const [at, entry] of entries.entries()) {
-      this.governed ||= isGovernedRecord(entry)
+      this.judged ||= isJudged(entry)
       if (!isSpanBorn(entry)) continue
       const leaf = copyOf(leaves, at * 32, at * 32 + 32)
       const id = idKey(entry.spanId)
@@ -169,9 +169,9 @@ class EarlierSpans {
   }
 }
 
-/** A record that spans without governance do not give. */
-function isGovernedRecord(entry: Entry): boolean {
-  return entry.spanId.length > 0 && (entry.kind !== Kind.span || entry.claims.length > 0)
+/** A record that an execution which is not judged does not have: of a governed span, or a finding. */
+function isJudged({ kind, spanId, claims }: Entry): boolean {
+  return spanId.length === 0 ? kind === Kind.verification : kind !== Kind.span || claims.length > 0
 }
 
 /** Spans of a segment with their records; facts lie right before the record of their span. */

@@ -7,7 +7,7 @@
  */
 import { sha256Into } from '#crypto'
 import { concatBytes, formatHex, utf8 } from '../bytes.ts'
-import { contextDigest, parseContext } from '../continuity/context.ts'
+import { type Context, contextDigest, encodeContext, parseContext } from '../continuity/context.ts'
 import { judge } from '../continuity/judge.ts'
 import {
   continuityOf,
@@ -17,7 +17,7 @@ import {
   judgementDigest,
   NOT_JUDGED,
 } from '../continuity/judgement.ts'
-import { ExecutionBuilder, type PartSpan } from '../continuity/model.ts'
+import { type Execution, ExecutionBuilder, type PartSpan } from '../continuity/model.ts'
 import { RULES, RULESET_DIGEST } from '../continuity/ruleset.ts'
 import { Claim } from '../governance/attributes.ts'
 import { type Fact, factsOf } from '../governance/facts.ts'
@@ -111,12 +111,17 @@ export interface DerivedSegment<S extends SpanInput = SpanInput> {
   readonly missing: number
   /** Encoded judgement of the execution so far; empty where nothing was judged. */
   readonly judgement: Uint8Array
+  /** Encoded context that it was judged with. */
+  readonly context: Uint8Array
 }
 
 /**
  * Derives the records of `input`, spans of one trace in any order, and adds them to `sink`.
  *
  * Returns a result with a count of 0, and adds nothing, where every span has a record already.
+ *
+ * Whoever seals gives `gather`, which is asked for the context if the execution is judged; whoever verifies has it in the
+ * head.
  */
 export function deriveSegment<S extends SpanInput>(
   head: Omit<SegmentHead, 'segment'>,
@@ -124,24 +129,34 @@ export function deriveSegment<S extends SpanInput>(
   history: TraceHistory | undefined,
   committer: Committer,
   sink: LeafSink,
+  gather?: (execution: Execution) => Context,
 ): DerivedSegment<S> {
   const again = history === undefined ? undefined : splitKnown(input, history)
   const order = orderSpans(again === undefined ? input : again.fresh)
   const spans = order.spans.map((ordered) => ordered.span)
   const duplicates = [...order.duplicates, ...(again === undefined ? [] : again.known)]
-  if (spans.length === 0) return { count: 0, spans, leaves: [], duplicates, missing: 0, judgement: NO_BYTES }
+  if (spans.length === 0)
+    return { count: 0, spans, leaves: [], duplicates, missing: 0, judgement: NO_BYTES, context: NO_BYTES }
   const writer = new SegmentWriter(head, order.spans, history, committer, sink)
   writer.writeSpans()
   writer.writeJoins()
   writer.writeAdoptions()
-  const judgement = writer.judge(again?.changed === true)
+  const judgement = writer.judge(again?.changed === true, gather)
   writer.writeFindings(judgement)
   writer.writeLate()
   writer.writeGap()
   const judged = encodeJudgement(judgement)
   const count = writer.writeSeal(judgement, judged)
   const { leaves, missing } = writer
-  return { count, spans, leaves, duplicates, missing: missing.size, judgement: judged }
+  return {
+    count,
+    spans,
+    leaves,
+    duplicates,
+    missing: missing.size,
+    judgement: judged,
+    context: writer.context,
+  }
 }
 
 interface Known<S extends SpanInput> {
@@ -175,6 +190,8 @@ class SegmentWriter {
   readonly leaves: number[] = []
   /** Span ids of parents that are awaited. */
   readonly missing = new Set<string>()
+  /** Encoded context that the execution is judged with. */
+  context: Uint8Array
   readonly #head: Omit<SegmentHead, 'segment'>
   readonly #ordered: readonly Ordered[]
   readonly #history: TraceHistory | undefined
@@ -197,6 +214,7 @@ class SegmentWriter {
     sink: LeafSink,
   ) {
     this.#head = head
+    this.context = head.context ?? NO_BYTES
     this.#ordered = ordered
     this.#history = history
     this.#committer = committer
@@ -336,17 +354,21 @@ class SegmentWriter {
    * Judges the execution so far. One that carries no governance is not, so that it costs nothing; unless a span is
    * there twice or is its own ancestor, which is a lie whoever says it.
    */
-  judge(changed: boolean): Judgement {
+  judge(changed: boolean, gather?: (execution: Execution) => Context): Judgement {
     const history = this.#history
     const isJudged =
       changed ||
       this.#governed.length > 0 ||
-      history?.governed === true ||
+      history?.judged === true ||
       this.#ordered.some((one) => one.equivocates !== -1 || one.opensCycle)
     if (!isJudged) return NOT_JUDGED
     const builder = history?.builder() ?? new ExecutionBuilder()
     builder.add({ segment: history?.segment ?? 0, spans: this.#partSpans() })
-    return judge(builder.execution(this.#head, parseContext(this.#head.context ?? NO_BYTES)), RULES)
+    const execution = builder.execution(this.#head, parseContext(this.context))
+    if (gather === undefined) return judge(execution, RULES)
+    const context = gather(execution)
+    this.context = encodeContext(context)
+    return judge({ ...execution, context }, RULES)
   }
 
   #partSpans(): PartSpan[] {
@@ -360,7 +382,9 @@ class SegmentWriter {
   }
 
   /** One record for each finding that the segment before did not have, and for each that does not hold any more. */
-  writeFindings({ findings }: Judgement): void {
+  writeFindings(judgement: Judgement): void {
+    if (judgement === NOT_JUDGED) return
+    const { findings } = judgement
     const before = new Map((this.#history?.findings() ?? []).map((one) => [identityOf(one), one]))
     for (const finding of findings) if (!before.delete(identityOf(finding))) this.#finding(finding, 'fail')
     for (const finding of before.values()) this.#finding(finding, 'withdrawn')
@@ -415,7 +439,8 @@ class SegmentWriter {
 
   /** Encoded value of the seal's claim. Those of executions without governance are mostly the same, and remembered. */
   #sealValue(judgement: Judgement, judged: Uint8Array): Uint8Array {
-    const { closed, evaluatedAt, context = NO_BYTES } = this.#head
+    const { closed, evaluatedAt } = this.#head
+    const { context } = this
     const counts = this.#counts
     const completeness = this.missing.size > 0 ? 'gaps' : 'not provable'
     const plain = judged.length === 0 && context.length === 0

@@ -15,7 +15,6 @@ import { Committer } from './commitment.ts'
 import { encodeEntry, nameOf, parseEntry } from './entry.ts'
 import { EntryScan } from './entry-scan.ts'
 import { TraceHistory } from './history.ts'
-import type { SpanInput } from './order.ts'
 import { Closed, encodePayload, parsePayload } from './payload.ts'
 import { encodeReceipt, parseReceipt } from './receipt.ts'
 import { deriveSegment, LeafSink } from './segment.ts'
@@ -125,7 +124,7 @@ describe('payloads', () => {
 })
 
 describe('segments', () => {
-  test.each(cases(read('segments')))('%s', (_, { tenant, traceId, segments }: Case) => {
+  test.each(cases(read('segments').cases))('%s', (_, { tenant, traceId, segments }: Case) => {
     const history = new TraceHistory()
     for (const [number, segment] of segments.entries()) {
       const head = {

@@ -1,6 +1,6 @@
 /** GC-N: who caused whom. */
 import type { Node } from '../model.ts'
-import { fail, PASS, type Rule } from '../rule.ts'
+import { fail, PASS, type Rule, unknown } from '../rule.ts'
 
 /** Two records say different things of one span, or a span is its own ancestor. */
 const equivocation: Rule = {
@@ -25,6 +25,8 @@ const equivocation: Rule = {
       else yield fail([node, known], `span ${node.id} was sent before with other content`)
       if (node.opensCycle) yield fail([node], `span ${node.id} is its own ancestor`)
     }
+    for (const segment of execution.erased)
+      yield unknown(`the spans of segment ${segment}, which were erased`)
     if (execution.spans.length > 0) yield PASS
   },
 }
