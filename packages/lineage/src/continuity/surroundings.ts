@@ -276,18 +276,13 @@ export function spanOf(node: Node): string {
   return `span ${node.id} of ${serviceOf(node)}`
 }
 
-const LAST_MILLIS = 8_640_000_000_000_000n
-
-/** Nanoseconds since 1970 as a time in UTC. */
-export function timeText(nanos: bigint): string {
+/** A duration of nanoseconds, never negative, as seconds: `2.950 s`. */
+export function secondsText(nanos: bigint): string {
   const millis = nanos / 1_000_000n
-  if (millis > LAST_MILLIS || millis < -LAST_MILLIS) return `${nanos} ns after 1970`
-  return new Date(Number(millis)).toISOString()
+  return `${millis / 1000n}.${String(millis % 1000n).padStart(3, '0')} s`
 }
-
-export const SECOND = 1_000_000_000n
 
 /** Whole seconds as nanoseconds. */
 export function fromSeconds(seconds: number): bigint {
-  return BigInt(seconds) * SECOND
+  return BigInt(seconds) * 1_000_000_000n
 }

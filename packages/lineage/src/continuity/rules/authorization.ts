@@ -4,7 +4,14 @@ import { type Artifact, artifactsOf } from '../artifacts.ts'
 import type { Action, Authorization } from '../facts.ts'
 import { type Execution, SKEW } from '../model.ts'
 import { fail, type Observation, PASS, type Rule, unknown } from '../rule.ts'
-import { actionsThatRan, fromSeconds, serviceOf, spanOf, surroundingsOf, timeText } from '../surroundings.ts'
+import {
+  actionsThatRan,
+  fromSeconds,
+  secondsText,
+  serviceOf,
+  spanOf,
+  surroundingsOf,
+} from '../surroundings.ts'
 
 const absent: Rule = {
   id: 'GC-A01',
@@ -127,7 +134,7 @@ const expired: Rule = {
       else
         yield fail(
           [action, record],
-          `${spanOf(on)} acted at ${timeText(on.start)} on an authorization that had expired at ${timeText(end)}`,
+          `${spanOf(on)} acted ${secondsText(on.start - end)} after its authorization had expired`,
         )
     }
   },
@@ -156,7 +163,7 @@ const expiredMeanwhile: Rule = {
       else
         yield fail(
           [action, record],
-          `${spanOf(on)} went on until ${timeText(on.end)} on an authorization that expired at ${timeText(end)}`,
+          `${spanOf(on)} went on for ${secondsText(on.end - end)} after its authorization had expired`,
         )
     }
   },
@@ -186,7 +193,7 @@ const early: Rule = {
       else
         yield fail(
           [action, record],
-          `${spanOf(on)} acted at ${timeText(on.start)} on an authorization that holds from ${timeText(begin)}`,
+          `${spanOf(on)} acted ${secondsText(begin - on.start)} before its authorization held`,
         )
     }
   },

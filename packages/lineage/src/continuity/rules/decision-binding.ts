@@ -8,10 +8,10 @@ import {
   fromSeconds,
   isCertain,
   permits,
+  secondsText,
   serviceOf,
   spanOf,
   surroundingsOf,
-  timeText,
   tolerance,
 } from '../surroundings.ts'
 import { decided, judge } from './decision.ts'
@@ -76,7 +76,7 @@ const stale: Rule = {
       const { on } = action
       const { ttl } = decision
       const slack = tolerance(decision.on, on)
-      const isOld = ttl !== undefined && on.start > decision.at + fromSeconds(ttl) + slack
+      const isOld = ttl !== undefined && ttl >= 0 && on.start > decision.at + fromSeconds(ttl) + slack
       const change = isOld ? undefined : changes.between(decision, on.start)
       if (!isOld && change === undefined) {
         if (ttl !== undefined) yield PASS
@@ -87,7 +87,7 @@ const stale: Rule = {
       else
         yield fail(
           [action, decision],
-          `${spanOf(on)} acted at ${timeText(on.start)} on a decision of ${timeText(decision.at)} that held for ${ttl} s`,
+          `${spanOf(on)} acted ${secondsText(on.start - decision.at)} after a decision that held for ${ttl} s`,
         )
     }
   },

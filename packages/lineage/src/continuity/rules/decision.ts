@@ -6,10 +6,10 @@ import {
   actionsThatRan,
   binds,
   isCertain,
+  secondsText,
   serviceOf,
   spanOf,
   surroundingsOf,
-  timeText,
   tolerance,
 } from '../surroundings.ts'
 
@@ -126,7 +126,7 @@ const late: Rule = {
       else
         yield fail(
           [action, decision],
-          `${spanOf(on)} acted at ${timeText(on.start)}, and was decided at ${timeText(decision.at)}`,
+          `${spanOf(on)} acted ${secondsText(decision.at - on.start)} before it was decided`,
           binds(decision.enforcement) ? undefined : 'low',
         )
     }
