@@ -38,6 +38,8 @@ export interface SpanSpec {
   readonly parent?: number | string
   readonly name?: string
   readonly service?: string
+  /** Attributes of the resource beside `service.name`; those of the service's first span in a request count. */
+  readonly resource?: Readonly<Record<string, AttributeValue>>
   /** OTLP span kind; 1, internal, if absent. */
   readonly kind?: number
   readonly flags?: number
@@ -109,7 +111,11 @@ export class TestLog {
   readonly #committer = new Committer()
   #requests = 0
 
-  constructor(keys: readonly TestKey[] = [testKey()]) {
+  readonly #receivedAt: bigint
+
+  /** Requests are received from `receivedAt` on, one each millisecond. */
+  constructor(keys: readonly TestKey[] = [testKey()], receivedAt = EPOCH) {
+    this.#receivedAt = receivedAt
     this.keys = keys
     this.origin = keys[0]!.verifier.name
   }
@@ -134,7 +140,7 @@ export class TestLog {
       receiver: 'otlp/grpc',
       peer: '',
       tenant,
-      receivedAt: EPOCH + BigInt(number) * 1_000_000n,
+      receivedAt: this.#receivedAt + BigInt(number) * 1_000_000n,
       tracked: false,
     })
     return spansOf(trace, specs, {
@@ -280,7 +286,10 @@ function spansOf(
     const service = spec.service ?? 'checkout'
     let under = services.get(service)
     if (under === undefined) {
-      const resource = put(new WireWriter().bytes(1, attribute('service.name', service)).finish())
+      const described = new WireWriter().bytes(1, attribute('service.name', service))
+      for (const [key, value] of Object.entries(spec.resource ?? {}))
+        described.bytes(1, attribute(key, value))
+      const resource = put(described.finish())
       under = { resource, scope: put(new WireWriter().string(1, 'test').string(2, '1.2.3').finish()) }
       services.set(service, under)
     }

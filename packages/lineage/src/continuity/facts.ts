@@ -111,6 +111,8 @@ export interface Action extends FactBase {
   readonly reason: string | undefined
   readonly risk: string | undefined
   readonly reversible: boolean | undefined
+  /** Scopes that it needs; empty where nobody says. */
+  readonly requiredScope: readonly string[]
 }
 
 /** What an execution began with. It is on the record of its span. */
@@ -290,6 +292,7 @@ export function readAction(base: FactBase, claims: ClaimReader): Action {
     reason: claims.text('action.reason.code'),
     risk: claims.text('action.risk'),
     reversible: claims.flag('action.reversible'),
+    requiredScope: claims.list('action.required_scope') ?? [],
   }
 }
 

@@ -4,7 +4,12 @@ import { utf8 } from '../bytes.ts'
 import { SKEW } from './model.ts'
 import type { Rule } from './rule.ts'
 import { ANCESTRY } from './rules/ancestry.ts'
+import { AUTHORIZATION } from './rules/authorization.ts'
+import { AUTHORIZATION_USE } from './rules/authorization-use.ts'
 import { COVERAGE } from './rules/coverage.ts'
+import { DECISION } from './rules/decision.ts'
+import { DECISION_BINDING } from './rules/decision-binding.ts'
+import { DELEGATION } from './rules/delegation.ts'
 import { EMITTER } from './rules/emitter.ts'
 import { LATE } from './rules/late.ts'
 import { POLICY } from './rules/policy.ts'
@@ -15,7 +20,12 @@ import { TIME } from './rules/time.ts'
 /** By id ascending. */
 export const RULES: readonly Rule[] = [
   ...ANCESTRY,
+  ...AUTHORIZATION,
+  ...AUTHORIZATION_USE,
   ...COVERAGE,
+  ...DECISION,
+  ...DECISION_BINDING,
+  ...DELEGATION,
   ...EMITTER,
   ...LATE,
   ...POLICY,
