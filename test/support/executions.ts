@@ -54,6 +54,9 @@ export interface SpanSpec {
     readonly attributes?: Readonly<Record<string, AttributeValue>>
   }[]
   readonly links?: readonly (number | string)[]
+  readonly linkFlags?: number
+  readonly dropped?: number
+  readonly traceState?: string
   readonly status?: number
 }
 
@@ -323,21 +326,27 @@ function spansOf(
 export function encodeSpan(trace: number, spec: SpanSpec): Uint8Array {
   const out = new WireWriter(512)
   out.bytes(1, traceIdOf(trace)).bytes(2, spanIdOf(spec.id))
+  if (spec.traceState !== undefined) out.string(3, spec.traceState)
   if (spec.parent !== undefined) out.bytes(4, spanIdOf(spec.parent))
   out.string(5, spec.name ?? `span ${spec.id}`).varint(6, spec.kind ?? 1)
   const start = spec.start ?? (typeof spec.id === 'number' ? spec.id * 1_000_000 : 0)
   out.fixed64(7, EPOCH + BigInt(start)).fixed64(8, EPOCH + BigInt(spec.end ?? start + 500_000))
   for (const [key, value] of Object.entries(spec.attributes ?? {})) out.bytes(9, attribute(key, value))
+  if (spec.dropped !== undefined) out.varint(10, spec.dropped)
   for (const event of spec.events ?? []) {
     const inner = new WireWriter().fixed64(1, EPOCH + BigInt(event.at ?? start)).string(2, event.name)
     for (const [key, value] of Object.entries(event.attributes ?? {})) inner.bytes(3, attribute(key, value))
     out.bytes(11, inner.finish())
   }
-  for (const link of spec.links ?? [])
-    out.bytes(13, new WireWriter().bytes(1, traceIdOf(trace)).bytes(2, spanIdOf(link)).finish())
+  for (const link of spec.links ?? []) out.bytes(13, linkTo(trace, link, spec.linkFlags))
   if (spec.status !== undefined) out.bytes(15, new WireWriter().varint(3, spec.status).finish())
   if (spec.flags !== undefined) out.fixed32(16, spec.flags)
   return out.finish()
+}
+
+function linkTo(trace: number, link: number | string, flags: number | undefined): Uint8Array {
+  const out = new WireWriter().bytes(1, traceIdOf(trace)).bytes(2, spanIdOf(link))
+  return (flags === undefined ? out : out.fixed32(6, flags)).finish()
 }
 
 export function spanIdOf(id: number | string): Uint8Array {
