@@ -40,6 +40,8 @@ export interface SpanSpec {
   readonly parent?: number | string
   readonly name?: string
   readonly service?: string
+  /** Attributes of the resource beside `service.name`; those of the service's first span in a request count. */
+  readonly resource?: Readonly<Record<string, AttributeValue>>
   /** OTLP span kind; 1, internal, if absent. */
   readonly kind?: number
   readonly flags?: number
@@ -54,6 +56,9 @@ export interface SpanSpec {
     readonly attributes?: Readonly<Record<string, AttributeValue>>
   }[]
   readonly links?: readonly (number | string)[]
+  readonly linkFlags?: number
+  readonly dropped?: number
+  readonly traceState?: string
   readonly status?: number
 }
 
@@ -111,7 +116,11 @@ export class TestLog {
   readonly #committer = new Committer()
   #requests = 0
 
-  constructor(keys: readonly TestKey[] = [testKey()]) {
+  readonly #receivedAt: bigint
+
+  /** Requests are received from `receivedAt` on, one each millisecond. */
+  constructor(keys: readonly TestKey[] = [testKey()], receivedAt = EPOCH) {
+    this.#receivedAt = receivedAt
     this.keys = keys
     this.origin = keys[0]!.verifier.name
   }
@@ -136,7 +145,7 @@ export class TestLog {
       receiver: 'otlp/grpc',
       peer: '',
       tenant,
-      receivedAt: EPOCH + BigInt(number) * 1_000_000n,
+      receivedAt: this.#receivedAt + BigInt(number) * 1_000_000n,
       tracked: false,
       signal: specs.some((spec) => spec.log) ? 'logs' : 'traces',
     })
@@ -287,7 +296,10 @@ function spansOf(
     const service = spec.service ?? 'checkout'
     let under = services.get(service)
     if (under === undefined) {
-      const resource = put(new WireWriter().bytes(1, attribute('service.name', service)).finish())
+      const described = new WireWriter().bytes(1, attribute('service.name', service))
+      for (const [key, value] of Object.entries(spec.resource ?? {}))
+        described.bytes(1, attribute(key, value))
+      const resource = put(described.finish())
       under = { resource, scope: put(new WireWriter().string(1, 'test').string(2, '1.2.3').finish()) }
       services.set(service, under)
     }
@@ -321,18 +333,19 @@ function spansOf(
 export function encodeSpan(trace: number, spec: SpanSpec): Uint8Array {
   const out = new WireWriter(512)
   out.bytes(1, traceIdOf(trace)).bytes(2, spanIdOf(spec.id))
+  if (spec.traceState !== undefined) out.string(3, spec.traceState)
   if (spec.parent !== undefined) out.bytes(4, spanIdOf(spec.parent))
   out.string(5, spec.name ?? `span ${spec.id}`).varint(6, spec.kind ?? 1)
   const start = spec.start ?? (typeof spec.id === 'number' ? spec.id * 1_000_000 : 0)
   out.fixed64(7, EPOCH + BigInt(start)).fixed64(8, EPOCH + BigInt(spec.end ?? start + 500_000))
   for (const [key, value] of Object.entries(spec.attributes ?? {})) out.bytes(9, attribute(key, value))
+  if (spec.dropped !== undefined) out.varint(10, spec.dropped)
   for (const event of spec.events ?? []) {
     const inner = new WireWriter().fixed64(1, EPOCH + BigInt(event.at ?? start)).string(2, event.name)
     for (const [key, value] of Object.entries(event.attributes ?? {})) inner.bytes(3, attribute(key, value))
     out.bytes(11, inner.finish())
   }
-  for (const link of spec.links ?? [])
-    out.bytes(13, new WireWriter().bytes(1, traceIdOf(trace)).bytes(2, spanIdOf(link)).finish())
+  for (const link of spec.links ?? []) out.bytes(13, linkTo(trace, link, spec.linkFlags))
   if (spec.status !== undefined) out.bytes(15, new WireWriter().varint(3, spec.status).finish())
   if (spec.flags !== undefined) out.fixed32(16, spec.flags)
   return out.finish()
@@ -349,6 +362,11 @@ export function encodeLogRecord(trace: number, spec: SpanSpec): Uint8Array {
     .bytes(10, spanIdOf(spec.id))
     .fixed64(11, EPOCH + BigInt(start) + 5n)
   return out.string(12, spec.name ?? 'governance.execution.started').finish()
+}
+
+function linkTo(trace: number, link: number | string, flags: number | undefined): Uint8Array {
+  const out = new WireWriter().bytes(1, traceIdOf(trace)).bytes(2, spanIdOf(link))
+  return (flags === undefined ? out : out.fixed32(6, flags)).finish()
 }
 
 export function spanIdOf(id: number | string): Uint8Array {

@@ -111,6 +111,8 @@ export interface Action extends FactBase {
   readonly reason: string | undefined
   readonly risk: string | undefined
   readonly reversible: boolean | undefined
+  /** Scopes that it needs; empty where nobody says. */
+  readonly requiredScope: readonly string[]
 }
 
 /** What an execution began with. It is on the record of its span. */
@@ -132,8 +134,6 @@ export interface EmitterMark {
   readonly rejected: number | undefined
   readonly truncated: number | undefined
   readonly sampling: string | undefined
-  /** The process died before this span ended. */
-  readonly unfinished: boolean
 }
 
 const PREFIX = 'governance.'
@@ -292,6 +292,7 @@ export function readAction(base: FactBase, claims: ClaimReader): Action {
     reason: claims.text('action.reason.code'),
     risk: claims.text('action.risk'),
     reversible: claims.flag('action.reversible'),
+    requiredScope: claims.list('action.required_scope') ?? [],
   }
 }
 
@@ -319,6 +320,5 @@ export function readEmitter(claims: ClaimReader): EmitterMark | undefined {
     rejected: claims.number('emitter.rejected'),
     truncated: claims.number('emitter.truncated'),
     sampling: claims.text('emitter.sampling'),
-    unfinished: claims.flag('emitter.unfinished') === true,
   }
 }

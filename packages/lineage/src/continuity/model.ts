@@ -11,6 +11,7 @@ import { factsOf } from '../governance/facts.ts'
 import { Kind } from '../governance/kind.ts'
 import { decodeResource, decodeSpan, type KeyValue, type Span } from '../otlp/decode.ts'
 import { decodeEither, LOG_RECORD } from '../otlp/log-record.ts'
+import { FLAG_HAS_IS_REMOTE, FLAG_IS_REMOTE } from '../otlp/span-table.ts'
 import { Parent } from '../record/entry.ts'
 import { type GovernedSpan, type JoinMethod, joinDecisions } from '../record/join.ts'
 import type { Source, SpanInput } from '../record/order.ts'
@@ -68,6 +69,13 @@ export interface Service {
   covered: boolean
 }
 
+interface Link {
+  readonly traceId: string
+  readonly spanId: string
+  /** Whether it is in another process; undefined where OTLP does not say. */
+  readonly remote: boolean | undefined
+}
+
 /** A span of the execution. */
 export interface Node extends Subject {
   /** In {@link Execution.spans}. */
@@ -102,11 +110,17 @@ export interface Node extends Subject {
   readonly droppedCount: number
   /** A sampler let only some spans of its kind through (`ot=th` in the trace state). */
   readonly sampled: boolean
-  readonly links: readonly { readonly traceId: string; readonly spanId: string }[]
+  /** Values and facts of the instrumentation's own that it cut or left out because of their size or number. */
+  readonly truncatedCount: number
+  /** Attributes that were taken out or masked on the way, as the span itself tells. */
+  readonly redactedCount: number
+  readonly links: readonly Link[]
   /** When the collector received it: nanoseconds since 1970; and from whom, empty where nobody authenticated. */
   readonly receivedAt: bigint
   readonly peer: string
   readonly emitter: EmitterMark | undefined
+  /** The process died before it ended; it has no number then. */
+  readonly unfinished: boolean
   readonly request: Request | undefined
   readonly action: Action | undefined
   readonly authorizations: readonly Authorization[]
@@ -160,6 +174,7 @@ interface GrowingNode extends Node {
   about: Node | undefined
   authority: Node | undefined
   emitter: EmitterMark | undefined
+  unfinished: boolean
   request: Request | undefined
   action: Action | undefined
   readonly authorizations: Authorization[]
@@ -194,7 +209,7 @@ export class ExecutionBuilder {
     const span = decodeInput(input)
     const service = this.#serviceOf(input)
     if (input.governed) service.covered = true
-    const inferred = infer(span)
+    const inferred = inferOf(span, service)
     const receipt = this.#receiptOf(input.source)
     const node: GrowingNode = {
       place: this.#nodes.length,
@@ -217,13 +232,17 @@ export class ExecutionBuilder {
       httpStatus: httpStatusOf(span),
       droppedCount: span.droppedAttributesCount + span.droppedEventsCount + span.droppedLinksCount,
       sampled: /(?:^|,)\s*ot=[^,]*\bth:(?!0(?:[;,]|$))/.test(span.traceState),
-      links: span.links.map((link) => ({
-        traceId: formatHex(link.traceId),
-        spanId: formatHex(link.spanId),
+      truncatedCount: input.governed ? truncatedCountOf(span) : 0,
+      redactedCount: redactedCountOf(span),
+      links: span.links.map(({ traceId, spanId, flags }) => ({
+        traceId: formatHex(traceId),
+        spanId: formatHex(spanId),
+        remote: (flags & FLAG_HAS_IS_REMOTE) === 0 ? undefined : (flags & FLAG_IS_REMOTE) !== 0,
       })),
       receivedAt: receipt.receivedAt,
       peer: receipt.peer,
       emitter: undefined,
+      unfinished: false,
       request: undefined,
       action: undefined,
       authorizations: [],
@@ -246,6 +265,7 @@ export class ExecutionBuilder {
     const facts = factsOf(span)
     const own = new ClaimReader(facts.claims)
     node.emitter = readEmitter(own)
+    node.unfinished = own.flag('emitter.unfinished') === true
     for (const [at, fact] of facts.facts.entries()) this.#addFact(node, part.factLeaves[at]!, fact, facts)
     const base = { on: node, leaf: part.leaf, at: node.start }
     if (facts.kind === Kind.action) node.action = readAction(base, own)
@@ -475,6 +495,35 @@ export class ExecutionBuilder {
     return joins
   }
 }
+
+/** An instrumentation has looked at its spans itself: what it did not mark is no action, such as asking an engine. */
+function inferOf(span: Span, service: Service): Inferred | undefined {
+  const inferred = infer(span)
+  return inferred?.kind === 'action' && service.instrumentation !== undefined ? undefined : inferred
+}
+
+function truncatedCountOf({ attributes, events }: Span): number {
+  let count = 0
+  for (const { key, value } of [attributes, ...events.map((event) => event.attributes)].flat())
+    if ((key === TRUNCATED_VALUES || key === TRUNCATED_FACTS) && value.type === 'int')
+      count += Math.max(0, Number(value.value))
+  return count
+}
+
+/** URLs as the instrumentation leaves them, and the counts of the OpenTelemetry Collector's redaction processor. */
+function redactedCountOf({ attributes }: Span): number {
+  let count = 0
+  for (const { key, value } of attributes)
+    if (URLS.has(key)) {
+      if (value.type === 'string' && value.value.includes('=REDACTED')) count++
+    } else if (REDACTION_COUNTS.has(key) && value.type === 'int') count += Math.max(0, Number(value.value))
+  return count
+}
+
+const TRUNCATED_VALUES = 'governance.truncated.values'
+const TRUNCATED_FACTS = 'governance.truncated.facts'
+const URLS: ReadonlySet<string> = new Set(['url.query', 'url.full', 'http.url', 'http.target'])
+const REDACTION_COUNTS: ReadonlySet<string> = new Set(['redaction.redacted.count', 'redaction.masked.count'])
 
 const NO_CLAIMS = new ClaimReader()
 const JOIN_KEYS: ReadonlySet<string> = new Set([DECISION_ID, ACTION_DIGEST, ACTION_NAME])
