@@ -14,7 +14,7 @@ export interface EarlierSpan {
   /** Leaf hash of its record, and the leaf's index in the log. */
   readonly leaf: Uint8Array
   readonly index: number
-  /** The span itself; undefined where its payload was erased. */
+  /** The span itself; undefined where it was erased. */
   span(): SpanInput | undefined
 }
 
@@ -33,16 +33,17 @@ export class TraceHistory {
 
   /**
    * Adds a sealed segment: the index of its first leaf, its entries in order, their leaf hashes (32 bytes
-   * each), and a way to its spans in record order. `payload` is called at most once, and only when a span of the segment comes again.
+   * each), and a way to its spans in record order, those that were erased undefined. `payload` is called at most once, and only
+   * when a span of the segment comes again.
    */
   add(
     first: number,
     entries: readonly Entry[],
     leaves: Uint8Array,
     closed: Closed,
-    payload: () => readonly SpanInput[] | undefined,
+    payload: () => readonly (SpanInput | undefined)[] | undefined,
   ): void {
-    let spans: readonly SpanInput[] | undefined | null = null
+    let spans: readonly (SpanInput | undefined)[] | undefined | null = null
     let born = 0
     this.#earlier.clear()
     for (const [at, entry] of entries.entries()) {
