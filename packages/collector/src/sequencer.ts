@@ -14,7 +14,9 @@ import { Committer } from '@rootspan/lineage/record/commitment'
 import { parseEntry } from '@rootspan/lineage/record/entry'
 import { TraceHistory } from '@rootspan/lineage/record/history'
 import type { Source } from '@rootspan/lineage/record/order'
-import { Closed, parsePayload, writePayload } from '@rootspan/lineage/record/payload'
+import { spansOf } from '@rootspan/lineage/record/erase'
+import { type AnyPayload, parseAnyPayload } from '@rootspan/lineage/record/opened'
+import { Closed, writePayload } from '@rootspan/lineage/record/payload'
 import { deriveSegment, LeafSink } from '@rootspan/lineage/record/segment'
 import { Sink } from '@rootspan/lineage/record/sink'
 import { SmallMap } from '@rootspan/lineage/record/small-map'
@@ -26,7 +28,7 @@ import type { FrameCache } from './journal/reader.ts'
 import { MAX_BLOCK_BYTES, type Packs } from './pack.ts'
 import { traceId } from './store/keys.ts'
 import type { Batch, LogReader, LogStore, ReceiptLeaves } from './store/log-store.ts'
-import { encodeName, type SegmentRow } from './store/rows.ts'
+import { encodeName, isErased, type SegmentRow } from './store/rows.ts'
 import { latin1 } from './text.ts'
 
 /** Payloads share a block up to about this size: small segments compress badly and cost a call each alone. */
@@ -168,6 +170,7 @@ export class Sequencer {
           at,
           size: block.at - at,
           spans: derived.spans.length,
+          erasures: [],
           ...describeSegment(derived.spans, services),
         },
       })
@@ -332,12 +335,18 @@ export async function loadHistory(
   const history = new TraceHistory()
   for (const row of rows) {
     const { entries, leaves } = await readSegment(reader, row)
-    history.add(row.first, entries.map(parseEntry), leaves, row.closed, () => {
-      const block = packs.readSync(row.block, MAX_BLOCK_BYTES)
-      return parsePayload(block.slice(row.at, row.at + row.size)).spans
-    })
+    history.add(row.first, entries.map(parseEntry), leaves, row.closed, () =>
+      spansOf({ entries }, readPayload(packs, row)),
+    )
   }
   return history
+}
+
+/** The payload of a row; undefined where it was erased. Throws PackCorruption and MalformedError. */
+export function readPayload(packs: Pick<Packs, 'readSync'>, row: SegmentRow): AnyPayload | undefined {
+  if (isErased(row)) return undefined
+  const block = packs.readSync(row.block, MAX_BLOCK_BYTES)
+  return parseAnyPayload(block.slice(row.at, row.at + row.size))
 }
 
 /** Entries of one segment and their leaf hashes, from bundles and tiles. */

@@ -26,6 +26,12 @@ export const Prefix = {
   byService: 8,
   /** Leaves of the spans of a tracked request, by journal position and commit. */
   receipt: 9,
+  /** Row of a run of records about the log, by its first leaf. */
+  run: 10,
+  /** Hold, by the leaf of the record that began it. */
+  hold: 11,
+  /** Erasure whose commit is made and that is not finished, by commit. */
+  erasing: 12,
 } as const
 
 export const CURSOR_KEY = Uint8Array.of(Prefix.cursor)
@@ -55,6 +61,18 @@ export function commitKey(number: number): Uint8Array {
 
 export function checkpointKey(size: number): Uint8Array {
   return numbered(Prefix.checkpoint, size)
+}
+
+export function runKey(first: number): Uint8Array {
+  return numbered(Prefix.run, first)
+}
+
+export function holdKey(leaf: number): Uint8Array {
+  return numbered(Prefix.hold, leaf)
+}
+
+export function erasingKey(commit: number): Uint8Array {
+  return numbered(Prefix.erasing, commit)
 }
 
 export function receiptKey(position: number, commit: number): Uint8Array {
