@@ -182,6 +182,7 @@ test('after a refused commit the store writes nothing more, and says why', async
     root: new Uint8Array(32),
     time: 1n,
     bundles: [],
+    partial: undefined,
     tiles: [],
     rows: [],
     earlier: new Map(),

@@ -20,7 +20,6 @@ import { checkLevelFiles } from '../../packages/collector/src/store/leveldb-file
 import {
   type Database,
   LevelLogStore,
-  LogReader,
   loadCursor,
   openDatabase,
 } from '../../packages/collector/src/store/log-store.ts'
@@ -86,7 +85,7 @@ export class Life {
     try {
       const database = layers.database(plain)
       const { head } = await LevelLogStore.open(database)
-      const cursor = await loadCursor(new LogReader(database), head)
+      const cursor = await loadCursor(database, head)
       const journal = await openJournal({
         directory: join(world.data, 'journal'),
         files: layers.journal,

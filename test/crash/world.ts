@@ -16,9 +16,11 @@ import { parseEntryBundle, TILE_WIDTH, tileWidth } from '@rootspan/lineage/tlog/
 import { expect } from 'vitest'
 import { initialise, systemWorld } from '../../packages/collector/src/cli/init.ts'
 import { type Config, parseConfig } from '../../packages/collector/src/config.ts'
+import { nodeFiles } from '../../packages/collector/src/files.ts'
 import type { FsckReport } from '../../packages/collector/src/fsck.ts'
 import { fsck } from '../../packages/collector/src/fsck.ts'
 import type { Identity } from '../../packages/collector/src/origin.ts'
+import { PackReader } from '../../packages/collector/src/pack.ts'
 import * as keys from '../../packages/collector/src/store/keys.ts'
 import {
   type Database,
@@ -118,7 +120,8 @@ export class World {
 
   async #checkLog(database: Database): Promise<void> {
     const { acknowledged, sent, roots, receipts } = this.memory
-    const reader = new LogReader(database)
+    const packs = new PackReader({ directory: join(this.data, 'packs'), files: nodeFiles })
+    const reader = new LogReader(database, packs)
     const committed = new Map<number, string>([[0, '']])
     const head = await readChain(database, Number.POSITIVE_INFINITY, ({ size, root }) =>
       committed.set(size, formatBase64(root)),

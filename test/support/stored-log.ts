@@ -56,8 +56,8 @@ export class StoredLog {
 
   private constructor(parts: Parts) {
     this.#parts = parts
-    this.reader = new LogReader(parts.database)
     this.packs = parts.packReader
+    this.reader = new LogReader(parts.database, this.packs)
     this.#frames = new JournalReader({ directory: join(parts.directory, 'journal'), from: 0 })
     this.#assembler = new Assembler(LIMITS, START)
     this.#sequencer = new Sequencer({

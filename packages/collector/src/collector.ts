@@ -34,7 +34,7 @@ import { openQuarantine } from './receiver/quarantine.ts'
 import { type Ingest, type ReceiverOptions, Refusal, type RunningReceiver } from './receiver/receiver.ts'
 import { cursorEnd } from './store/cursor.ts'
 import { checkLevelFiles } from './store/leveldb-files.ts'
-import { LevelLogStore, LogReader, loadCursor, openDatabase, StoreError } from './store/log-store.ts'
+import { LevelLogStore, loadCursor, openDatabase, StoreError } from './store/log-store.ts'
 import { startThread } from './threads.ts'
 import { readVersion } from './version.ts'
 
@@ -62,7 +62,7 @@ export async function startCollector(config: Config, identity: Identity, log: Lo
   await checkDatabaseFiles(directories.log)
   const database = await openDatabase(directories.log, 'open')
   const { head } = await LevelLogStore.open(database)
-  const cursor = await loadCursor(new LogReader(database), head)
+  const cursor = await loadCursor(database, head)
 
   const journal = await openJournal({
     directory: directories.journal,

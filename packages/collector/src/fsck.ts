@@ -83,8 +83,8 @@ async function checkStore(
   progress: Progress,
 ): Promise<Cursor | undefined> {
   const { findings } = known
-  const reader = new LogReader(database)
-  const packs = new PackReader({ directory: packsDirectory })
+  const packs = new PackReader({ directory: packsDirectory, files: nodeFiles })
+  const reader = new LogReader(database, packs)
   try {
     const tracked = new TrackedSpans()
     const tree = new TreeWalk({ ...known, reader })
@@ -109,7 +109,7 @@ async function checkCursor(
   findings: Findings,
 ): Promise<Cursor | undefined> {
   try {
-    return await loadCursor(reader, commit === undefined ? undefined : { commit, digest: new Uint8Array(0) })
+    return await loadCursor(reader.database, commit === undefined ? undefined : { commit, digest: new Uint8Array(0) })
   } catch (error) {
     if (!(error instanceof StoreError) && !(error instanceof MalformedError)) throw error
     findings.problem('journal cursor', error.message)

@@ -9,7 +9,7 @@ import { proveConsistency } from '@rootspan/lineage/tlog/proof'
 import { TILE_WIDTH } from '@rootspan/lineage/tlog/tile'
 import type { TileTree } from '@rootspan/lineage/tlog/tile-tree'
 import type { Files, Log } from './files.ts'
-import { openPacks, type Packs } from './pack.ts'
+import { openPacks, PackReader, type Packs } from './pack.ts'
 import { type CheckpointSigner, openSigner } from './signer.ts'
 import type { Cursor } from './store/cursor.ts'
 import {
@@ -48,10 +48,11 @@ export interface OpenedLog {
 /** Throws a StoreError, PackCorruption, SignerRefusal or OperatorError that names what does not fit. */
 export async function openLog(options: OpenLogOptions): Promise<OpenedLog> {
   const { database, origin, key, files, log } = options
-  const reader = new LogReader(database)
+  const directory = options.packsDirectory
+  const reader = new LogReader(database, new PackReader({ directory, files: files.packs }))
   const store = await LevelLogStore.open(database)
   const tree = await loadTree(reader, store.head)
-  const cursor = await loadCursor(reader, store.head)
+  const cursor = await loadCursor(database, store.head)
   const width = tree.size % TILE_WIDTH
   const partialBundle =
     width === 0 ? new Uint8Array(0) : await reader.entries(Math.floor(tree.size / TILE_WIDTH), width)
@@ -64,7 +65,7 @@ export async function openLog(options: OpenLogOptions): Promise<OpenedLog> {
 
   const tails = store.head?.commit.packs ?? []
   const packs = await openPacks({
-    directory: options.packsDirectory,
+    directory,
     files: files.packs,
     log,
     maxPackBytes: options.maxPackBytes,

@@ -1,5 +1,5 @@
 /**
- * Packs: append-only files that hold the payloads the log committed to, one compressed block per segment of a trace.
+ * Packs: append-only files that hold what the log committed to in bulk: payloads, compressed, and full entry bundles.
  * Normative page: docs/formats/pack.md. All numbers are big-endian.
  *
  *     pack header (32)                         block header (20), then the compressed bytes
@@ -7,8 +7,8 @@
  *      4  version u8 = 0                        4  version u8 = 0
  *      5  zero (3)                              5  zero (3)
  *      8  pack id u64                           8  raw length u32
- *     16  zero (12)                            12  compressed length u32
- *     28  CRC-32 of bytes 0..28                16  CRC-32 of bytes 0..16 and the compressed bytes
+ *     16  zero (12)                            12  stored length u32
+ *     28  CRC-32 of bytes 0..28                16  CRC-32 of bytes 0..16 and the stored bytes
  *
  * Order of a commit: append, sync, and only then the commit that names the blocks. What a crash leaves beyond the
  * last commit is not known to it and is cut at start-up, so nothing here is ever guessed from the files.
@@ -45,6 +45,8 @@ import {
 
 export const PACK_HEADER_BYTES = 32
 export const BLOCK_HEADER_BYTES = 20
+/** The retention class of entry bundles, which are kept as long as the log is. */
+export const RECORDS = 'records'
 /** The largest block, before compression. */
 export const MAX_BLOCK_BYTES = 256 * 1024 * 1024
 
@@ -148,7 +150,8 @@ export class PackReader {
       await file.close()
     }
     const { rawLength, compressed } = parseBlock(path, ref.offset, bytes, maxRaw)
-    if (rawLength <= SYNC_BYTES) return inflate(path, ref.offset, compressed, rawLength)
+    if (rawLength <= SYNC_BYTES || compressed.length === rawLength)
+      return inflate(path, ref.offset, compressed, rawLength)
     return new Promise((resolve, reject) => {
       zstdDecompress(compressed, { maxOutputLength: rawLength }, (cause, raw) => {
         if (cause === null && raw.length === rawLength) resolve(raw)
@@ -265,8 +268,8 @@ export interface Packs extends PackReader {
    */
   cut(tails: readonly PackTail[]): Promise<void>
   /**
-   * Compresses blocks and writes them, one after another, at the end of the newest pack of their retention class and
-   * day (`YYYYMMDD`). They are durable after {@link Packs.sync} only. When there is no room on the disk it rejects
+   * Compresses blocks, but for those of the class {@link RECORDS}, and writes them, one after another, at the end of
+   * the newest pack of their retention class and day (`YYYYMMDD`). They are durable after {@link Packs.sync} only. When there is no room on the disk it rejects
    * with that system error, the blocks are not there, and the writer goes on; any other failure ends the writer.
    */
   append(blocks: readonly Uint8Array[], day: string, retention?: string): Promise<BlockRef[]>
@@ -313,7 +316,7 @@ class PackWriter extends PackReader implements Packs {
 
   async append(blocks: readonly Uint8Array[], day: string, retention = 'default'): Promise<BlockRef[]> {
     if (!NAME.test(packName(retention, day, 0))) throw new RangeError('bad retention class or day')
-    const parts = await compressAll(blocks, this.#options.level ?? 1)
+    const parts = retention === RECORDS ? storeAll(blocks) : await compressAll(blocks, this.#options.level ?? 1)
     return this.#inTurn(() => this.#append(parts, day, retention))
   }
 
@@ -534,12 +537,18 @@ async function compressAll(blocks: readonly Uint8Array[], level: number): Promis
       const raw = blocks[index]!
       if (raw.length > MAX_BLOCK_BYTES) throw new RangeError('block is too large')
       const compressed = await compress(raw, level)
-      parts[index * 2] = blockHeader(raw.length, compressed)
-      parts[index * 2 + 1] = compressed
+      const stored = compressed.length < raw.length ? compressed : raw
+      parts[index * 2] = blockHeader(raw.length, stored)
+      parts[index * 2 + 1] = stored
     }
   }
   await Promise.all(Array.from({ length: POOL_JOBS }, work))
   return parts
+}
+
+/** {@link compressAll} for what does not compress: hashes. */
+function storeAll(blocks: readonly Uint8Array[]): Uint8Array[] {
+  return blocks.flatMap((raw) => [blockHeader(raw.length, raw), raw])
 }
 
 function compress(raw: Uint8Array, level: number): Uint8Array | Promise<Uint8Array> {
@@ -555,12 +564,12 @@ function compress(raw: Uint8Array, level: number): Uint8Array | Promise<Uint8Arr
   })
 }
 
-function blockHeader(rawLength: number, compressed: Uint8Array): Buffer {
+function blockHeader(rawLength: number, stored: Uint8Array): Buffer {
   const out = Buffer.alloc(BLOCK_HEADER_BYTES)
   out.writeUInt32BE(BLOCK_MAGIC, 0)
   out.writeUInt32BE(rawLength, 8)
-  out.writeUInt32BE(compressed.length, 12)
-  out.writeUInt32BE(crc32(compressed, crc32(out.subarray(0, 16))), 16)
+  out.writeUInt32BE(stored.length, 12)
+  out.writeUInt32BE(crc32(stored, crc32(out.subarray(0, 16))), 16)
   return out
 }
 
@@ -590,7 +599,9 @@ function parseBlock(
   return { rawLength, compressed }
 }
 
+/** The raw bytes of a block: stored bytes that are not shorter are the raw ones. */
 function inflate(path: string, offset: number, compressed: Buffer, rawLength: number): Uint8Array {
+  if (compressed.length === rawLength) return compressed
   try {
     const raw = zstdDecompressSync(compressed, { maxOutputLength: Math.max(1, rawLength) })
     if (raw.length === rawLength) return raw

@@ -17,6 +17,7 @@ import { encodeRequest, StoredLog } from '../../../test/support/stored-log.ts'
 import { Assembler } from './assembler.ts'
 import { MAX_BLOCK_BYTES, type Packs } from './pack.ts'
 import { type Committed, loadHistory, readSegment, Sequencer } from './sequencer.ts'
+import { type Bundle, parseFullBundle } from './store/bundles.ts'
 import { START } from './store/cursor.ts'
 import { traceId } from './store/keys.ts'
 import type { Batch, Head, LogReader } from './store/log-store.ts'
@@ -33,7 +34,7 @@ class Bench {
   readonly sequencer: Sequencer
   readonly #bodies: Buffer[] = []
   readonly #rows = new Map<string, Batch['rows'][number][]>()
-  readonly #bundles = new Map<number, Uint8Array>()
+  readonly #bundles = new Map<number, Bundle>()
   readonly #tiles = new Map<string, Uint8Array>()
   /** Blocks by their place, which is their offset. */
   readonly #blocks: Uint8Array[] = []
@@ -69,9 +70,12 @@ class Bench {
     }
     const reader = {
       traces: async (ids: readonly Uint8Array[]) => ids.map((id) => this.#rows.get(formatHex(id)) ?? []),
-      entries: async (index: number) => this.#bundles.get(index),
+      entries: async (index: number) => this.#bundles.get(index)?.entries,
       tile: async (level: number, index: number, width: number) =>
-        this.#tiles.get(`${level}/${index}`)?.subarray(0, width * 32),
+        (level === 0 ? this.#bundles.get(index)?.hashes : this.#tiles.get(`${level}/${index}`))?.subarray(
+          0,
+          width * 32,
+        ),
     }
     const frames = {
       frame: (position: number) => ({ body: this.#bodies[position]! }),
@@ -117,7 +121,9 @@ class Bench {
     this.batches.push(batch)
     for (const row of batch.rows)
       this.#rows.set(formatHex(traceId(utf8(row.tenant), row.traceId)), [...batch.earlier.get(row)!, row])
-    for (const { index, data } of batch.bundles) this.#bundles.set(index, data)
+    for (const { index, block } of batch.bundles)
+      this.#bundles.set(index, parseFullBundle(this.#blocks[block.offset]!))
+    if (batch.partial !== undefined) this.#bundles.set(batch.partial.index, batch.partial)
     for (const { level, index, data } of batch.tiles) this.#tiles.set(`${level}/${index}`, data)
   }
 }

@@ -2,7 +2,7 @@
  * The sequencer: settled traces in, committed segments out.
  *
  * The story of one commit, in order: read what the log holds of these traces; derive their records; append
- * payloads to the pack and sync it; commit entries, tiles, rows, cursor in one synced batch. Only the last
+ * payloads and full entry bundles to packs and sync them; commit tiles, rows, cursor in one synced batch. Only the last
  * step makes anything true, and everything before it is repeatable: a crash anywhere leaves the tail of a
  * pack that the next start cuts, and a cursor from which the journal is followed again.
  *
@@ -21,11 +21,11 @@ import { deriveSegment, LeafSink } from '@rootspan/lineage/record/segment'
 import { Sink } from '@rootspan/lineage/record/sink'
 import { SmallMap } from '@rootspan/lineage/record/small-map'
 import { parseEntryBundle, TILE_WIDTH } from '@rootspan/lineage/tlog/tile'
-import type { TileTree } from '@rootspan/lineage/tlog/tile-tree'
+import type { ChangedTile, TileTree } from '@rootspan/lineage/tlog/tile-tree'
 import type { Assembler, OpenFrame, OpenSpan, OpenTrace } from './assembler.ts'
 import { describeSegment, ServiceNames } from './describe.ts'
 import type { FrameCache } from './journal/reader.ts'
-import { MAX_BLOCK_BYTES, type Packs } from './pack.ts'
+import { MAX_BLOCK_BYTES, type Packs, RECORDS } from './pack.ts'
 import { traceId } from './store/keys.ts'
 import type { Batch, LogReader, LogStore, ReceiptLeaves } from './store/log-store.ts'
 import { encodeName, isErased, type SegmentRow } from './store/rows.ts'
@@ -36,6 +36,9 @@ const BLOCK_BYTES = 256 * 1024
 
 /** Sinks kept for later blocks: about what two commits need. */
 const MAX_SPARE = 64
+
+/** Sinks for the full bundles of a commit are kept up to this size. */
+const BUNDLES_BYTES = 4 * 1024 * 1024
 
 /** Spans that are derived, in some milliseconds, before the event loop gets a turn. */
 const TURN_SPANS = 512
@@ -79,14 +82,15 @@ export class Sequencer {
   /** Traces of the commit that is on its way: what the store says about them is not the last word. */
   #inFlight = new Set<string>()
   #writing: Promise<void> = Promise.resolve()
-  /** The last entry bundle as far as it goes. */
-  #bundle: Uint8Array
+  /** The entries of the last bundle as far as it goes. */
+  #partial: Uint8Array
   /** Sinks of blocks that are on the disk: fresh ones cost as much as what is written into them. */
   readonly #spare: Sink[] = []
+  readonly #spareBundles: Sink[] = []
 
   constructor(options: SequencerOptions) {
     this.#options = options
-    this.#bundle = options.partialBundle
+    this.#partial = options.partialBundle
   }
 
   /** Whether the trace is in the commit under way: it can be settled again only after that. */
@@ -183,6 +187,7 @@ export class Sequencer {
     else this.#spare.push(block)
     frames.free()
     tree.append(leaves.hashes.view())
+    const changed = tree.takeChanged()
     return {
       time,
       first,
@@ -193,8 +198,11 @@ export class Sequencer {
       duplicates,
       size: tree.size,
       root: tree.root(),
-      tiles: tree.takeChanged(),
-      bundles: this.#bundles(first),
+      tiles: changed.filter(({ level }) => level > 0),
+      ...this.#bundles(
+        first,
+        changed.filter(({ level }) => level === 0),
+      ),
       cursor: assembler.cursor(),
     }
   }
@@ -230,44 +238,61 @@ export class Sequencer {
     }
   }
 
-  /** Cuts the entries of this derivation into bundles; keeps the last one, which may be partial. */
-  #bundles(first: number): { index: number; data: Uint8Array }[] {
-    const bytes = this.#leaves.entries.view()
-    const bundles: { index: number; data: Uint8Array }[] = []
+  /**
+   * Cuts the entries of this derivation into bundles, each behind its leaf hashes: full ones one after another in a
+   * sink, and the last one, which is kept to be gone on with. `tiles` are the changed ones of level 0, ascending.
+   */
+  #bundles(first: number, tiles: readonly ChangedTile[]): Pick<Draft, 'full' | 'fullBytes' | 'partial'> {
+    const { bytes, at: end } = this.#leaves.entries
+    const full: Draft['full'][number][] = []
+    const fullBytes = this.#spareBundles.pop() ?? new Sink(BUNDLES_BYTES / 4)
+    fullBytes.at = 0
+    let partial: Draft['partial']
     let index = Math.floor(first / TILE_WIDTH)
     let width = first % TILE_WIDTH
     let start = 0
-    let at = 0
-    while (at < bytes.length) {
+    for (let at = 0; at < end; ) {
       at += 2 + bytes[at]! * 256 + bytes[at + 1]!
       width++
-      if (width < TILE_WIDTH && at < bytes.length) continue
-      const data = Buffer.concat([this.#bundle, bytes.subarray(start, at)])
-      bundles.push({ index, data })
-      start = at
-      this.#bundle = width === TILE_WIDTH ? Buffer.alloc(0) : data
+      if (width < TILE_WIDTH && at < end) continue
+      const hashes = tiles[index - Math.floor(first / TILE_WIDTH)]!.data
       if (width === TILE_WIDTH) {
+        const from = fullBytes.at
+        fullBytes.put(hashes)
+        fullBytes.put(this.#partial)
+        fullBytes.putRange(bytes, start, at)
+        full.push({ index, start: from, end: fullBytes.at })
+        this.#partial = new Uint8Array(0)
         index++
         width = 0
+      } else {
+        this.#partial = Buffer.concat([this.#partial, bytes.subarray(start, at)])
+        partial = { index, width, hashes, entries: this.#partial }
       }
+      start = at
     }
-    return bundles
+    return { full, fullBytes, partial }
   }
 
   async #write(draft: Draft): Promise<void> {
     const { store, packs, onCommit } = this.#options
     const day = new Date(Number(draft.time / 1_000_000n)).toISOString().slice(0, 10).replaceAll('-', '')
     const blocks = draft.blocks.map((block) => block.view())
+    const { full, fullBytes } = draft
     const refs = blocks.length === 0 ? [] : await packs.append(blocks, day)
-    if (refs.length > 0) await packs.sync()
+    const bundles = full.map(({ start, end }) => fullBytes.bytes.subarray(start, end))
+    const bundleRefs = bundles.length === 0 ? [] : await packs.append(bundles, day, RECORDS)
+    if (refs.length > 0 || bundleRefs.length > 0) await packs.sync()
     for (const block of draft.blocks)
       if (block.bytes.length <= 2 * BLOCK_BYTES && this.#spare.length < MAX_SPARE) this.#spare.push(block)
+    if (fullBytes.bytes.length <= BUNDLES_BYTES) this.#spareBundles.push(fullBytes)
     const rows = draft.segments.map(({ row, block }) => ({ ...row, block: refs[block]! }))
     const batch: Batch = {
       size: draft.size,
       root: draft.root,
       time: draft.time,
-      bundles: draft.bundles,
+      bundles: full.map(({ index }, at) => ({ index, block: bundleRefs[at]! })),
+      partial: draft.partial,
       tiles: draft.tiles,
       rows,
       earlier: new Map(rows.map((row, at) => [row, draft.segments[at]!.earlier])),
@@ -298,10 +323,13 @@ interface DraftSegment {
 }
 
 /** A commit that was derived and is not written yet. */
-interface Draft extends Pick<Batch, 'time' | 'size' | 'root' | 'tiles' | 'bundles' | 'cursor'> {
+interface Draft extends Pick<Batch, 'time' | 'size' | 'root' | 'tiles' | 'partial' | 'cursor'> {
   /** Tree size before it. */
   readonly first: number
   readonly settledAt: number
+  /** Bundles that became full: where each is in `fullBytes`. */
+  readonly full: readonly { readonly index: number; readonly start: number; readonly end: number }[]
+  readonly fullBytes: Sink
   readonly blocks: readonly Sink[]
   readonly segments: readonly DraftSegment[]
   readonly receipts: ReadonlyMap<number, [number, number][]>

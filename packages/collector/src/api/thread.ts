@@ -18,7 +18,7 @@ async function start(options: ApiOptions, port: MessagePort): Promise<void> {
   const database = await openDatabase(options.logDirectory, 'open')
   const packs = new PackReader({ directory: options.packsDirectory, files: nodeFiles })
   const app = await createServer({
-    reader: new LogReader(database),
+    reader: new LogReader(database, packs),
     packs,
     board: new Board(options.board),
     key: parseVerifierKey(options.key),

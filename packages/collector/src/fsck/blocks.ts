@@ -1,14 +1,17 @@
 /** The blocks of the packs in the order in which commits name them: none damaged, none missing, none beside them. */
 import { stat } from 'node:fs/promises'
 import { basename } from 'node:path'
+import { TILE_WIDTH } from '@rootspan/lineage/tlog/tile'
 import { hasCode } from '../files.ts'
 import {
+  type BlockRef,
   MAX_BLOCK_BYTES,
   PACK_HEADER_BYTES,
   PackCorruption,
   type PackReader,
   type PackTail,
 } from '../pack.ts'
+import { MAX_BUNDLE_BYTES } from '../store/bundles.ts'
 import type { Commit, SegmentRow } from '../store/rows.ts'
 import type { Findings } from './report.ts'
 
@@ -28,6 +31,8 @@ export class BlockWalk {
   readonly #findings: Findings
   /** Where the next block of each pack is. */
   readonly #ends = new Map<number, number>()
+  /** Full bundles that were read and whose commit was not reached yet: the last one, at most. */
+  #bundles: { readonly index: number; readonly ref: BlockRef }[] = []
   /** The block that the last row named. */
   #pack = -1
   #offset = -1
@@ -55,9 +60,20 @@ export class BlockWalk {
     return this.#raw.slice(row.at, row.at + row.size)
   }
 
+  /** The block of a full entry bundle. Throws {@link PackCorruption}. */
+  bundle(index: number, ref: BlockRef): Uint8Array {
+    this.#bundles.push({ index, ref })
+    const raw = this.#packs.readSync(ref, MAX_BUNDLE_BYTES)
+    this.#findings.count('pack blocks')
+    return raw
+  }
+
   /** After the rows of a commit: it must know the packs up to exactly the last block. */
   commit(commit: Commit): void {
     this.#closeBlock()
+    const full = Math.floor(commit.size / TILE_WIDTH)
+    for (const { index, ref } of this.#bundles) if (index < full) this.#follow(ref)
+    this.#bundles = this.#bundles.filter(({ index }) => index >= full)
     const known = new Map(commit.packs.map(({ pack, end }) => [pack, end]))
     for (const [pack, end] of known)
       if (end !== (this.#ends.get(pack) ?? PACK_HEADER_BYTES))
@@ -99,16 +115,10 @@ export class BlockWalk {
   #open(row: SegmentRow): void {
     this.#closeBlock()
     const { pack, offset, length } = row.block
-    const expected = this.#ends.get(pack) ?? PACK_HEADER_BYTES
-    if (offset !== expected)
-      this.#problem(
-        this.#name(pack),
-        `has a block at ${offset}, though the one before it ends at ${expected}`,
-      )
+    this.#follow(row.block)
     this.#pack = pack
     this.#offset = offset
     this.#length = length
-    this.#ends.set(pack, offset + length)
     this.#at = 0
     try {
       this.#raw = this.#packs.readSync(row.block, MAX_BLOCK_BYTES)
@@ -118,6 +128,17 @@ export class BlockWalk {
       this.#raw = undefined
       this.#damage(error)
     }
+  }
+
+  /** A block begins where the one before it in its pack ends. */
+  #follow({ pack, offset, length }: BlockRef): void {
+    const expected = this.#ends.get(pack) ?? PACK_HEADER_BYTES
+    if (offset !== expected)
+      this.#problem(
+        this.#name(pack),
+        `has a block at ${offset}, though the one before it ends at ${expected}`,
+      )
+    this.#ends.set(pack, offset + length)
   }
 
   #closeBlock(): void {

@@ -1,7 +1,11 @@
 /** The stored entry bundles as one run of entries. */
+import { MalformedError } from '@rootspan/lineage/errors'
 import { TILE_WIDTH } from '@rootspan/lineage/tlog/tile'
+import { PackCorruption } from '../pack.ts'
+import { type Bundle, parseBundleValue, parseFullBundle } from '../store/bundles.ts'
 import * as keys from '../store/keys.ts'
 import type { LogReader } from '../store/log-store.ts'
+import type { BlockWalk } from './blocks.ts'
 
 /** Something without which the walk cannot go on. */
 export class LogBroken extends Error {
@@ -15,14 +19,17 @@ export class LogBroken extends Error {
 }
 
 export class Entries {
+  readonly #blocks: BlockWalk
   readonly #bundles: AsyncIterator<[Uint8Array, Uint8Array]>
   #index = -1
+  #width = TILE_WIDTH
   #bundle: Uint8Array = new Uint8Array(0)
   #at = 0
   /** Entries taken from the bundle. */
   #taken = TILE_WIDTH
 
-  constructor(reader: LogReader) {
+  constructor(reader: LogReader, blocks: BlockWalk) {
+    this.#blocks = blocks
     const range = { gte: keys.entriesKey(0), lt: Uint8Array.of(keys.Prefix.entries + 1) }
     this.#bundles = reader.database
       .iterator({ ...range, highWaterMarkBytes: 1024 * 1024 })
@@ -75,12 +82,28 @@ export class Entries {
     if (done === true || keys.keyNumber(value[0]) !== expected || value[0].length !== 9)
       throw new LogBroken(`entry bundle ${expected}`, 'is missing')
     this.#index = expected
-    this.#bundle = value[1]
+    const { width, entries } = this.#parse(value[1])
+    this.#width = width
+    this.#bundle = entries
     this.#at = 0
     this.#taken = 0
   }
 
+  #parse(value: Uint8Array): Bundle {
+    try {
+      const found = parseBundleValue(value)
+      return 'entries' in found ? found : parseFullBundle(this.#blocks.bundle(this.#index, found))
+    } catch (error) {
+      if (error instanceof PackCorruption)
+        throw new LogBroken(`${error.file} at offset ${error.offset}`, error.reason)
+      if (!(error instanceof MalformedError)) throw error
+      throw new LogBroken(`entry bundle ${this.#index}`, error.message)
+    }
+  }
+
   #checkEnd(): void {
+    if (this.#taken !== this.#width)
+      throw new LogBroken(`entry bundle ${this.#index}`, `has ${this.#width} entries, and ${this.#taken} leaves`)
     if (this.#at !== this.#bundle.length)
       throw new LogBroken(`entry bundle ${this.#index}`, `has bytes after its entry ${this.#taken}`)
   }

@@ -71,8 +71,8 @@ class LogWalk {
 
   constructor(parts: LogParts) {
     this.#parts = parts
-    this.#entries = new Entries(parts.reader)
     this.#blocks = new BlockWalk(parts.packs, parts.findings)
+    this.#entries = new Entries(parts.reader, this.#blocks)
     this.#histories = new Histories(parts.reader, parts.packs)
   }
 

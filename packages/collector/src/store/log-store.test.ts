@@ -6,6 +6,8 @@ import { leafHash } from '@rootspan/lineage/tlog/merkle'
 import { encodeEntryBundle } from '@rootspan/lineage/tlog/tile'
 import { TileTree } from '@rootspan/lineage/tlog/tile-tree'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { nodeFiles } from '../files.ts'
+import { openPacks, PackReader, type Packs, RECORDS } from '../pack.ts'
 import { START } from './cursor.ts'
 import * as keys from './keys.ts'
 import {
@@ -24,6 +26,7 @@ import { type Commit, encodeCommit, parseCommit, type SegmentRow } from './rows.
 let directory: string
 let database: Database
 let store: LevelLogStore
+let packs: Packs
 let reader: LogReader
 let tree: TileTree
 let entries: Uint8Array[]
@@ -32,12 +35,16 @@ beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), 'rootspan-store-'))
   database = await openDatabase(join(directory, 'log'), 'create')
   store = await LevelLogStore.open(database)
-  reader = new LogReader(database)
+  const files = { directory: join(directory, 'packs'), files: nodeFiles }
+  packs = await openPacks({ ...files, log: { info() {}, warn() {} } })
+  await packs.cut([])
+  reader = new LogReader(database, new PackReader(files))
   tree = new TileTree()
   entries = []
 })
 
 afterEach(async () => {
+  await packs.shutdown()
   await database.close()
   await rm(directory, { recursive: true })
 })
@@ -66,20 +73,30 @@ function row(number: number, more: Partial<SegmentRow> = {}): SegmentRow {
   }
 }
 
-/** A commit of `count` leaves more. */
-function batch(count: number, more: Partial<Batch> = {}): Batch {
+/** A commit of `count` leaves more; its full bundles are written. */
+async function batch(count: number, more: Partial<Batch> = {}): Promise<Batch> {
   const first = entries.length
   for (let at = 0; at < count; at++) entries.push(utf8(`entry ${entries.length}`))
   tree.append(Buffer.concat(entries.slice(first).map((entry) => leafHash(entry))))
-  const bundles: { index: number; data: Uint8Array }[] = []
-  for (let index = Math.floor(first / 256); index * 256 < entries.length; index++)
-    bundles.push({ index, data: encodeEntryBundle(entries.slice(index * 256, index * 256 + 256)) })
+  const changed = tree.takeChanged()
+  const bundles: Batch['bundles'][number][] = []
+  let partial: Batch['partial']
+  for (const { level, index, width, data } of changed) {
+    if (level > 0) continue
+    const bundle = encodeEntryBundle(entries.slice(index * 256, index * 256 + width))
+    if (width < 256) partial = { index, width, hashes: data, entries: bundle }
+    else {
+      const [block] = await packs.append([Buffer.concat([data, bundle])], '20261126', RECORDS)
+      bundles.push({ index, block: block! })
+    }
+  }
   return {
     size: tree.size,
     root: tree.root(),
     time: 5n,
-    bundles: count === 0 ? [] : bundles,
-    tiles: tree.takeChanged(),
+    bundles,
+    partial,
+    tiles: changed.filter(({ level }) => level > 0),
     rows: [],
     earlier: new Map(),
     receipts: [],
@@ -99,9 +116,9 @@ async function list(prefix: number): Promise<string[]> {
 describe('commits', () => {
   test('are a chain from nothing on, and are read again as they were', async () => {
     expect(store.head).toBeUndefined()
-    const first = await store.commit(undefined, batch(3))
-    const second = await store.commit(first, batch(300))
-    const third = await store.commit(second, batch(0))
+    const first = await store.commit(undefined, await batch(3))
+    const second = await store.commit(first, await batch(300))
+    const third = await store.commit(second, await batch(0))
     expect([first, second, third].map(({ commit }) => [commit.number, commit.first, commit.size])).toEqual([
       [0, 0, 3],
       [1, 3, 303],
@@ -120,17 +137,17 @@ describe('commits', () => {
   })
 
   test('only go on top of the head', async () => {
-    const first = await store.commit(undefined, batch(1))
-    await expect(store.commit(undefined, batch(1))).rejects.toThrow(StoreError)
-    await store.commit(first, batch(1))
-    await expect(store.commit(first, batch(1))).rejects.toThrow(StoreError)
+    const first = await store.commit(undefined, await batch(1))
+    await expect(store.commit(undefined, await batch(1))).rejects.toThrow(StoreError)
+    await store.commit(first, await batch(1))
+    await expect(store.commit(first, await batch(1))).rejects.toThrow(StoreError)
     const other = await LevelLogStore.open(database)
-    await expect(other.commit(store.head, batch(1))).rejects.toThrow(StoreError) // not its own head object
+    await expect(other.commit(store.head, await batch(1))).rejects.toThrow(StoreError) // not its own head object
   })
 
   test('hold bundles and tiles as C2SP readers want them, of every width', async () => {
     let head = store.head
-    for (const count of [1, 200, 54, 1, 1, 255, 100]) head = await store.commit(head, batch(count))
+    for (const count of [1, 200, 54, 1, 1, 255, 100]) head = await store.commit(head, await batch(count))
     for (const index of [0, 1, 2]) {
       const held = Math.min(256, entries.length - index * 256)
       for (const width of [1, 2, held - 1, held]) {
@@ -154,7 +171,7 @@ describe('commits', () => {
 
 describe('a chain that does not hold', () => {
   beforeEach(async () => {
-    for (let at = 0; at < 5; at++) await store.commit(store.head, batch(2))
+    for (let at = 0; at < 5; at++) await store.commit(store.head, await batch(2))
   })
 
   const all = () => readChain(database, Number.POSITIVE_INFINITY)
@@ -209,25 +226,25 @@ describe('a chain that does not hold', () => {
   })
 
   test('the cursor and the tree are those of the head, or nothing starts', async () => {
-    expect(await loadCursor(reader, store.head)).toMatchObject({ next: 10 })
+    expect(await loadCursor(database, store.head)).toMatchObject({ next: 10 })
     expect(await reader.cursor()).toMatchObject({ next: 10 })
-    await expect(loadCursor(reader, undefined)).rejects.toThrow('there is a journal cursor and no commit')
+    await expect(loadCursor(database, undefined)).rejects.toThrow('there is a journal cursor and no commit')
     const old = await database.get(keys.CURSOR_KEY)
     await database.put(keys.CURSOR_KEY, Uint8Array.of(8, 9))
-    await expect(loadCursor(reader, store.head)).rejects.toThrow('not the one of commit 4')
+    await expect(loadCursor(database, store.head)).rejects.toThrow('not the one of commit 4')
     await database.del(keys.CURSOR_KEY)
-    await expect(loadCursor(reader, store.head)).rejects.toThrow('not the one of commit 4')
+    await expect(loadCursor(database, store.head)).rejects.toThrow('not the one of commit 4')
     await database.put(keys.CURSOR_KEY, old!)
-    const tile = (await database.get(keys.tileKey(0, 0)))!.slice()
-    tile[40]! ^= 1
-    await database.put(keys.tileKey(0, 0), tile)
+    const bundle = (await database.get(keys.entriesKey(0)))!.slice()
+    bundle[40]! ^= 1
+    await database.put(keys.entriesKey(0), bundle)
     await expect(loadTree(reader, store.head)).rejects.toThrow(/^the tree's root is /)
   })
 })
 
 describe('what is found', () => {
   test('an empty store has nothing', async () => {
-    expect(await loadCursor(reader, undefined)).toEqual(START)
+    expect(await loadCursor(database, undefined)).toEqual(START)
     expect((await loadTree(reader, undefined)).size).toBe(0)
     expect(await reader.traces([idOf(1)])).toEqual([[]])
     expect(await reader.receipt(0)).toEqual([])
@@ -238,8 +255,8 @@ describe('what is found', () => {
     const one = row(1, { services: ['a', 'b'], start: 50n })
     const two = row(1, { segment: 1, services: ['b', 'c'], start: 7n })
     const other = row(2, { services: ['a'], start: 60n })
-    await store.commit(undefined, batch(1, { rows: [one, other] }))
-    await store.commit(store.head, batch(1, { rows: [two], earlier: new Map([[two, [one]]]) }))
+    await store.commit(undefined, await batch(1, { rows: [one, other] }))
+    await store.commit(store.head, await batch(1, { rows: [two], earlier: new Map([[two, [one]]]) }))
     const found = await reader.traces([idOf(2), idOf(9), idOf(1)])
     const plain = found.map((rows) =>
       rows.map((held) => ({ ...held, traceId: new Uint8Array(held.traceId) })),
@@ -258,7 +275,7 @@ describe('what is found', () => {
   })
 
   test('one tenant does not find what another one has', async () => {
-    await store.commit(undefined, batch(1, { rows: [row(1, { tenant: 'acme' })] }))
+    await store.commit(undefined, await batch(1, { rows: [row(1, { tenant: 'acme' })] }))
     expect(await reader.traces([idOf(1), keys.traceId(utf8('acme'), trace(1))])).toMatchObject([
       [],
       [{ tenant: 'acme' }],
@@ -269,7 +286,7 @@ describe('what is found', () => {
     const far = 2 ** 40
     await store.commit(
       undefined,
-      batch(1, {
+      await batch(1, {
         receipts: [
           { position: 255, leaves: [[3, far]] },
           { position: 256, leaves: [[0, 1]] },
@@ -278,7 +295,7 @@ describe('what is found', () => {
     )
     await store.commit(
       store.head,
-      batch(1, {
+      await batch(1, {
         receipts: [
           {
             position: 255,

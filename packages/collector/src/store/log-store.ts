@@ -1,7 +1,7 @@
 /**
  * The log's store on LevelDB: the one atomic commit, and reads of what was committed.
  *
- * A commit is one synced batch: entry bundles, tiles, segment rows, search terms, receipts, the journal
+ * A commit is one synced batch: references to entry bundles, tiles, segment rows, search terms, receipts, the journal
  * cursor and the commit record. Commits form a chain by digests, because LevelDB can lose the middle of its
  * history after a damaged byte in its log without an error.
  */
@@ -14,7 +14,15 @@ import { EMPTY_ROOT } from '@rootspan/lineage/tlog/merkle'
 import { HASH_SIZE } from '@rootspan/lineage/tlog/tile'
 import { type ChangedTile, loadTileTree, type TileTree } from '@rootspan/lineage/tlog/tile-tree'
 import { ClassicLevel } from 'classic-level'
-import type { PackTail } from '../pack.ts'
+import type { BlockRef, PackReader, PackTail } from '../pack.ts'
+import {
+  type Bundle,
+  MAX_BUNDLE_BYTES,
+  parseBundleValue,
+  parseFullBundle,
+  writeBundleRef,
+  writePartialBundle,
+} from './bundles.ts'
 import { type Cursor, encodeCursor, parseCursor, START } from './cursor.ts'
 import * as keys from './keys.ts'
 import {
@@ -79,8 +87,11 @@ export interface Batch {
   readonly root: Uint8Array
   /** Nanoseconds since 1970. */
   readonly time: bigint
-  /** Entry bundles that changed, whole: full ones and the last partial one. */
-  readonly bundles: readonly { readonly index: number; readonly data: Uint8Array }[]
+  /** Entry bundles that became full, with their leaf hashes: durable blocks of packs. */
+  readonly bundles: readonly { readonly index: number; readonly block: BlockRef }[]
+  /** The last entry bundle, when it changed and is not full. */
+  readonly partial: (Bundle & { readonly index: number }) | undefined
+  /** Changed tiles, those of level 0 left out. */
   readonly tiles: readonly ChangedTile[]
   readonly rows: readonly SegmentRow[]
   /** For each row the rows of its trace's earlier segments. */
@@ -134,7 +145,16 @@ export class LevelLogStore implements LogStore {
       bytes += key.length + value.length
       operations.put(key, value)
     }
-    for (const { index, data } of batch.bundles) put(keys.entriesKey(index), data)
+    for (const { index, block } of batch.bundles) {
+      const value = emptied(this.#value)
+      writeBundleRef(value, block)
+      put(keys.entriesKey(index), value.view())
+    }
+    if (batch.partial !== undefined) {
+      const value = emptied(this.#value)
+      writePartialBundle(value, batch.partial)
+      put(keys.entriesKey(batch.partial.index), value.view())
+    }
     for (const tile of batch.tiles) put(keys.tileKey(tile.level, tile.index), tile.data)
     this.#commitRows.at = 0
     for (const row of batch.rows) this.#putRow(put, row, batch.earlier.get(row) ?? [])
@@ -287,23 +307,54 @@ function parseStored(key: Uint8Array, value: Uint8Array): { commit: Commit; dige
   throw new StoreError(`commit ${number} is damaged`)
 }
 
+/** Full bundles that are kept: most readers take entries and hashes, and go from one bundle to the next. */
+const KEPT_BUNDLES = 4
+
 /** Reads of committed data. Every thread has one of its own over its own database handle. */
 export class LogReader {
   readonly database: Database
+  readonly #packs: Pick<PackReader, 'read'>
+  /** Full bundles never change. The first that was read first. */
+  readonly #kept = new Map<string, Promise<Bundle>>()
 
-  constructor(database: Database) {
+  constructor(database: Database, packs: Pick<PackReader, 'read'>) {
     this.database = database
+    this.#packs = packs
+  }
+
+  /** Entries and leaf hashes number `index * 256` and on, as many as there are; undefined where there are none. */
+  async bundle(index: number): Promise<Bundle | undefined> {
+    const value = await this.database.get(keys.entriesKey(index))
+    if (value === undefined) return undefined
+    const found = parseBundleValue(value)
+    return 'entries' in found ? found : this.#fullBundle(found)
+  }
+
+  /** Readers of entries and of hashes come at the same time: they share one read. */
+  #fullBundle(ref: BlockRef): Promise<Bundle> {
+    const place = `${ref.pack}/${ref.offset}`
+    const kept = this.#kept.get(place)
+    if (kept !== undefined) return kept
+    const bundle = this.#packs.read(ref, MAX_BUNDLE_BYTES).then(parseFullBundle)
+    this.#kept.set(place, bundle)
+    bundle.catch(() => this.#kept.delete(place))
+    for (const oldest of this.#kept.keys()) {
+      if (this.#kept.size <= KEPT_BUNDLES) break
+      this.#kept.delete(oldest)
+    }
+    return bundle
   }
 
   /** The first `width` entries of a bundle, as in C2SP tlog-tiles; undefined where there are not that many. */
   async entries(index: number, width: number): Promise<Uint8Array | undefined> {
-    const value = await this.database.get(keys.entriesKey(index))
-    return value === undefined ? undefined : cutBundle(value, width)
+    const bundle = await this.bundle(index)
+    return bundle === undefined || bundle.width < width ? undefined : cutBundle(bundle.entries, width)
   }
 
   /** The first `width` hashes of a tile; undefined where there are not that many. */
   async tile(level: number, index: number, width: number): Promise<Uint8Array | undefined> {
-    const value = await this.database.get(keys.tileKey(level, index))
+    const value =
+      level === 0 ? (await this.bundle(index))?.hashes : await this.database.get(keys.tileKey(level, index))
     return value === undefined || value.length < width * HASH_SIZE
       ? undefined
       : value.subarray(0, width * HASH_SIZE)
@@ -374,8 +425,8 @@ export async function loadTree(reader: LogReader, head: Head | undefined): Promi
 }
 
 /** Checks that the stored cursor is the one that the head was committed with. */
-export async function loadCursor(reader: LogReader, head: Head | undefined): Promise<Cursor> {
-  const value = await reader.database.get(keys.CURSOR_KEY)
+export async function loadCursor(database: Database, head: Head | undefined): Promise<Cursor> {
+  const value = await database.get(keys.CURSOR_KEY)
   if (head === undefined) {
     if (value !== undefined) throw new StoreError('there is a journal cursor and no commit')
     return START
