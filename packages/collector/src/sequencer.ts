@@ -10,12 +10,14 @@
  * one commit, so after any failure the whole process stops: nothing in memory may be believed then.
  */
 
+import type { LogRecord } from '@rootspan/lineage/record/about-log'
 import { Committer } from '@rootspan/lineage/record/commitment'
 import { parseEntry } from '@rootspan/lineage/record/entry'
-import { TraceHistory } from '@rootspan/lineage/record/history'
-import type { Source } from '@rootspan/lineage/record/order'
 import { spansOf } from '@rootspan/lineage/record/erase'
+import { TraceHistory } from '@rootspan/lineage/record/history'
 import { type AnyPayload, parseAnyPayload } from '@rootspan/lineage/record/opened'
+import { encodeRun } from '@rootspan/lineage/record/opening'
+import type { Source } from '@rootspan/lineage/record/order'
 import { Closed, writePayload } from '@rootspan/lineage/record/payload'
 import { deriveSegment, LeafSink } from '@rootspan/lineage/record/segment'
 import { Sink } from '@rootspan/lineage/record/sink'
@@ -119,6 +121,41 @@ export class Sequencer {
     await this.#writing
     this.#inFlight = new Set(ready.map(({ item }) => item.trace.key))
     this.#writing = this.#write(draft)
+  }
+
+  /**
+   * Commits records about the log, and the changes of the store that come true with them. Nothing is settled
+   * meanwhile. `make` is told the index of the first one and the number of the commit; what it appends to the packs is
+   * durable before the commit.
+   */
+  async record(make: (first: number, commit: number) => Promise<RecordBatch>): Promise<void> {
+    const { assembler, tree, store, now } = this.#options
+    await this.flush()
+    const first = tree.size
+    const { records, changes } = await make(first, (store.head?.commit.number ?? -1) + 1)
+    const leaves = this.#leaves
+    leaves.reset()
+    for (const { entry } of records) leaves.add(parseEntry(entry))
+    tree.append(leaves.hashes.view())
+    const changed = tree.takeChanged()
+    await this.#write({
+      time: now(),
+      first,
+      settledAt: performance.now(),
+      blocks: [],
+      segments: [],
+      receipts: new Map(),
+      duplicates: 0,
+      size: tree.size,
+      root: tree.root(),
+      tiles: changed.filter(({ level }) => level > 0),
+      ...this.#bundles(
+        first,
+        changed.filter(({ level }) => level === 0),
+      ),
+      cursor: assembler.cursor(),
+      run: { records, changes },
+    })
   }
 
   /** Resolves when everything settled so far is durable. */
@@ -282,7 +319,8 @@ export class Sequencer {
     const refs = blocks.length === 0 ? [] : await packs.append(blocks, day)
     const bundles = full.map(({ start, end }) => fullBytes.bytes.subarray(start, end))
     const bundleRefs = bundles.length === 0 ? [] : await packs.append(bundles, day, RECORDS)
-    if (refs.length > 0 || bundleRefs.length > 0) await packs.sync()
+    const runs = draft.run === undefined ? [] : await this.#appendRun(draft.run.records, draft, day)
+    if (refs.length > 0 || bundleRefs.length > 0 || runs.length > 0) await packs.sync()
     for (const block of draft.blocks)
       if (block.bytes.length <= 2 * BLOCK_BYTES && this.#spare.length < MAX_SPARE) this.#spare.push(block)
     if (fullBytes.bytes.length <= BUNDLES_BYTES) this.#spareBundles.push(fullBytes)
@@ -299,6 +337,8 @@ export class Sequencer {
       receipts: [...draft.receipts].map(([position, leaves]): ReceiptLeaves => ({ position, leaves })),
       cursor: draft.cursor,
       packs: packs.tails(),
+      runs,
+      changes: draft.run?.changes ?? [],
     }
     await store.commit(store.head, batch)
     this.#inFlight = new Set()
@@ -313,6 +353,41 @@ export class Sequencer {
       settledAt: draft.settledAt,
     })
   }
+
+  /** Writes the openings of records about the log, and gives the row of their run. */
+  async #appendRun(
+    records: readonly LogRecord[],
+    { first, time }: Pick<Draft, 'first' | 'time'>,
+    day: string,
+  ): Promise<SegmentRow[]> {
+    const run = encodeRun(records.map(({ claims }, leaf) => ({ leaf, claims })))
+    const [block] = await this.#options.packs.append([run], day, RECORDS)
+    return [
+      {
+        tenant: '',
+        traceId: new Uint8Array(0),
+        segment: 0,
+        first,
+        count: records.length,
+        closed: Closed.settled,
+        block: block!,
+        at: 0,
+        size: run.length,
+        start: time,
+        end: time,
+        spans: 0,
+        services: [],
+        name: '',
+        erasures: [],
+      },
+    ]
+  }
+}
+
+/** Records about the log, and what becomes true with them. */
+export interface RecordBatch {
+  readonly records: readonly LogRecord[]
+  readonly changes: NonNullable<Batch['changes']>
 }
 
 interface DraftSegment {
@@ -334,6 +409,7 @@ interface Draft extends Pick<Batch, 'time' | 'size' | 'root' | 'tiles' | 'partia
   readonly segments: readonly DraftSegment[]
   readonly receipts: ReadonlyMap<number, [number, number][]>
   readonly duplicates: number
+  readonly run?: RecordBatch
 }
 
 /** Notes the leaf of each span of a tracked request; of a delivery that repeats another, that one's leaf. */

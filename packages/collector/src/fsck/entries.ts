@@ -92,7 +92,7 @@ export class Entries {
   #parse(value: Uint8Array): Bundle {
     try {
       const found = parseBundleValue(value)
-      return 'entries' in found ? found : parseFullBundle(this.#blocks.bundle(this.#index, found))
+      return 'entries' in found ? found : parseFullBundle(this.#blocks.bundle(found))
     } catch (error) {
       if (error instanceof PackCorruption)
         throw new LogBroken(`${error.file} at offset ${error.offset}`, error.reason)
@@ -103,7 +103,10 @@ export class Entries {
 
   #checkEnd(): void {
     if (this.#taken !== this.#width)
-      throw new LogBroken(`entry bundle ${this.#index}`, `has ${this.#width} entries, and ${this.#taken} leaves`)
+      throw new LogBroken(
+        `entry bundle ${this.#index}`,
+        `has ${this.#width} entries, and ${this.#taken} leaves`,
+      )
     if (this.#at !== this.#bundle.length)
       throw new LogBroken(`entry bundle ${this.#index}`, `has bytes after its entry ${this.#taken}`)
   }

@@ -1,8 +1,8 @@
 /** Histories of the traces that have several segments, the most recent ones kept. */
 import { formatHex } from '@rootspan/lineage/bytes'
 import { parseEntry } from '@rootspan/lineage/record/entry'
-import { TraceHistory } from '@rootspan/lineage/record/history'
 import { spansOf } from '@rootspan/lineage/record/erase'
+import { TraceHistory } from '@rootspan/lineage/record/history'
 import type { PackReader } from '../pack.ts'
 import { loadHistory, readPayload } from '../sequencer.ts'
 import type { LogReader } from '../store/log-store.ts'

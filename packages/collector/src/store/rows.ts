@@ -8,6 +8,7 @@
 import { concatBytes, equalBytes, parseUtf8, utf8 } from '@rootspan/lineage/bytes'
 import { sha256 } from '@rootspan/lineage/crypto'
 import { MalformedError } from '@rootspan/lineage/errors'
+import type { OpenedPayload } from '@rootspan/lineage/record/opened'
 import type { Closed } from '@rootspan/lineage/record/payload'
 import { Sink } from '@rootspan/lineage/record/sink'
 import { WireReader } from '@rootspan/lineage/wire'
@@ -47,6 +48,12 @@ export type CommittedRow = Pick<
 /** Whether nothing is left of the segment's payload. */
 export function isErased(row: Pick<SegmentRow, 'size'>): boolean {
   return row.size === 0
+}
+
+/** What a bundle has in place of the payload of a segment that was erased whole. */
+export function nothingOf(row: SegmentRow): OpenedPayload {
+  const { tenant, traceId, segment, closed } = row
+  return { tenant, traceId, segment, closed, evaluatedAt: 0n, withheld: false, spans: [], records: [] }
 }
 
 const NAMES = 4096
