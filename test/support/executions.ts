@@ -9,11 +9,15 @@ import { concatBytes, formatHex, parseHex, parseUtf8, utf8 } from '@rootspan/lin
 import { formatBundle } from '@rootspan/lineage/evidence/bundle'
 import { isGoverned } from '@rootspan/lineage/governance/facts'
 import { decodeEither, LOG_RECORD } from '@rootspan/lineage/otlp/log-record'
+import { type ErasureTerms, erasedRecord, type LogRecord } from '@rootspan/lineage/record/about-log'
 import { Committer } from '@rootspan/lineage/record/commitment'
 import { parseEntry } from '@rootspan/lineage/record/entry'
+import { type Cut, cutExecution, heldOf } from '@rootspan/lineage/record/erase'
 import { TraceHistory } from '@rootspan/lineage/record/history'
+import { encodeOpened, parseAnyPayload } from '@rootspan/lineage/record/opened'
+import { encodeRun } from '@rootspan/lineage/record/opening'
 import { idKey, isParentRemote, type Source, type SpanInput } from '@rootspan/lineage/record/order'
-import { Closed, encodePayload, parsePayload } from '@rootspan/lineage/record/payload'
+import { Closed, encodePayload } from '@rootspan/lineage/record/payload'
 import { encodeReceipt } from '@rootspan/lineage/record/receipt'
 import { deriveSegment, LeafSink } from '@rootspan/lineage/record/segment'
 import { formatCheckpoint } from '@rootspan/lineage/tlog/checkpoint'
@@ -94,13 +98,20 @@ export function traceIdOf(number: number): Uint8Array {
 
 interface Segment {
   readonly first: number
+  readonly closed: Closed
   readonly entries: readonly Uint8Array[]
+  readonly leaves: Uint8Array
   readonly payload: Uint8Array
 }
 
+export interface EraseOptions extends Partial<ErasureTerms> {
+  readonly tenant?: string
+}
+
 interface Trace {
-  readonly history: TraceHistory
-  readonly segments: Segment[]
+  history: TraceHistory
+  segments: Segment[]
+  readonly erasures: { readonly first: number; readonly record: LogRecord }[]
 }
 
 /** A log that grows by whole segments, as a collector's does. */
@@ -173,7 +184,7 @@ export class TestLog {
     const sink = new LeafSink()
     const derived = deriveSegment(head, spans, known?.history, this.#committer, sink)
     if (derived.count === 0) return false
-    const of = known ?? { history: new TraceHistory(), segments: [] }
+    const of = known ?? { history: new TraceHistory(), segments: [], erasures: [] }
     this.#traces.set(key, of)
     const payload = encodePayload(
       { ...head, segment: of.segments.length, ruleset: derived.ruleset },
@@ -182,9 +193,56 @@ export class TestLog {
     )
     const entries = splitEntries(sink.entries.view())
     const first = this.append(entries)
-    of.segments.push({ first, entries, payload })
-    of.history.add(first, entries.map(parseEntry), sink.hashes.copy(), closed, () => parsePayload(payload))
+    const segment = { first, closed, entries, leaves: sink.hashes.copy(), payload }
+    of.segments.push(segment)
+    remember(of.history, segment)
     return true
+  }
+
+  /** Erases segments of a trace whole, or what has these keys, and says so in the log. */
+  erase(trace: number, cut: 'all' | readonly string[], options: EraseOptions = {}): void {
+    const { tenant = '', ...terms } = options
+    const of = this.#traces.get(`${tenant}\n${trace}`)!
+    const cuts = cutExecution(
+      of.segments.map((segment) => ({ ...segment, payload: parseAnyPayload(segment.payload) })),
+      of.segments.map(() => (cut === 'all' ? cut : cutOf(cut))),
+    )
+    const record = erasedRecord(
+      tenant,
+      cuts.map(({ segment }) => of.segments[segment]!.leaves.slice(-32)),
+      {
+        scope: cut === 'all' ? 'execution' : 'attributes',
+        selector: ['trace'],
+        keys: cut === 'all' ? [] : cut,
+        spans: cuts.map(({ spans }) => spans),
+        claims: cut === 'all' ? [] : cuts.map(({ claims }) => claims),
+        reason: 'a request of the data subject',
+        by: 'the privacy officer',
+        at: EPOCH,
+        ...terms,
+      },
+      (size) =>
+        createHash('sha256')
+          .update(`salt ${this.#requests++}`)
+          .digest()
+          .subarray(0, size),
+    )
+    of.erasures.push({ first: this.append([record.entry]), record })
+    const changed = new Map(cuts.map((one) => [one.segment, one.payload]))
+    of.history = new TraceHistory()
+    of.segments = of.segments.map((segment, number) => {
+      const head = {
+        tenant,
+        traceId: traceIdOf(trace),
+        segment: number,
+        closed: segment.closed,
+        evaluatedAt: 0n,
+      }
+      const left = changed.get(number) ?? { ...head, withheld: false, spans: [], records: [] }
+      const now = changed.has(number) ? { ...segment, payload: encodeOpened(left) } : segment
+      remember(of.history, now)
+      return now
+    })
   }
 
   /** Appends any entries at all; returns the index of the first. For logs that are wrong, too. */
@@ -218,17 +276,24 @@ export class TestLog {
   ): Promise<Uint8Array> {
     const { size } = this
     const checkpoint = options.checkpoint ?? this.checkpoint()
-    const segments = await Promise.all(
-      this.segments(trace, options.tenant).map(async ({ first, entries, payload }) => ({
-        first,
-        entries,
-        proof: await proveRange(first, first + entries.length, size, (level, index, width) =>
-          this.tile(level, index, width),
+    const proven = async ({ first, entries, payload }: Pick<Segment, 'first' | 'entries' | 'payload'>) => ({
+      first,
+      entries,
+      proof: await proveRange(first, first + entries.length, size, (level, index, width) =>
+        this.tile(level, index, width),
+      ),
+      payload,
+    })
+    const { segments, erasures } = this.#traces.get(`${options.tenant ?? ''}\n${trace}`)!
+    return formatBundle({
+      checkpoint: parseUtf8(checkpoint),
+      segments: await Promise.all(segments.map(proven)),
+      erasures: await Promise.all(
+        erasures.map(({ first, record: { entry, claims } }) =>
+          proven({ first, entries: [entry], payload: encodeRun([{ leaf: 0, claims }]) }),
         ),
-        payload,
-      })),
-    )
-    return formatBundle({ checkpoint: parseUtf8(checkpoint), segments })
+      ),
+    })
   }
 
   tile(level: number, index: number, width: number): Uint8Array {
@@ -254,6 +319,25 @@ export class TestLog {
     if (checkpoint !== undefined) files.set('checkpoint', checkpoint)
     for (const [of, note] of this.checkpoints) files.set(`checkpoint/${of}`, note)
     return files
+  }
+}
+
+function remember(history: TraceHistory, { first, closed, entries, leaves, payload }: Segment): void {
+  history.add(first, entries.map(parseEntry), leaves, closed, () =>
+    heldOf({ entries }, parseAnyPayload(payload)),
+  )
+}
+
+/** Spans that have an attribute with one of the keys, in themselves or their events. */
+function cutOf(keys: readonly string[]): Cut {
+  return {
+    hasSpan: ({ kind, source, spanStart, spanEnd }) => {
+      const { attributes, events } = decodeEither(kind, source.body.subarray(spanStart, spanEnd))
+      return [...attributes, ...events.flatMap((event) => event.attributes)].some(({ key }) =>
+        keys.includes(key),
+      )
+    },
+    hasClaim: (key) => keys.includes(parseUtf8(key)),
   }
 }
 

@@ -1,9 +1,9 @@
 /** What people search an execution by: its services, the name of its first span, its time. */
 import { MalformedError } from '@rootspan/lineage/errors'
-import { decodeLogSpan, LOG_RECORD } from '@rootspan/lineage/otlp/log-record'
+import { decodeEither, decodeLogSpan, LOG_RECORD } from '@rootspan/lineage/otlp/log-record'
 import { encodeText } from '@rootspan/lineage/otlp/text'
+import type { SpanInput } from '@rootspan/lineage/record/order'
 import { BYTES, WireReader } from '@rootspan/lineage/wire'
-import type { OpenSpan } from './assembler.ts'
 import type { SegmentRow } from './store/rows.ts'
 
 /** Longest service or span name that the index holds, in bytes. */
@@ -15,7 +15,7 @@ const MAX_SERVICES = 64
 export class ServiceNames {
   readonly #names = new Map<Uint8Array, Map<number, string>>()
 
-  of(span: OpenSpan): string {
+  of(span: SpanInput): string {
     if (span.resourceEnd === 0) return ''
     const { body } = span.source
     let inBody = this.#names.get(body)
@@ -32,8 +32,21 @@ export class ServiceNames {
   }
 }
 
+/** A span with its end time, in nanoseconds as two unsigned 32-bit halves. */
+type TimedSpan = SpanInput & { readonly endHigh: number; readonly endLow: number }
+
+/** The span with its end time out of its bytes. */
+export function timedSpan(span: SpanInput): TimedSpan {
+  const { endTimeUnixNano } = decodeEither(span.kind, span.source.body.subarray(span.spanStart, span.spanEnd))
+  return {
+    ...span,
+    endHigh: Number(endTimeUnixNano >> 32n),
+    endLow: Number(endTimeUnixNano & 0xffff_ffffn),
+  }
+}
+
 export function describeSegment(
-  spans: readonly OpenSpan[],
+  spans: readonly TimedSpan[],
   names: ServiceNames,
 ): Pick<SegmentRow, 'start' | 'end' | 'services' | 'name'> {
   const services = new Set<string>()

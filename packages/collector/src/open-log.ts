@@ -72,7 +72,7 @@ export async function openLog(options: OpenLogOptions): Promise<OpenedLog> {
     log,
     maxPackBytes: options.maxPackBytes,
     level: options.compressionLevel,
-    nextPack: Math.max(0, ...tails.map(({ pack }) => pack + 1)),
+    nextPack: store.head?.commit.nextPack ?? 0,
   })
   await packs.cut(tails)
   const knowledge = new Knowledge(await reader.knowledge())

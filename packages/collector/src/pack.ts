@@ -51,7 +51,7 @@ export const RECORDS = 'records'
 export const MAX_BLOCK_BYTES = 256 * 1024 * 1024
 
 const PACK_MAGIC = 0x52_53_70_6b
-const BLOCK_MAGIC = 0x52_53_70_62
+export const BLOCK_MAGIC = 0x52_53_70_62
 const TWO_32 = 0x1_0000_0000
 const GIB = 1024 * 1024 * 1024
 const SYNC_BYTES = 64 * 1024
@@ -269,14 +269,19 @@ export interface Packs extends PackReader {
   cut(tails: readonly PackTail[]): Promise<void>
   /**
    * Compresses blocks, but for those of the class {@link RECORDS}, and writes them, one after another, at the end of
-   * the newest pack of their retention class and day (`YYYYMMDD`). They are durable after {@link Packs.sync} only. When there is no room on the disk it rejects
-   * with that system error, the blocks are not there, and the writer goes on; any other failure ends the writer.
+   * the newest pack of their retention class and day (`YYYYMMDD`). They are durable after {@link Packs.sync} only.
+   * When there is no room on the disk it rejects with that system error, the blocks are not there, and the writer
+   * goes on; any other failure ends the writer.
    */
   append(blocks: readonly Uint8Array[], day: string, retention?: string): Promise<BlockRef[]>
   /** All that was appended before is durable when it resolves. A failure ends the writer. */
   sync(): Promise<void>
   /** Every pack and its end, ascending: what a commit has to keep for {@link Packs.cut}. */
   tails(): PackTail[]
+  /** Retention class and day of each pack, as its name says. */
+  classes(): { readonly pack: number; readonly retention: string; readonly day: string }[]
+  /** Takes packs out of {@link Packs.tails} and of what is appended to. The files stay: whoever commits removes them. */
+  retire(packs: ReadonlySet<number>): Promise<void>
   shutdown(): Promise<void>
 }
 
@@ -327,6 +332,17 @@ class PackWriter extends PackReader implements Packs {
 
   tails(): PackTail[] {
     return this.#packs.map(({ id, end }) => ({ pack: id, end }))
+  }
+
+  classes(): { pack: number; retention: string; day: string }[] {
+    return this.#packs.map(({ id, retention, day }) => ({ pack: id, retention, day }))
+  }
+
+  retire(packs: ReadonlySet<number>): Promise<void> {
+    return this.#inTurn(async () => {
+      for (const pack of this.#packs) if (packs.has(pack.id)) await pack.file?.close()
+      this.#packs = this.#packs.filter(({ id }) => !packs.has(id))
+    })
   }
 
   async shutdown(): Promise<void> {
@@ -597,6 +613,7 @@ function parseBlock(
   if (bytes.readUInt32BE(4) !== 0) throw fault('block has a format version this program does not know')
   const rawLength = bytes.readUInt32BE(8)
   if (rawLength > Math.min(maxRaw, MAX_BLOCK_BYTES)) throw fault('block is larger than allowed')
+  if (rawLength === 0) throw fault('block was erased')
   return { rawLength, compressed }
 }
 

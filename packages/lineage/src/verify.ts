@@ -14,19 +14,32 @@ import { RULESET_DIGEST } from './continuity/ruleset.ts'
 import { MalformedError, VerificationError } from './errors.ts'
 import { type BundleSegment, parseBundle } from './evidence/bundle.ts'
 import {
+  checkErasure,
+  checkMissing,
+  checkOpened,
+  type Erasure,
+  erasuresOf,
+  SeenRecords,
+  sealValue,
+} from './evidence/erasure.ts'
+import {
+  describeSegment,
   type ExecutionNode,
   type ExecutionRecord,
   type ExecutionSegment,
   executionRecord,
   growTree,
+  NOTHING_MISSING,
 } from './evidence/execution.ts'
 import { Kind } from './governance/kind.ts'
 import { LOG_RECORD } from './otlp/log-record.ts'
 import { Committer } from './record/commitment.ts'
 import { type Entry, isSpanBorn, NO_BYTES, nameOf, Parent, Persistence, parseEntry } from './record/entry.ts'
 import { TraceHistory } from './record/history.ts'
+import { type OpenedPayload, parseAnyPayload } from './record/opened.ts'
+import { parseRun } from './record/opening.ts'
 import { idKey, type Source, type SpanInput } from './record/order.ts'
-import { parsePayload, type SegmentPayload } from './record/payload.ts'
+import { Closed, type SegmentHead, type SegmentPayload } from './record/payload.ts'
 import { parseReceipt } from './record/receipt.ts'
 import { type DerivedSegment, deriveSegment, LeafSink } from './record/segment.ts'
 import { type Checkpoint, type OpenCheckpoint, openCheckpoint } from './tlog/checkpoint.ts'
@@ -37,6 +50,7 @@ import type { Policy } from './tlog/policy.ts'
 import { verifyRange } from './tlog/proof.ts'
 import { WireReader } from './wire.ts'
 
+export type { Erasure } from './evidence/erasure.ts'
 export type { ExecutionNode } from './evidence/execution.ts'
 
 /** A record whose place in the log, payload and links hold. */
@@ -69,6 +83,8 @@ export interface VerifiedExecution {
   readonly judgement: Judgement
   /** What rules and answers look at, built when it is asked for. */
   readonly execution: () => Execution
+  /** The erased records that name segments of it, in the order of the log. */
+  readonly erasures: readonly Erasure[]
   readonly verdict: Verdict
   readonly notChecked: readonly string[]
 }
@@ -87,7 +103,9 @@ export function verify(evidence: Uint8Array, policy: Policy): VerifiedExecution 
   const history = new TraceHistory()
   const records: VerifiedRecord[] = []
   const segments: ExecutionSegment[] = []
-  let judged: Judged = { ruleset: NO_BYTES, context: NO_BYTES, judgement: NOT_JUDGED }
+  let judged: Judged = { ruleset: NO_BYTES, context: NO_BYTES, judgement: NOT_JUDGED, recorded: undefined }
+  const erasures = verifyErasures(bundle.erasures, checkpoint)
+  const seen = new SeenRecords()
   let end = 0
   for (const [number, part] of bundle.segments.entries()) {
     const where = `segment ${number}`
@@ -99,16 +117,29 @@ export function verify(evidence: Uint8Array, policy: Policy): VerifiedExecution 
     const entries = part.entries.map((bytes, at) =>
       atPlace(`${where}, leaf ${part.first + at}`, () => parseEntry(bytes)),
     )
-    const payload = atPlace(`${where}, payload`, () => parsePayload(part.payload))
+    const payload = atPlace(`${where}, payload`, () => parseAnyPayload(part.payload))
     checkHead(payload, entries[0]!, segments[0], number, where)
-    checkSources(payload, where)
-    const derived = verifyDerived(part, leaves, entries, payload, history, where)
-    history.add(part.first, entries, leaves, payload.closed, () => payload)
-    collect(records, entries, leaves, derived, part.first, number)
-    judged = { ...derived, judgement: parseJudgement(derived.judgement) }
-    const { spans: _, ...head } = payload
-    segments.push({ ...head, first: part.first, count: part.entries.length })
+    if (payload.form === 'opened') {
+      const missing = atPlace(where, () =>
+        checkOpened(payload, entries, leaves, seen, history.previousSeal, where),
+      )
+      const seal = leaves.slice(-32)
+      checkMissing(payload, missing, seal, erasuresOf(seal, erasures), where)
+      const shown = collectOpened(records, entries, leaves, payload, part.first, number)
+      history.add(part.first, entries, leaves, payload.closed, () => ({ spans: shown }))
+      judged = recordedOf(payload, entries.length)
+      segments.push(describeSegment(payload, part.first, part.entries.length, missing))
+    } else {
+      checkSources(payload, where)
+      const derived = verifyDerived(part, leaves, entries, payload, history, where)
+      history.add(part.first, entries, leaves, payload.closed, () => payload)
+      collect(records, entries, leaves, derived, part.first, number)
+      judged = { ...derived, judgement: parseJudgement(derived.judgement), recorded: undefined }
+      segments.push(describeSegment(payload, part.first, part.entries.length, NOTHING_MISSING))
+    }
+    seen.add(entries, leaves)
   }
+  checkNamed(erasures, records, segments[0]!.tenant)
 
   const { tenant, traceId } = segments[0]!
   return {
@@ -121,9 +152,55 @@ export function verify(evidence: Uint8Array, policy: Policy): VerifiedExecution 
     roots: growTree(records),
     judgement: judged.judgement,
     execution: () => history.builder().execution(payloadHead(segments), parseContext(judged.context)),
+    erasures,
     verdict: verdictOf(checkpoint, records, judged),
-    notChecked: [...notChecked(opened, utf8(bundle.checkpoint)), ...notJudged(judged)],
+    notChecked: [
+      ...notRecomputed(segments),
+      ...notChecked(opened, utf8(bundle.checkpoint)),
+      ...notJudged(judged),
+    ],
   }
+}
+
+/** Erased records are leaves of the log, and say what their claims say. */
+function verifyErasures(parts: readonly BundleSegment[], checkpoint: Checkpoint): Erasure[] {
+  let end = 0
+  return parts.map((part, number) => {
+    const where = `erasure ${number}`
+    const leaf = hashLeaves(part.entries)
+    verifyIncluded(part, leaf, checkpoint, where)
+    if (part.entries.length !== 1 || part.first < end)
+      throw new VerificationError('malformed', where, 'it is not one record, after the one before it')
+    end = part.first + 1
+    return atPlace(where, () => {
+      const run = parseRun(part.payload)
+      if (run.length !== 1 || run[0]!.leaf !== 0)
+        throw new VerificationError('malformed', where, 'its payload is not of one record')
+      return checkErasure(part.first, leaf, part.entries[0]!, run[0]!.claims, where)
+    })
+  })
+}
+
+/** Each erasure is about this execution. */
+function checkNamed(erasures: readonly Erasure[], records: readonly VerifiedRecord[], tenant: string): void {
+  const seals = records.filter(({ entry }) => entry.persistence === Persistence.sealed)
+  for (const [number, erasure] of erasures.entries())
+    if (
+      erasure.tenant !== tenant ||
+      !seals.some(({ leaf, index }) => index < erasure.index && erasuresOf(leaf, [erasure]).length > 0)
+    )
+      throw new VerificationError('erasure', `erasure ${number}`, 'it names no segment of this execution')
+}
+
+function notRecomputed(segments: readonly ExecutionSegment[]): string[] {
+  return segments.flatMap(({ segment, form, withheld, missing, closed }) =>
+    form === 'whole'
+      ? []
+      : [
+          `order, joins, findings and verdict of segment ${segment}: recorded, not recomputed, because something of it ${withheld ? 'is withheld' : 'was erased'}`,
+          ...(missing.seal ? [`that segment ${segment} was closed as ${nameOf(Closed, closed)}`] : []),
+        ],
+  )
 }
 
 /** The entries are the leaves that they say they are, under the checkpoint's root. */
@@ -148,7 +225,7 @@ function hashLeaves(entries: readonly Uint8Array[]): Uint8Array {
 }
 
 function checkHead(
-  payload: SegmentPayload,
+  payload: SegmentHead,
   entry: Entry,
   first: ExecutionSegment | undefined,
   number: number,
@@ -277,6 +354,24 @@ function collect(
     )
 }
 
+/** Returns the spans that are shown, in record order. */
+function collectOpened(
+  records: VerifiedRecord[],
+  entries: readonly Entry[],
+  leaves: Uint8Array,
+  payload: OpenedPayload,
+  first: number,
+  segment: number,
+): (SpanInput | undefined)[] {
+  const inputs = new Map(payload.spans.map(({ leaf, input }) => [leaf, input]))
+  const claims = new Map(payload.records.map((record) => [record.leaf, record.claims]))
+  for (const [at, entry] of entries.entries()) {
+    const leaf = leaves.slice(at * 32, at * 32 + 32)
+    records.push(executionRecord(first + at, leaf, entry, segment, inputs.get(at), claims.get(at)))
+  }
+  return [...entries.keys()].filter((at) => isSpanBorn(entries[at]!)).map((at) => inputs.get(at))
+}
+
 function verdictOf(checkpoint: Checkpoint, records: readonly VerifiedRecord[], judged: Judged): Verdict {
   const { judgement } = judged
   const present = new Set(
@@ -292,10 +387,13 @@ function verdictOf(checkpoint: Checkpoint, records: readonly VerifiedRecord[], j
       ? { state: continuityOf(judgement), detail: continuityDetail(judgement, records) }
       : {
           state: 'unknown',
-          detail: [
-            `recorded as ${continuityOf(judgement)}, by rules that are not known here: not recomputed`,
-            ...continuityDetail(judgement, records),
-          ],
+          detail:
+            judged.recorded === undefined
+              ? [
+                  `recorded as ${continuityOf(judgement)}, by rules that are not known here: not recomputed`,
+                  ...continuityDetail(judgement, records),
+                ]
+              : [`recorded as ${judged.recorded}, not recomputed: something of it was erased or is withheld`],
         },
     completeness:
       missing.size > 0
@@ -336,17 +434,32 @@ function notChecked({ checkpoint, signatures, unverified }: OpenCheckpoint, note
 /** What the last segment was judged with, and what came out. */
 interface Judged extends Pick<DerivedSegment, 'ruleset' | 'context'> {
   readonly judgement: Judgement
+  /** What the seal says of continuity, where something of the segment was erased and the judgement is not there. */
+  readonly recorded: string | undefined
 }
 
-function isRecomputed({ ruleset }: Judged): boolean {
+/** Of a segment whose payload was opened. */
+function recordedOf(payload: OpenedPayload, count: number): Judged {
+  const seal = sealValue(payload.records.find(({ leaf }) => leaf === count - 1))
+  const said = seal?.find(({ key }) => key === 'continuity')?.value
+  return {
+    ruleset: NO_BYTES,
+    context: NO_BYTES,
+    judgement: NOT_JUDGED,
+    recorded: said?.type === 'string' ? said.value : 'withheld',
+  }
+}
+
+function isRecomputed({ ruleset, recorded }: Judged): boolean {
+  if (recorded !== undefined) return false
   return ruleset.length === 0 || equalBytes(ruleset, RULESET_DIGEST)
 }
 
 function notJudged(judged: Judged): string[] {
-  const { ruleset, context } = judged
+  const { ruleset, context, recorded } = judged
   const statements = Object.values(parseContext(context)).flat().length
   return [
-    ...(isRecomputed(judged)
+    ...(isRecomputed(judged) || recorded !== undefined
       ? []
       : [`the judgement, which was made by the rules ${formatHex(ruleset)} that are not known here`]),
     ...(statements === 0

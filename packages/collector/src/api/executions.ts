@@ -1,9 +1,10 @@
 /** Committed executions: finding them by time and service, and what one is made of. The index is never evidence. */
 import { formatHex } from '@rootspan/lineage/bytes'
 import { Kind } from '@rootspan/lineage/governance/kind'
-import { decodeLogSpan } from '@rootspan/lineage/otlp/log-record'
+import { decodeEither, decodeLogSpan } from '@rootspan/lineage/otlp/log-record'
 import { encodeText } from '@rootspan/lineage/otlp/text'
 import { isSpanBorn, nameOf, Parent, Persistence, parseEntry } from '@rootspan/lineage/record/entry'
+import { parseAnyPayload } from '@rootspan/lineage/record/opened'
 import { Closed } from '@rootspan/lineage/record/payload'
 import { BYTES, FIXED64, WireReader } from '@rootspan/lineage/wire'
 import { serviceName } from '../describe.ts'
@@ -53,6 +54,8 @@ export interface SegmentSummary {
   endTimeUnixNano: string
   closed: string
   signed: boolean
+  /** Leaves of the erased records about it; absent where nothing of it was erased. */
+  erasures?: readonly number[]
 }
 
 /** A record as it lies in the log; the last four come from the span that gave it. */
@@ -73,6 +76,8 @@ export interface RecordSummary {
   service?: string
   startTimeUnixNano?: string
   endTimeUnixNano?: string
+  /** The span was erased. */
+  erased?: true
 }
 
 /** What to look for. Times are nanoseconds since 1970, of the execution's start: `from` and after, before `to`. */
@@ -229,6 +234,7 @@ export function summarizeSegment(row: SegmentRow, size: number): SegmentSummary 
     endTimeUnixNano: String(row.end),
     closed: nameOf(Closed, row.closed),
     signed: row.first + row.count <= size,
+    ...(row.erasures.length > 0 && { erasures: row.erasures }),
   }
 }
 
@@ -253,11 +259,10 @@ export async function listRecords(
     if (records.length === limit) break
     const count = Math.min(row.count, skip + limit - records.length)
     const { entries, leaves } = await readSegment(reader, { first: row.first, count })
-    const spans = describeSpans(await payloads.of(row))
+    const spans = await spanWords(payloads, row)
     for (const [at, bytes] of entries.entries()) {
       const entry = parseEntry(bytes)
-      // Spans lie in the payload in record order, one for each span-born record.
-      const span = isSpanBorn(entry) ? spans.next().value : undefined
+      const span = isSpanBorn(entry) ? spans(at) : undefined
       if (at < skip) continue
       records.push({
         leafIndex: row.first + at,
@@ -275,6 +280,33 @@ export async function listRecords(
     skip = 0
   }
   return records
+}
+
+/** Names and times of the spans of a segment by the places of their records, asked for in ascending order. */
+async function spanWords(
+  payloads: Payloads,
+  row: SegmentRow,
+): Promise<(leaf: number) => Pick<RecordSummary, 'erased'> | SpanWords | undefined> {
+  if (row.erasures.length === 0) {
+    // Spans lie in the payload in record order, one for each span-born record.
+    const words = describeSpans(await payloads.of(row))
+    return () => words.next().value
+  }
+  const payload = parseAnyPayload(new Uint8Array(await payloads.left(row)))
+  if (payload.form === 'whole') throw new Error('bad row: it says that something was erased')
+  const left = new Map(payload.spans.map(({ leaf, input }) => [leaf, input]))
+  return (leaf) => {
+    const input = left.get(leaf)
+    if (input === undefined) return { erased: true }
+    const { source, resourceStart, resourceEnd, spanStart, spanEnd } = input
+    const span = decodeEither(input.kind, source.body.subarray(spanStart, spanEnd))
+    return {
+      name: shortened(encodeText(span.name)),
+      service: resourceEnd === 0 ? '' : serviceName(source.body, resourceStart, resourceEnd),
+      startTimeUnixNano: String(span.startTimeUnixNano),
+      endTimeUnixNano: String(span.endTimeUnixNano),
+    }
+  }
 }
 
 type SpanWords = Required<Pick<RecordSummary, 'name' | 'service' | 'startTimeUnixNano' | 'endTimeUnixNano'>>

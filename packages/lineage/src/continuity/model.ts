@@ -40,8 +40,10 @@ import type { Subject } from './rule.ts'
 /** One segment of the execution as its model is built from it. */
 export interface Part {
   readonly segment: number
-  /** In record order; undefined where the payload was erased. */
-  readonly spans: readonly PartSpan[] | undefined
+  /** In record order. */
+  readonly spans: readonly PartSpan[]
+  /** No span of it was erased. */
+  readonly isWhole: boolean
 }
 
 export interface PartSpan {
@@ -154,7 +156,7 @@ export interface Execution {
   readonly actions: readonly Action[]
   /** Decision of each action that has one. */
   readonly joins: ReadonlyMap<Action, Joined>
-  /** Numbers of segments whose payload was erased: what was in them is unknown. */
+  /** Numbers of segments of which something was erased: what that was is unknown. */
   readonly erased: readonly number[]
   readonly context: Context
 }
@@ -199,9 +201,9 @@ export class ExecutionBuilder {
   /** The first span, not log record, of each id. */
   readonly #spanOf = new Map<string, GrowingNode>()
 
-  add({ segment, spans }: Part): void {
-    if (spans === undefined) this.#erased.push(segment)
-    else for (const span of spans) this.#addSpan(segment, span)
+  add({ segment, spans, isWhole }: Part): void {
+    if (!isWhole) this.#erased.push(segment)
+    for (const span of spans) this.#addSpan(segment, span)
   }
 
   #addSpan(segment: number, part: PartSpan): void {

@@ -60,20 +60,7 @@ export function writePayload(
   judgement: Uint8Array = NO_BYTES,
 ): void {
   const tables = tabulate(spans)
-  sink.field(0x0a, head.traceId)
-  if (head.tenant !== '') sink.field(0x12, utf8(head.tenant))
-  if (head.segment !== 0) {
-    sink.byte(0x18)
-    sink.varint(head.segment)
-  }
-  if (head.closed !== Closed.settled) {
-    sink.byte(0x20)
-    sink.byte(head.closed)
-  }
-  if (head.evaluatedAt !== 0n) {
-    sink.byte(0x29)
-    writeFixed64(sink, head.evaluatedAt)
-  }
+  writeHead(sink, head)
   for (const source of tables.sources) {
     sink.byte(0x32)
     sink.varint(sizedField(source.receipt.length) + sizedField(source.seed.length))
@@ -109,7 +96,19 @@ export function writePayload(
   if (head.ruleset !== undefined && head.ruleset.length > 0) sink.field(0x62, head.ruleset)
 }
 
-function putField(sink: Sink, tag: number, body: Uint8Array, start: number, end: number): void {
+/** Fields 1 to 5, which opened payloads have as well. */
+export function writeHead(sink: Sink, head: SegmentHead): void {
+  sink.field(0x0a, head.traceId)
+  if (head.tenant !== '') sink.field(0x12, utf8(head.tenant))
+  writeNumber(sink, 0x18, head.segment)
+  writeNumber(sink, 0x20, head.closed)
+  if (head.evaluatedAt !== 0n) {
+    sink.byte(0x29)
+    writeFixed64(sink, head.evaluatedAt)
+  }
+}
+
+export function putField(sink: Sink, tag: number, body: Uint8Array, start: number, end: number): void {
   sink.byte(tag)
   sink.varint(end - start)
   sink.putRange(body, start, end)
@@ -125,7 +124,7 @@ interface Tables {
 }
 
 /** Same range of the same source is one row: comparing bytes is left to the compressor. */
-function tabulate(spans: readonly SpanInput[]): Tables {
+export function tabulate(spans: readonly SpanInput[]): Tables {
   const tables: Tables = { sources: [], resources: [], scopes: [], places: [] }
   const sources = new SmallMap<Source, number>()
   const resources = new SmallMap<number, number>()
@@ -159,15 +158,15 @@ function varintSize(value: number): number {
   return size
 }
 
-function numberField(value: number): number {
+export function numberField(value: number): number {
   return value === 0 ? 0 : 1 + varintSize(value)
 }
 
-function sizedField(size: number): number {
+export function sizedField(size: number): number {
   return 1 + varintSize(size) + size
 }
 
-function writeNumber(sink: Sink, tag: number, value: number): void {
+export function writeNumber(sink: Sink, tag: number, value: number): void {
   if (value === 0) return
   sink.byte(tag)
   sink.varint(value)
@@ -194,11 +193,7 @@ export function encodePayload(
 /** Parses a payload; throws a MalformedError for anything but the one encoding of its contents. */
 export function parsePayload(bytes: Uint8Array): SegmentPayload {
   const head = {
-    tenant: '',
-    traceId: NO_BYTES as Uint8Array,
-    segment: 0,
-    closed: Closed.settled as Closed,
-    evaluatedAt: 0n,
+    ...emptyHead(),
     context: NO_BYTES as Uint8Array,
     judgement: NO_BYTES as Uint8Array,
     ruleset: NO_BYTES as Uint8Array,
@@ -209,29 +204,8 @@ export function parsePayload(bytes: Uint8Array): SegmentPayload {
   const spans: SpanInput[] = []
   const reader = new WireReader(bytes)
   while (reader.next()) {
+    if (readHead(reader, head)) continue
     switch (reader.field) {
-      case 1:
-        head.traceId = sized(reader, 16, 'the trace id')
-        break
-      case 2:
-        reader.expect(BYTES, 'the tenant')
-        if (reader.end - reader.start > MAX_TENANT_BYTES)
-          throw new MalformedError('the tenant is over 255 bytes')
-        head.tenant = parseUtf8(reader.value(), 'the tenant')
-        break
-      case 3:
-        head.segment = count(reader, 'the segment')
-        break
-      case 4: {
-        const closed = count(reader, 'the reason of closing')
-        if (closed > Closed.drained) throw new MalformedError('the reason of closing is unknown')
-        head.closed = closed as Closed
-        break
-      }
-      case 5:
-        reader.expect(FIXED64, 'the time of evaluation')
-        head.evaluatedAt = reader.uint64()
-        break
       case 6:
         sources.push(parseSource(reader))
         break
@@ -269,11 +243,48 @@ export function parsePayload(bytes: Uint8Array): SegmentPayload {
   return payload
 }
 
+/** A head that is being read. */
+export type OpenHead = { -readonly [K in keyof SegmentHead]: SegmentHead[K] }
+
+export function emptyHead(): OpenHead {
+  return { tenant: '', traceId: NO_BYTES, segment: 0, closed: Closed.settled, evaluatedAt: 0n }
+}
+
+/** Takes the reader's field if it is one of the head's. */
+export function readHead(reader: WireReader, head: OpenHead): boolean {
+  switch (reader.field) {
+    case 1:
+      head.traceId = sized(reader, 16, 'the trace id')
+      return true
+    case 2:
+      reader.expect(BYTES, 'the tenant')
+      if (reader.end - reader.start > MAX_TENANT_BYTES)
+        throw new MalformedError('the tenant is over 255 bytes')
+      head.tenant = parseUtf8(reader.value(), 'the tenant')
+      return true
+    case 3:
+      head.segment = count(reader, 'the segment')
+      return true
+    case 4: {
+      const closed = count(reader, 'the reason of closing')
+      if (closed > Closed.drained) throw new MalformedError('the reason of closing is unknown')
+      head.closed = closed as Closed
+      return true
+    }
+    case 5:
+      reader.expect(FIXED64, 'the time of evaluation')
+      head.evaluatedAt = reader.uint64()
+      return true
+    default:
+      return false
+  }
+}
+
 /**
  * A scope row is under one resource: what is cached by scope (order.ts, contextKey) would otherwise vouch for a
  * resource that nobody committed to.
  */
-function checkScopes(spans: readonly SpanInput[]): void {
+export function checkScopes(spans: readonly SpanInput[]): void {
   const resources = new Map<number, number>()
   for (const { scopeStart, scopeEnd, resourceStart } of spans) {
     if (scopeEnd === 0) continue
@@ -283,7 +294,7 @@ function checkScopes(spans: readonly SpanInput[]): void {
   }
 }
 
-interface Range {
+export interface Range {
   start: number
   end: number
 }
@@ -332,7 +343,7 @@ function parseSpan(outer: WireReader, sources: Source[], resources: Range[], sco
 }
 
 /** A span by its ranges, with what ordering needs read from its bytes. Throws where they are not a good span. */
-function spanInput(
+export function spanInput(
   source: Source,
   index: number,
   span: Range,
@@ -371,14 +382,14 @@ function spanInput(
   }
 }
 
-function count(reader: WireReader, what: string): number {
+export function count(reader: WireReader, what: string): number {
   reader.expect(VARINT, what)
   const value = reader.safe(what)
   if (value > 0xffff_ffff) throw new MalformedError(`${what} is over 32 bits`)
   return value
 }
 
-function sized(reader: WireReader, size: number, what: string): Uint8Array {
+export function sized(reader: WireReader, size: number, what: string): Uint8Array {
   reader.expect(BYTES, what)
   if (reader.end - reader.start !== size) throw new MalformedError(`${what} is not ${size} bytes long`)
   return reader.value()

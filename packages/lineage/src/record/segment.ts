@@ -407,7 +407,7 @@ class SegmentWriter {
     const { ruleset = NO_BYTES, judgement } = this.#head
     this.ruleset = ruleset.length === 0 ? RULESET_DIGEST : ruleset
     const builder = history?.builder() ?? new ExecutionBuilder()
-    builder.add({ segment: history?.segment ?? 0, spans: this.#partSpans() })
+    builder.add({ segment: history?.segment ?? 0, spans: this.#partSpans(), isWhole: true })
     if (!equalBytes(this.ruleset, RULESET_DIGEST)) return parseJudgement(judgement ?? NO_BYTES)
     const execution = builder.execution(this.#head, parseContext(this.context))
     if (gather === undefined) return judge(execution, RULES)
