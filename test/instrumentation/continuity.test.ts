@@ -4,7 +4,7 @@
  *
  * `OUTAGE_MILLIS` sets how long the collector is away: nothing here depends on it.
  */
-import { readdir, readFile } from 'node:fs/promises'
+import { readdir, readFile, stat, truncate } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, expect, test } from 'vitest'
@@ -98,6 +98,47 @@ test('killed between decision and action, with a spool: the next process sends b
   const decisions = all.filter(({ kind, above }) => kind === 'decision' && unfinished.includes(above!))
   expect(decisions).toHaveLength(2)
   expect(decisions.map(({ claims }) => claims['decision.id'])).toContain(action.claims['decision.id'])
+  await second.stop()
+  expect(await readdir(directory)).toEqual([])
+  await collector.stop()
+})
+
+test('the power is lost in the middle of a write: what was whole is sent, and what was torn is said', async () => {
+  const collector = await startCollector()
+  const directory = await makeDirectory()
+  const env = { ROOTSPAN_SPOOL: directory, OTEL_BSP_SCHEDULE_DELAY: '60000' }
+  const first = await startApplication(collector, FILE, { ...env, OTEL_SERVICE_NAME: 'first' })
+  const whole = await first.request('/work')
+  const torn = await first.request('/work')
+  const [newest] = (await readdir(directory)).filter((name) => name.endsWith('.spool')).slice(-1)
+  const path = join(directory, newest!)
+  // The newest frame is that of the second request once it has ended; only then does it know its status.
+  await waitFor('both requests to be in the spool', async () => {
+    const text = await readFile(path, 'latin1')
+    return text.split('http.response.status_code').length > 2 ? true : undefined
+  })
+  await kill(first)
+  const { size } = await stat(path)
+  await truncate(path, size - 5)
+
+  const second = await startApplication(collector, FILE, {
+    ROOTSPAN_SPOOL: directory,
+    OTEL_SERVICE_NAME: 'second',
+  })
+  const all = await everything(collector, (records) => named(records, 'governance.recovery').length > 0)
+  const [recovery] = named(all, 'governance.recovery')
+  expect(recovery!.claims['emitter.recovered.unfinished']).toBe(1)
+  expect(recovery!.claims['emitter.recovered.torn_bytes']).toBeGreaterThan(0)
+  const life = livesOf(all).get(String(recovery!.claims['emitter.recovered.id']))!
+  expect(life).toMatchObject({ missing: [], broken: [], goodbye: undefined })
+  expectOneEach(life)
+  const requestOf = ({ traceId }: { traceId: string }): Shown =>
+    select(all, 'request').find((one) => one.traceId === traceId)!
+  expect(requestOf(whole).claims['emitter.unfinished']).toBeUndefined()
+  // Of the torn one there is what was written when it decided: without an end, and without a number.
+  expect(requestOf(torn).claims['emitter.unfinished']).toBe(true)
+  expect(requestOf(torn).claims['emitter.seq']).toBeUndefined()
+  expect(select(all, 'action', { 'action.outcome': 'success' })).toHaveLength(2)
   await second.stop()
   expect(await readdir(directory)).toEqual([])
   await collector.stop()
