@@ -57,6 +57,7 @@ const GIB = 1024 * 1024 * 1024
 const SYNC_BYTES = 64 * 1024
 const POOL_JOBS = 4
 const MAX_OPEN = 32
+const MAX_SHARED = 8
 /** Packs kept open for writing after a sync. */
 const MAX_WRITING = 8
 const NAME = /^([a-z][a-z0-9]{0,31})-([0-9]{8})-([0-9]{4,12})\.pack$/
@@ -116,14 +117,20 @@ export interface PackOptions {
   readonly nextPack?: number
 }
 
+interface Shared {
+  readonly file: Promise<DurableFile>
+  readers: number
+}
+
 /** Reading side, for any thread: finds packs that appeared after it was made. */
 export class PackReader {
   readonly #directory: string
   readonly #files: Files | undefined
   readonly #readFiles: ReadFiles
   readonly #names = new Map<number, string>()
-  /** Least recently used first. */
+  /** Least recently used first; and those that are read without holding up the thread. */
   readonly #open = new Map<number, ReadFile>()
+  readonly #shared = new Map<number, Shared>()
 
   constructor(options: { directory: string; files?: Files; readFiles?: ReadFiles }) {
     this.#directory = options.directory
@@ -139,15 +146,16 @@ export class PackReader {
     if (this.#files === undefined) throw new Error('bad use: this reader has no asynchronous files')
     const path = this.path(ref.pack)
     const bytes = blockBuffer(path, ref)
-    // Opened for each read: a descriptor shared by reads under way could be closed under one of them.
-    const file = await this.#files.open(path, 'read').catch((cause: unknown) => {
-      throw hasCode(cause, 'ENOENT') ? new PackCorruption(path, 0, 'pack is missing', { cause }) : cause
-    })
+    const shared = this.#share(ref.pack, path, this.#files)
+    shared.readers++
     try {
-      if ((await readFully(file, bytes, ref.offset)) < bytes.length)
+      if ((await readFully(await shared.file, bytes, ref.offset)) < bytes.length)
         throw new PackCorruption(path, ref.offset, 'block is cut short')
+    } catch (cause) {
+      throw hasCode(cause, 'ENOENT') ? new PackCorruption(path, 0, 'pack is missing', { cause }) : cause
     } finally {
-      await file.close()
+      shared.readers--
+      this.#closeUnread(MAX_SHARED)
     }
     const { rawLength, compressed } = parseBlock(path, ref.offset, bytes, maxRaw)
     if (rawLength <= SYNC_BYTES || compressed.length === rawLength)
@@ -209,9 +217,33 @@ export class PackReader {
     return join(this.#directory, name)
   }
 
+  /** Lets go of all files that nobody reads from. */
   close(): void {
     for (const file of this.#open.values()) file.close()
     this.#open.clear()
+    this.#closeUnread(0)
+  }
+
+  /** A file for reads that may be under way at the same time: it is closed only when none is. */
+  #share(pack: number, path: string, files: Files): Shared {
+    let shared = this.#shared.get(pack)
+    if (shared !== undefined) this.#shared.delete(pack)
+    else {
+      shared = { file: files.open(path, 'read'), readers: 0 }
+      shared.file.catch(() => this.#shared.delete(pack))
+    }
+    this.#shared.set(pack, shared)
+    return shared
+  }
+
+  #closeUnread(keep: number): void {
+    for (const [pack, { file, readers }] of this.#shared) {
+      if (this.#shared.size <= keep) break
+      if (readers > 0) continue
+      this.#shared.delete(pack)
+      // Only read from: there is nothing that a failure could lose.
+      file.then((one) => one.close()).catch(() => {})
+    }
   }
 
   #file(pack: number): ReadFile {

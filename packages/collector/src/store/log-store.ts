@@ -42,7 +42,7 @@ import { TermLists } from './terms.ts'
 export type Database = ClassicLevel<Uint8Array, Uint8Array>
 
 /** LevelDB's write buffer: what it may lose is in its log, which is about twice this long. */
-const WRITE_BUFFER = 32 * 1024 * 1024
+const WRITE_BUFFER = 16 * 1024 * 1024
 
 /**
  * A handle of the log's database in this thread. The main thread opens it first and closes it last: the
