@@ -24,12 +24,9 @@ const request = (of: Partial<VectorSpan> = {}, at = 0): VectorSpan[] => [
   },
 ]
 
-const EMITTER = 'b6f2c5b7a1e84d0c9c5b1f7e2d3a4c5b'
-
-/** A process that numbers its spans in the order in which they end. */
-const process: VectorSpan[] = [
-  ...request().map((span) => ({ ...span, numbered: [EMITTER, [2, 0, 1][span.id - 1]!] as const })),
-]
+/** A process that numbers its spans in the order in which they end. Every vector has a process of its own. */
+const processOf = (emitter: string): VectorSpan[] =>
+  request().map((span) => ({ ...span, numbered: [emitter, [2, 0, 1][span.id - 1]!] as const }))
 
 export const COVERAGE: readonly Vector[] = [
   {
@@ -88,16 +85,16 @@ export const COVERAGE: readonly Vector[] = [
     rule: 'GC-T03',
     name: 'clean',
     // Late, and as old as it says.
-    requests: [process, 'settle', [{ id: 4, parent: 1, at: 5, events: [inherited('t')], numbered: [EMITTER, 3] }]],
+    requests: [processOf('clean late'), 'settle', [{ id: 4, parent: 1, at: 5, events: [inherited('t')], numbered: ['clean late', 3] }]],
     findings: [],
   },
   {
     rule: 'GC-T03',
     name: 'violating',
     requests: [
-      process.map((span) => (span.id === 1 ? { ...span, takes: 30 } : span)),
+      processOf('violating late').map((span) => (span.id === 1 ? { ...span, takes: 30 } : span)),
       'settle',
-      [{ id: 4, parent: 1, at: 5, events: [inherited('t')], numbered: [EMITTER, 3] }],
+      [{ id: 4, parent: 1, at: 5, events: [inherited('t')], numbered: ['violating late', 3] }],
     ],
     findings: [
       {
@@ -111,7 +108,7 @@ export const COVERAGE: readonly Vector[] = [
   {
     rule: 'GC-T03',
     name: 'unknown',
-    requests: [process, 'settle', [{ id: 4, parent: 1, at: 5, events: [inherited('t')] }]],
+    requests: [processOf('unknown late'), 'settle', [{ id: 4, parent: 1, at: 5, events: [inherited('t')] }]],
     findings: [],
     unknown: [{ rule: 'GC-T03', missing: 'the number of a late span' }],
   },
