@@ -6,7 +6,7 @@ import { parseJudgement, type Result } from '@rootspan/lineage/continuity/judgem
 import { type Execution, ExecutionBuilder } from '@rootspan/lineage/continuity/model'
 import { Parent, parseEntry } from '@rootspan/lineage/record/entry'
 import { parsePayload } from '@rootspan/lineage/record/payload'
-import { INSTRUMENTED, type Vector, type VectorSpan } from '../vectors/continuity/spec.ts'
+import { INSTRUMENTED, numberSpans, type Vector, type VectorSpan } from '../vectors/continuity/spec.ts'
 import { EPOCH, type SpanSpec, TestLog, traceIdOf } from './executions.ts'
 
 export interface Judged {
@@ -30,7 +30,13 @@ export function judged(
   services: Vector['services'] = {},
 ): Judged {
   const log = new TestLog(undefined, EPOCH + 60_000_000_000n)
-  for (const spans of segments) log.settle(1, [spans.map((span) => specOf(span, services))])
+  const numbered = numberSpans(segments.flat(), () => formatHex(traceIdOf(1)))
+  let next = 0
+  for (const { length } of segments) {
+    const spans = numbered.slice(next, next + length)
+    next += length
+    log.settle(1, [spans.map((span) => specOf(span, services))])
+  }
   const spanOf = new Map(log.entries.map((entry) => [leafOf(entry), idOf(entry)]))
   const { judgement } = parsePayload(log.segments(1).at(-1)!.payload)
   const { results, findings } = parseJudgement(judgement)
@@ -111,6 +117,9 @@ function specOf(span: VectorSpan, services: NonNullable<Vector['services']>): Sp
     links: span.links ?? [],
     ...(span.parent !== undefined && { parent: span.parent }),
     ...(failed === true && { status: 2 }),
+    ...(span.linksRemote !== undefined && { linkFlags: span.linksRemote ? 0x300 : 0x100 }),
+    ...(span.dropped !== undefined && { dropped: span.dropped }),
+    ...(span.traceState !== undefined && { traceState: span.traceState }),
     ...(remote !== undefined && { flags: remote ? 0x300 : 0x100 }),
   }
 }

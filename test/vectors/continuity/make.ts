@@ -1,8 +1,16 @@
 /** Turns the specs in `specs/` into the vectors that lie beside: `npm run generate`. */
-import { createHash } from 'node:crypto'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type Attributes, BEGIN, INSTRUMENTED, type Vector, type VectorSpan } from './spec.ts'
+import {
+  type Attributes,
+  BEGIN,
+  INSTRUMENTED,
+  numberSpans,
+  sha256,
+  spanIdOf,
+  type Vector,
+  type VectorSpan,
+} from './spec.ts'
 
 /** From the repository's root. */
 export const VECTORS = 'test/vectors/continuity'
@@ -30,9 +38,16 @@ export function pathOf({ rule, name }: Pick<Vector, 'rule' | 'name'>): string {
 /** Texts of the files of a vector by their paths. */
 export function filesOf(vector: Vector): Map<string, string> {
   const path = pathOf(vector)
-  const requests = vector.requests.map((spans) =>
-    spans === 'settle' ? { settle: true } : requestOf(vector, spans),
-  )
+  const traceOf = (trace: number): string => traceIdOf(vector, trace)
+  const all = vector.requests.flatMap((spans) => (spans === 'settle' ? [] : spans))
+  const numbered = numberSpans(all, traceOf)
+  let next = 0
+  const requests = vector.requests.map((spans) => {
+    if (spans === 'settle') return { settle: true }
+    const from = next
+    next += spans.length
+    return requestOf(vector, numbered.slice(from, next))
+  })
   const findings = vector.findings.map(({ rule, severity, spans, detail, trace = 0 }) => ({
     ...(trace !== 0 && { traceId: traceIdOf(vector, trace) }),
     rule,
@@ -62,11 +77,7 @@ function pretty(value: unknown): string {
 }
 
 function traceIdOf({ rule, name }: Vector, trace: number): string {
-  return createHash('sha256').update(`${rule}/${name}/${trace}`).digest('hex').slice(0, 32)
-}
-
-function spanIdOf(id: number): string {
-  return id.toString(16).padStart(16, '0')
+  return sha256(`${rule}/${name}/${trace}`).slice(0, 32)
 }
 
 /** `2` is a span of the execution, `1/2` one of the second execution. */
@@ -122,11 +133,19 @@ function spanOf(vector: Vector, span: VectorSpan): unknown {
       })),
     }),
     ...(span.links !== undefined && {
-      links: span.links.map((link) => ({ traceId, spanId: spanIdOf(link) })),
+      links: span.links.map((link) => ({
+        traceId,
+        spanId: spanIdOf(link),
+        ...(span.linksRemote !== undefined && { flags: flagsOf(span.linksRemote) }),
+      })),
     }),
     ...(span.failed === true && { status: { code: 2 } }),
-    ...(span.remote !== undefined && { flags: span.remote ? 0x300 : 0x100 }),
+    ...(span.remote !== undefined && { flags: flagsOf(span.remote) }),
   }
+}
+
+function flagsOf(remote: boolean): number {
+  return remote ? 0x300 : 0x100
 }
 
 /** Nanoseconds as text; whole microseconds, so that no fraction is lost. */

@@ -5,6 +5,7 @@
  * A span is what `@rootspan/instrumentation` would make of it, as far as a rule looks at it. Times are seconds after the
  * vector's own beginning: whoever sends it moves that to now, and the artifacts' times with it.
  */
+import { createHash } from 'node:crypto'
 
 /** When every vector begins: seconds since 1970. 2026-01-02T03:04:05Z. */
 export const BEGIN = 1_767_323_045
@@ -37,13 +38,16 @@ export interface VectorSpan {
   readonly takes?: number
   readonly attributes?: Attributes
   readonly events?: readonly VectorEvent[]
-  /** Spans of the same trace. */
+  /** Spans of the same trace; and whether they are in another process, where the links say it. */
   readonly links?: readonly number[]
+  readonly linksRemote?: boolean
   readonly failed?: boolean
   /** OTLP says that the parent is in another process, or that it is not; absent: it says nothing. */
   readonly remote?: boolean
   readonly dropped?: number
   readonly traceState?: string
+  /** Its number in its process: emitter id, number, and `prev` where that is not the link of the number before. */
+  readonly numbered?: readonly [emitter: string, seq: number, prev?: string]
 }
 
 export interface VectorService {
@@ -79,6 +83,40 @@ export interface Vector {
 export const INSTRUMENTED: Attributes = {
   'governance.instrumentation.version': '0.1.0',
   'governance.instrumentation.hooks': ['jsonwebtoken@9.0.3 effective', 'casbin@5.51.1 effective'],
+}
+
+/** `prev` of the first span of a process. */
+const FIRST_LINK = '0'.repeat(64)
+
+/**
+ * The attributes of an emitter on spans that have a number, chained as the instrumentation does. `traceIdOf` gives the
+ * hexadecimal id of a span's trace.
+ */
+export function numberSpans(spans: readonly VectorSpan[], traceIdOf: (trace: number) => string): VectorSpan[] {
+  const links = new Map<string, string>()
+  const marks = new Map<VectorSpan, Attributes>()
+  const seqOf = ({ numbered }: VectorSpan): number => numbered?.[1] ?? -1
+  for (const span of [...spans].sort((a, b) => seqOf(a) - seqOf(b))) {
+    if (span.numbered === undefined) continue
+    const [emitter, seq, said] = span.numbered
+    const elsewhere = seq === 0 ? FIRST_LINK : sha256(`before ${emitter} ${seq}`)
+    const prev = said ?? links.get(`${emitter} ${seq - 1}`) ?? elsewhere
+    const lines = ['rootspan/emitter/v1', emitter, seq, traceIdOf(span.trace ?? 0), spanIdOf(span.id), prev, '']
+    if (!links.has(`${emitter} ${seq}`)) links.set(`${emitter} ${seq}`, sha256(lines.join('\n')))
+    marks.set(span, governance({ 'emitter.id': emitter, 'emitter.seq': seq, 'emitter.prev': prev }))
+  }
+  return spans.map((span) => {
+    const mark = marks.get(span)
+    return mark === undefined ? span : { ...span, attributes: { ...span.attributes, ...mark } }
+  })
+}
+
+export function spanIdOf(id: number): string {
+  return id.toString(16).padStart(16, '0')
+}
+
+export function sha256(text: string): string {
+  return createHash('sha256').update(text).digest('hex')
 }
 
 /** The name of an artifact or a person, as a keyed fingerprint looks. */

@@ -7,6 +7,7 @@ import { Command, CommanderError } from 'commander'
 import { readVersion } from '../version.ts'
 import { addCompletion } from './completion.ts'
 import { addConfig } from './config.ts'
+import { addErase } from './erase.ts'
 import { addFirstTrace } from './first-trace.ts'
 import { addFsck, FoundProblems } from './fsck.ts'
 import { addInit } from './init.ts'
@@ -41,6 +42,7 @@ Examples:
   $ rootspan run                            OTLP on 127.0.0.1:4317 and :4318, API on 127.0.0.1:4320
   $ rootspan first-trace                    send a small trace, see it verified
   $ rootspan fsck                           check everything on disk
+  $ rootspan erase --trace <id> --dry-run   see what an erasure would touch
 
 Exit codes:
   0  it worked
@@ -51,6 +53,7 @@ Exit codes:
   addRun(program, io)
   addFirstTrace(program, io)
   addFsck(program, io)
+  addErase(program, io)
   addConfig(program, io)
   addKeygen(program, io)
   addCompletion(program, io)

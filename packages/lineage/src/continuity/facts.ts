@@ -134,8 +134,6 @@ export interface EmitterMark {
   readonly rejected: number | undefined
   readonly truncated: number | undefined
   readonly sampling: string | undefined
-  /** The process died before this span ended. */
-  readonly unfinished: boolean
 }
 
 const PREFIX = 'governance.'
@@ -322,6 +320,5 @@ export function readEmitter(claims: ClaimReader): EmitterMark | undefined {
     rejected: claims.number('emitter.rejected'),
     truncated: claims.number('emitter.truncated'),
     sampling: claims.text('emitter.sampling'),
-    unfinished: claims.flag('emitter.unfinished') === true,
   }
 }

@@ -10,6 +10,8 @@ import type { Claim, Fact, SpanFacts } from '../governance/facts.ts'
 import { factsOf } from '../governance/facts.ts'
 import { Kind } from '../governance/kind.ts'
 import { decodeResource, decodeSpan, type KeyValue, type Span } from '../otlp/decode.ts'
+import { decodeEither, LOG_RECORD } from '../otlp/log-record.ts'
+import { FLAG_HAS_IS_REMOTE, FLAG_IS_REMOTE } from '../otlp/span-table.ts'
 import { Parent } from '../record/entry.ts'
 import { type GovernedSpan, type JoinMethod, joinDecisions } from '../record/join.ts'
 import type { Source, SpanInput } from '../record/order.ts'
@@ -38,8 +40,10 @@ import type { Subject } from './rule.ts'
 /** One segment of the execution as its model is built from it. */
 export interface Part {
   readonly segment: number
-  /** In record order; undefined where the payload was erased. */
-  readonly spans: readonly PartSpan[] | undefined
+  /** In record order. */
+  readonly spans: readonly PartSpan[]
+  /** No span of it was erased. */
+  readonly isWhole: boolean
 }
 
 export interface PartSpan {
@@ -67,6 +71,13 @@ export interface Service {
   covered: boolean
 }
 
+interface Link {
+  readonly traceId: string
+  readonly spanId: string
+  /** Whether it is in another process; undefined where OTLP does not say. */
+  readonly remote: boolean | undefined
+}
+
 /** A span of the execution. */
 export interface Node extends Subject {
   /** In {@link Execution.spans}. */
@@ -79,6 +90,8 @@ export interface Node extends Subject {
   readonly parentState: Parent
   /** Linked, or adopted later. */
   readonly parent: Node | undefined
+  /** Of a log record: the span that it is about, where that has come. What the record says is among the span's facts, too. */
+  readonly about: Node | undefined
   /** Its parent is in the log and below it. */
   readonly opensCycle: boolean
   readonly service: Service
@@ -99,11 +112,17 @@ export interface Node extends Subject {
   readonly droppedCount: number
   /** A sampler let only some spans of its kind through (`ot=th` in the trace state). */
   readonly sampled: boolean
-  readonly links: readonly { readonly traceId: string; readonly spanId: string }[]
+  /** Values and facts of the instrumentation's own that it cut or left out because of their size or number. */
+  readonly truncatedCount: number
+  /** Attributes that were taken out or masked on the way, as the span itself tells. */
+  readonly redactedCount: number
+  readonly links: readonly Link[]
   /** When the collector received it: nanoseconds since 1970; and from whom, empty where nobody authenticated. */
   readonly receivedAt: bigint
   readonly peer: string
   readonly emitter: EmitterMark | undefined
+  /** The process died before it ended; it has no number then. */
+  readonly unfinished: boolean
   readonly request: Request | undefined
   readonly action: Action | undefined
   readonly authorizations: readonly Authorization[]
@@ -137,7 +156,7 @@ export interface Execution {
   readonly actions: readonly Action[]
   /** Decision of each action that has one. */
   readonly joins: ReadonlyMap<Action, Joined>
-  /** Numbers of segments whose payload was erased: what was in them is unknown. */
+  /** Numbers of segments of which something was erased: what that was is unknown. */
   readonly erased: readonly number[]
   readonly context: Context
 }
@@ -154,8 +173,10 @@ export const SKEW = 2_000_000_000n
 interface GrowingNode extends Node {
   parent: Node | undefined
   opensCycle: boolean
+  about: Node | undefined
   authority: Node | undefined
   emitter: EmitterMark | undefined
+  unfinished: boolean
   request: Request | undefined
   action: Action | undefined
   readonly authorizations: Authorization[]
@@ -176,10 +197,13 @@ export class ExecutionBuilder {
   readonly #resources = new WeakMap<Source, Map<number, Service>>()
   readonly #receipts = new WeakMap<Source, { receivedAt: bigint; peer: string }>()
   readonly #governed: GovernedSpan[] = []
+  readonly #logs: GrowingNode[] = []
+  /** The first span, not log record, of each id. */
+  readonly #spanOf = new Map<string, GrowingNode>()
 
-  add({ segment, spans }: Part): void {
-    if (spans === undefined) this.#erased.push(segment)
-    else for (const span of spans) this.#addSpan(segment, span)
+  add({ segment, spans, isWhole }: Part): void {
+    if (!isWhole) this.#erased.push(segment)
+    for (const span of spans) this.#addSpan(segment, span)
   }
 
   #addSpan(segment: number, part: PartSpan): void {
@@ -187,7 +211,7 @@ export class ExecutionBuilder {
     const span = decodeInput(input)
     const service = this.#serviceOf(input)
     if (input.governed) service.covered = true
-    const inferred = infer(span)
+    const inferred = inferOf(span, service)
     const receipt = this.#receiptOf(input.source)
     const node: GrowingNode = {
       place: this.#nodes.length,
@@ -198,6 +222,7 @@ export class ExecutionBuilder {
       parentState: part.parent,
       parent: undefined,
       opensCycle: false,
+      about: undefined,
       service,
       name: span.name,
       kind: input.kind,
@@ -209,13 +234,17 @@ export class ExecutionBuilder {
       httpStatus: httpStatusOf(span),
       droppedCount: span.droppedAttributesCount + span.droppedEventsCount + span.droppedLinksCount,
       sampled: /(?:^|,)\s*ot=[^,]*\bth:(?!0(?:[;,]|$))/.test(span.traceState),
-      links: span.links.map((link) => ({
-        traceId: formatHex(link.traceId),
-        spanId: formatHex(link.spanId),
+      truncatedCount: input.governed ? truncatedCountOf(span) : 0,
+      redactedCount: redactedCountOf(span),
+      links: span.links.map(({ traceId, spanId, flags }) => ({
+        traceId: formatHex(traceId),
+        spanId: formatHex(spanId),
+        remote: (flags & FLAG_HAS_IS_REMOTE) === 0 ? undefined : (flags & FLAG_IS_REMOTE) !== 0,
       })),
       receivedAt: receipt.receivedAt,
       peer: receipt.peer,
       emitter: undefined,
+      unfinished: false,
       request: undefined,
       action: undefined,
       authorizations: [],
@@ -228,6 +257,8 @@ export class ExecutionBuilder {
     this.#parentLeaves.push(part.parentLeaf)
     this.#byLeaf.set(keyOf(part.leaf), node)
     if (!this.#byId.has(node.id)) this.#byId.set(node.id, node)
+    if (node.kind === LOG_RECORD) this.#logs.push(node)
+    else if (!this.#spanOf.has(node.id)) this.#spanOf.set(node.id, node)
     if (input.governed) this.#addFacts(node, part, span)
     this.#addInferred(node, inferred)
   }
@@ -236,6 +267,7 @@ export class ExecutionBuilder {
     const facts = factsOf(span)
     const own = new ClaimReader(facts.claims)
     node.emitter = readEmitter(own)
+    node.unfinished = own.flag('emitter.unfinished') === true
     for (const [at, fact] of facts.facts.entries()) this.#addFact(node, part.factLeaves[at]!, fact, facts)
     const base = { on: node, leaf: part.leaf, at: node.start }
     if (facts.kind === Kind.action) node.action = readAction(base, own)
@@ -356,22 +388,38 @@ export class ExecutionBuilder {
   /** The execution as far as it was added. The next one shares its nodes: use one at a time. Linear. */
   execution(head: ExecutionHead, context: Context): Execution {
     const nodes = this.#nodes
+    this.#attachLogs()
     this.#linkParents()
     this.#findAuthority()
+    const spoken = nodes.filter(({ about }) => about === undefined)
     const actions = nodes.flatMap(({ action }) => (action === undefined ? [] : [action]))
     return {
       ...head,
       spans: nodes,
       services: [...this.#services.values()],
       requests: nodes.flatMap(({ request }) => (request === undefined ? [] : [request])),
-      authorizations: nodes.flatMap((node) => node.authorizations),
-      verifications: nodes.flatMap((node) => node.verifications),
-      decisions: nodes.flatMap((node) => node.decisions),
-      transitions: nodes.flatMap((node) => node.transitions),
+      authorizations: spoken.flatMap((node) => node.authorizations),
+      verifications: spoken.flatMap((node) => node.verifications),
+      decisions: spoken.flatMap((node) => node.decisions),
+      transitions: spoken.flatMap((node) => node.transitions),
       actions,
       joins: this.#join(actions),
       erased: this.#erased,
       context,
+    }
+  }
+
+  /** What log records say counts as said on the span that they are about, once it has come. */
+  #attachLogs(): void {
+    for (const log of this.#logs) {
+      if (log.about !== undefined) continue
+      const about = this.#spanOf.get(log.id)
+      if (about === undefined) continue
+      log.about = about
+      about.authorizations.push(...log.authorizations)
+      about.verifications.push(...log.verifications)
+      about.decisions.push(...log.decisions)
+      about.transitions.push(...log.transitions)
     }
   }
 
@@ -397,6 +445,11 @@ export class ExecutionBuilder {
       if (node.opensCycle) continue
       node.parent = parent
       above[place] = parent.place
+    }
+    for (const log of this.#logs) {
+      if (log.about === undefined || rootOf(log.about.place) === log.place) continue
+      log.parent = log.about
+      above[log.place] = log.about.place
     }
   }
 
@@ -430,7 +483,8 @@ export class ExecutionBuilder {
       const factLeaves = on.facts.facts.map((fact) =>
         fact.kind === Kind.decision ? decisions.push(node.decisions[next++]!) - 1 : -1,
       )
-      return { ...on, parentAt: node.parent?.place ?? -1, factLeaves }
+      const { place, parent } = node.about ?? node
+      return { ...on, place, parentAt: parent?.place ?? -1, factLeaves }
     })
     if (decisions.length === 0) return joins
     const parents = nodes.map((node) =>
@@ -443,6 +497,35 @@ export class ExecutionBuilder {
     return joins
   }
 }
+
+/** An instrumentation has looked at its spans itself: what it did not mark is no action, such as asking an engine. */
+function inferOf(span: Span, service: Service): Inferred | undefined {
+  const inferred = infer(span)
+  return inferred?.kind === 'action' && service.instrumentation !== undefined ? undefined : inferred
+}
+
+function truncatedCountOf({ attributes, events }: Span): number {
+  let count = 0
+  for (const { key, value } of [attributes, ...events.map((event) => event.attributes)].flat())
+    if ((key === TRUNCATED_VALUES || key === TRUNCATED_FACTS) && value.type === 'int')
+      count += Math.max(0, Number(value.value))
+  return count
+}
+
+/** URLs as the instrumentation leaves them, and the counts of the OpenTelemetry Collector's redaction processor. */
+function redactedCountOf({ attributes }: Span): number {
+  let count = 0
+  for (const { key, value } of attributes)
+    if (URLS.has(key)) {
+      if (value.type === 'string' && value.value.includes('=REDACTED')) count++
+    } else if (REDACTION_COUNTS.has(key) && value.type === 'int') count += Math.max(0, Number(value.value))
+  return count
+}
+
+const TRUNCATED_VALUES = 'governance.truncated.values'
+const TRUNCATED_FACTS = 'governance.truncated.facts'
+const URLS: ReadonlySet<string> = new Set(['url.query', 'url.full', 'http.url', 'http.target'])
+const REDACTION_COUNTS: ReadonlySet<string> = new Set(['redaction.redacted.count', 'redaction.masked.count'])
 
 const NO_CLAIMS = new ClaimReader()
 const JOIN_KEYS: ReadonlySet<string> = new Set([DECISION_ID, ACTION_DIGEST, ACTION_NAME])
@@ -459,8 +542,8 @@ function slim(facts: SpanFacts): SpanFacts {
   }
 }
 
-function decodeInput({ source, spanStart, spanEnd }: SpanInput): Span {
-  return decodeSpan(source.body.subarray(spanStart, spanEnd))
+function decodeInput({ kind, source, spanStart, spanEnd }: SpanInput): Span {
+  return decodeEither(kind, source.body.subarray(spanStart, spanEnd))
 }
 
 function keyOf(leaf: Uint8Array): string {

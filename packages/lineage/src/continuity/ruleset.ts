@@ -6,12 +6,15 @@ import type { Rule } from './rule.ts'
 import { ANCESTRY } from './rules/ancestry.ts'
 import { AUTHORIZATION } from './rules/authorization.ts'
 import { AUTHORIZATION_USE } from './rules/authorization-use.ts'
+import { COVERAGE } from './rules/coverage.ts'
 import { DECISION } from './rules/decision.ts'
 import { DECISION_BINDING } from './rules/decision-binding.ts'
 import { DELEGATION } from './rules/delegation.ts'
 import { EMITTER } from './rules/emitter.ts'
+import { LATE } from './rules/late.ts'
 import { POLICY } from './rules/policy.ts'
 import { REUSE } from './rules/reuse.ts'
+import { RUNTIME } from './rules/runtime.ts'
 import { TIME } from './rules/time.ts'
 
 /** By id ascending. */
@@ -19,12 +22,15 @@ export const RULES: readonly Rule[] = [
   ...ANCESTRY,
   ...AUTHORIZATION,
   ...AUTHORIZATION_USE,
+  ...COVERAGE,
   ...DECISION,
   ...DECISION_BINDING,
   ...DELEGATION,
   ...EMITTER,
+  ...LATE,
   ...POLICY,
   ...REUSE,
+  ...RUNTIME,
   ...TIME,
 ].sort((a, b) => (a.id < b.id ? -1 : 1))
 

@@ -265,7 +265,7 @@ export const AUTHORIZATION: readonly Vector[] = [
             kind: 'client',
           },
         ),
-        { id: 4, parent: 3, at: 0.051, takes: 0.002, kind: 'server', service: 'billing' },
+        { id: 4, parent: 3, at: 0.051, takes: 0.002, kind: 'server', service: 'billing', attributes: REQUEST },
       ],
     ],
     services: { billing: { resource: INSTRUMENTED } },

@@ -56,6 +56,7 @@ const gap: Rule = {
     }
     for (const node of execution.spans) {
       if (node.emitter !== undefined) yield* losses(node)
+      if (node.unfinished) yield fail([node], `the process of span ${node.id} died before it ended`)
       if (node.governed && node.sampled)
         yield fail([node], `span ${node.id} was sampled: others of its kind were left out`)
     }
@@ -66,7 +67,6 @@ function* losses(node: Node): Iterable<Observation> {
   const { id, dropped = 0, rejected = 0 } = node.emitter!
   if (dropped > 0) yield fail([node], `emitter ${id} says that it lost ${dropped} governed spans`)
   if (rejected > 0) yield fail([node], `emitter ${id} says that ${rejected} governed spans were refused`)
-  if (node.emitter!.unfinished) yield fail([node], `the process of span ${node.id} died before it ended`)
 }
 
 const chain: Rule = {

@@ -220,7 +220,7 @@ describe('executions that somebody made to be slow', () => {
       ],
     }
     const spans = Array.from(
-      { length: 20_000 },
+      { length: 10_000 },
       (_, at): VectorSpan => ({
         ...act(at + 2, 1, { 'action.required_scope': ['none'] }),
         events: [
