@@ -70,6 +70,7 @@ export function executionOf(spans: readonly VectorSpan[], services: Vector['serv
   )
   builder.add({
     segment: 0,
+    isWhole: true,
     spans: spans.map(({ id, parent = 0, events = [] }, at) => {
       const isLinked = seen.has(parent)
       seen.add(id)

@@ -120,8 +120,8 @@ describe('on facts of any kind', () => {
         const { findings } = judged([execution])
         for (const { rule, detail } of findings()) {
           seen.add(rule)
-          // Nothing of what facts say, but for names of services and reasons of a closed list.
-          expect(detail).not.toMatch(/hmac|MAX|9007199254740991/)
+          // Nothing of what facts say, but for counts, names of services and reasons of a closed list.
+          expect(detail).not.toMatch(/hmac/)
         }
         expect(judged([execution]).findings()).toEqual(findings())
       }),
