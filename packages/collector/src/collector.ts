@@ -31,6 +31,7 @@ import { Budget } from './receiver/budget.ts'
 import { startGrpcReceiver } from './receiver/grpc.ts'
 import { startHttpReceiver } from './receiver/http.ts'
 import { createIngest, DEFAULT_TENANT, type IngestOptions } from './receiver/ingest.ts'
+import { openRoutes } from './receiver/push.ts'
 import { openQuarantine } from './receiver/quarantine.ts'
 import { type Ingest, type ReceiverOptions, Refusal, type RunningReceiver } from './receiver/receiver.ts'
 import { cursorEnd } from './store/cursor.ts'
@@ -90,12 +91,13 @@ export async function startCollector(config: Config, identity: Identity, log: Lo
   await Promise.race([pipeline.ready, failure.promise])
 
   const gate = createGate(config, journal, board)
+  const now = (): bigint => BigInt(Date.now()) * 1_000_000n
   const ingest = timed(
     createIngest({
       journal: counted(journal, board),
       quarantine,
       counters: board,
-      now: () => BigInt(Date.now()) * 1_000_000n,
+      now,
       random: createRandom(),
       workAhead: createAhead(pipeline.post, board, fail),
       gate,
@@ -104,7 +106,8 @@ export async function startCollector(config: Config, identity: Identity, log: Lo
   )
   const budget = new Budget(config.receivers.inFlightBytes)
   const onBug = (error: unknown): void => log.error({ err: error }, 'bug in a receiver')
-  const receivers = await startReceivers(config, { ingest, budget, counters: board, gate, onBug })
+  const routes = await openRoutes(config.receivers, ingest, now)
+  const receivers = await startReceivers(config, { ingest, budget, counters: board, gate, routes, onBug })
   const api = config.api.enabled
     ? await startApi(apiOptions(config, identity, directories, board), log, fail)
     : undefined
@@ -242,7 +245,8 @@ function timed(ingest: Ingest, board: Board): Ingest {
   return async (request) => {
     const start = performance.now()
     const accepted = await ingest(request)
-    if (request.signal === 'traces') board.observeAck((performance.now() - start) / 1000)
+    if (request.signal === 'traces' || accepted.position !== undefined)
+      board.observeAck((performance.now() - start) / 1000)
     return accepted
   }
 }

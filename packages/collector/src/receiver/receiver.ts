@@ -5,11 +5,12 @@
  * spans and nothing of transports. `status.ts` alone turns what comes back into codes and bodies.
  */
 import type { Budget } from './budget.ts'
+import type { Routes } from './route.ts'
 
 export type Signal = 'traces' | 'metrics' | 'logs'
 
 /** Which door a request came through. Written into the receipt of every journalled request. */
-export type ReceiverName = 'otlp/grpc' | 'otlp/http' | 'otlp/http+json'
+export type ReceiverName = 'otlp/grpc' | 'otlp/http' | 'otlp/http+json' | 'opa' | 'ssf'
 
 /** One request, read in full. */
 export interface Received {
@@ -48,6 +49,7 @@ export type RefusalCode =
   | 'protocol' // the transport's own framing is broken
   | 'too_large' // over the limit before or after decompression
   | 'unsupported' // a media type, content coding or method that we do not take
+  | 'unauthenticated' // no valid credentials, where some are asked for
   | 'not_found' // a path that is not ours
   | 'not_allowed' // a path that is ours, with another method
   | 'busy' // pushed back: come again after `retryAfterSeconds`
@@ -105,6 +107,8 @@ export interface ReceiverOptions {
   readonly counters: Counters
   /** Asked before a body is read, so that nobody sends in vain; `ingest` asks again. */
   readonly gate?: () => Refusal | undefined
+  /** What else is taken over HTTP. */
+  readonly routes?: Routes
   /** Told of refusals with code `internal` and of nothing else: everything else is the sender's affair. */
   readonly onBug?: (error: unknown) => void
   /** Limit of one body before and after decompression. Default 64 MiB (OTLP, Message size limits). */
