@@ -71,6 +71,7 @@ export async function startHttpReceiver(options: ReceiverOptions): Promise<Runni
     maxBytes: limits.maxBodyBytes,
     idleMillis: limits.bodyIdleMillis,
     totalMillis: limits.bodyTotalMillis,
+    pool: options.pool,
   })
   const http: Http = {
     options,
@@ -167,7 +168,7 @@ async function finish(
 ): Promise<void> {
   const { options, maxBytes } = http
   try {
-    const sent = body.join()
+    const sent = body.join(!gzipped && media === PROTOBUF)
     const plain = gzipped ? await gunzip(sent, maxBytes, body, 'malformed') : sent
     const message = media === PROTOBUF ? plain : fromJson(plain, signal)
     const tracked = request.headers['rootspan-receipt'] === '1'
