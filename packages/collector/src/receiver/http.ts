@@ -74,6 +74,7 @@ export async function startHttpReceiver(options: ReceiverOptions): Promise<Runni
     maxBytes: limits.maxBodyBytes,
     idleMillis: limits.bodyIdleMillis,
     totalMillis: limits.bodyTotalMillis,
+    pool: options.pool,
   })
   const http: Http = {
     options,
@@ -170,7 +171,7 @@ async function finish(
 ): Promise<void> {
   const { options } = http
   try {
-    const sent = body.join()
+    const sent = body.join(!gzipped && 'media' in of && of.media === PROTOBUF)
     const plain = gzipped ? await gunzip(sent, maxBytes, body, 'malformed') : sent
     if ('take' in of) {
       answerRoute(http, response, await of.take(plain))

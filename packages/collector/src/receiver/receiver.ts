@@ -4,6 +4,7 @@
  * A transport (`grpc.ts`, `http.ts`) knows framing, sizes and headers and nothing of spans; `ingest.ts` knows
  * spans and nothing of transports. `status.ts` alone turns what comes back into codes and bodies.
  */
+import type { BufferPool } from '../buffer-pool.ts'
 import type { Budget } from './budget.ts'
 import type { Routes } from './route.ts'
 
@@ -18,7 +19,8 @@ export interface Received {
   readonly signal: Signal
   /**
    * The protobuf `Export{Trace,Metrics,Logs}ServiceRequest`, decompressed; JSON traces and logs are converted already,
-   * JSON metrics come as an empty message. Nobody writes to these bytes again: they may be kept.
+   * JSON metrics come as an empty message. Nobody writes to these bytes until the request is answered; then their
+   * memory may be used again, unless it was handed over (buffer-pool.ts).
    */
   readonly body: Uint8Array
   /** The sender asked for a durability receipt (`rootspan-receipt: 1`). */
@@ -104,6 +106,8 @@ export interface ReceiverOptions {
   readonly ingest: Ingest
   /** Shared by all receivers of the process. */
   readonly budget: Budget
+  /** Where bodies are joined, shared likewise. Without it they are allocated one by one. */
+  readonly pool?: BufferPool
   readonly counters: Counters
   /** Asked before a body is read, so that nobody sends in vain; `ingest` asks again. */
   readonly gate?: () => Refusal | undefined
