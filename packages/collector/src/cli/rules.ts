@@ -82,7 +82,7 @@ function explain({ id, version, title, severity, scope, looksAt, guards, remedy 
     colors.bold(`${id}  ${title}`),
     `${severity}, ${scope}, version ${version}`,
     '',
-    `fails for   ${looksAt}`,
+    `looks at    ${looksAt}`,
     ...guards.map((guard, at) => `${at === 0 ? 'guards' : '      '}      ${guard}`),
     `remedy      ${remedy}`,
     '',
