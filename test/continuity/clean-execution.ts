@@ -23,7 +23,15 @@ const CALLS = 18
 const EVERY = 3
 
 const DOMAIN = { resource: { ...INSTRUMENTED, 'governance.domain': 'shop' } }
-export const SERVICES: NonNullable<Vector['services']> = { web: DOMAIN, api: DOMAIN, billing: DOMAIN }
+const PARTNER = { resource: { ...INSTRUMENTED, 'governance.domain': 'partner' } }
+export const SERVICES: NonNullable<Vector['services']> = {
+  web: DOMAIN,
+  api: DOMAIN,
+  billing: DOMAIN,
+  // Of another trust domain; they are in no clean execution.
+  'api of a partner': PARTNER,
+  'billing of a partner': PARTNER,
+}
 
 /** Versions of the policy that decides, in the order in which they came into use. */
 export const VERSIONS = ['2026-01', '2026-02'] as const

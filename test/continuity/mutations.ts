@@ -18,6 +18,8 @@ export interface Mutation {
   readonly name: string
   /** The rule that must find it, at each place. */
   readonly rule: string
+  /** It cannot be told from something that is allowed: the rule says that it does not know. */
+  readonly isUnknown?: boolean
   /** Ids of the spans at which it can be done. */
   places(spans: readonly VectorSpan[]): number[]
   apply(spans: readonly VectorSpan[], place: number): VectorSpan[]
@@ -155,15 +157,12 @@ export const MUTATIONS: readonly Mutation[] = [
     apply: (spans, place) => spans.filter(({ id }) => id !== place),
   },
   {
-    name: 'remove a caller of the trust domain',
+    name: 'remove the caller of another process',
     rule: 'GC-N05',
+    // It may as well have come from outside.
+    isUnknown: true,
     places: (spans) => spans.filter(({ remote }) => remote === true).map(({ parent }) => parent!),
-    apply: (spans, place) =>
-      spans
-        .filter(({ id }) => id !== place)
-        .map((span) =>
-          span.parent === place ? { ...span, service: `${span.service ?? 'api'} of a partner` } : span,
-        ),
+    apply: (spans, place) => spans.filter(({ id }) => id !== place),
   },
   {
     name: 'cut the tail',
@@ -300,7 +299,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'leave out the decision',
     rule: 'GC-D01',
-    places: (spans) => spans.filter(isAction).map(({ id }) => id),
+    // An action below one that was decided on rests on that.
+    places: (spans) => spans.filter(({ name }) => name === 'refund').map(({ id }) => id),
     apply: (spans, place) => {
       const acts = spans.find(({ id }) => id === place)!
       const decision = claim(acts, 'decision.id')

@@ -56,7 +56,6 @@ async function start() {
   const server = app.listen(0, '127.0.0.1', () =>
     console.log(`listening on http://127.0.0.1:${server.address().port}`),
   )
-  process.on('SIGTERM', () => server.close(() => process.exit(0)))
 }
 
 void start()

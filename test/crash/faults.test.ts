@@ -57,6 +57,12 @@ let template: World
 
 beforeAll(async () => {
   template = await World.create()
+  // An entry bundle that is almost full: the scenario's first commit puts it into a pack.
+  const life = await Life.start(template)
+  for (let trace = 100; trace < 225; trace++) await life.receive(trace, [{ id: 1 }])
+  await life.commit()
+  await life.trim()
+  await life.close()
 })
 afterAll(() => template.remove())
 
@@ -132,6 +138,7 @@ async function countOperations(): Promise<Record<LayerName | 'store', number>> {
   const faulty = faultyLayers(world)
   expect(await live(world, faulty.layers)).toBeUndefined()
   expect(faulty.database!.unsynced).toBe(0)
+  expect([recordPacks(template).length, recordPacks(world).length]).toEqual([0, 1])
   await liveOn(world, false)
   await world.check()
   await world.remove()
@@ -142,6 +149,11 @@ async function countOperations(): Promise<Record<LayerName | 'store', number>> {
     signer: count('signer'),
     store: faulty.database!.writes,
   }
+}
+
+/** Packs of entry bundles. */
+function recordPacks(world: World): string[] {
+  return readdirSync(join(world.data, 'packs')).filter((name) => name.startsWith('records-'))
 }
 
 test('the scenario itself writes in every layer, several times, and leaves a clean log', async () => {
@@ -191,7 +203,7 @@ test('after a refused commit the store writes nothing more, and says why', async
     cursor: START,
     packs: [],
   })
-  const head = await store.commit(undefined, batch(1))
+  const head = await store.commit(store.head, batch(1))
   const answers = await Promise.allSettled([
     store.commit(head, batch(2)),
     store.putCheckpoint(1, new Uint8Array(1)),

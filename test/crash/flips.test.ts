@@ -43,6 +43,7 @@ beforeAll(async () => {
   const span = {
     time: 1n,
     receiver: 'otlp/grpc',
+    signal: 'traces',
     reason: 'bad',
     span: bytes,
     resource: bytes,
@@ -122,6 +123,23 @@ describe('a flipped bit is found by fsck, which names the file', { timeout: 120_
     expect(notes).toBeLessThanOrEqual(81)
     expect((await world.fsck()).problems).toEqual([])
     expect(await readLogFile(nodeFiles, world.data)).toEqual(world.identity)
+  })
+
+  test('in a full entry bundle, which lies in a pack', async () => {
+    const large = await World.create()
+    const life = await Life.start(large)
+    for (let trace = 0; trace < 130; trace++) await life.receive(trace, [{ id: 1 }])
+    await life.commit()
+    await life.close()
+    const names = await readdir(join(large.data, 'packs'))
+    const path = join(large.data, 'packs', names.find((name) => name.startsWith('records-'))!)
+    const { size } = await stat(path)
+    for (const at of offsetsOf(size)) {
+      const { problems } = await flipped(path, at, () => large.fsck())
+      expect(problems[0]?.where.startsWith(path), `byte ${at}: ${problems[0]?.message}`).toBe(true)
+    }
+    expect((await large.fsck()).problems).toEqual([])
+    await large.remove()
   })
 
   test('in LevelDB’s own files, which then stay as they are', async () => {

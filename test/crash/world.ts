@@ -108,9 +108,11 @@ export class World {
   /** Checks a stopped log against everything that is remembered. */
   async check(): Promise<FsckReport> {
     const database = await openDatabase(join(this.data, 'log'), 'open')
+    const packs = new PackReader({ directory: join(this.data, 'packs'), files: nodeFiles })
     try {
-      await this.#checkLog(database)
+      await this.#checkLog(database, packs)
     } finally {
+      packs.close()
       await database.close()
     }
     const report = await this.fsck()
@@ -118,9 +120,8 @@ export class World {
     return report
   }
 
-  async #checkLog(database: Database): Promise<void> {
+  async #checkLog(database: Database, packs: PackReader): Promise<void> {
     const { acknowledged, sent, roots, receipts } = this.memory
-    const packs = new PackReader({ directory: join(this.data, 'packs'), files: nodeFiles })
     const reader = new LogReader(database, packs)
     const committed = new Map<number, string>([[0, '']])
     const head = await readChain(database, Number.POSITIVE_INFINITY, ({ size, root }) =>

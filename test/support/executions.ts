@@ -8,12 +8,16 @@ import { createHash, createPrivateKey, createPublicKey, sign } from 'node:crypto
 import { concatBytes, formatHex, parseHex, parseUtf8, utf8 } from '@rootspan/lineage/bytes'
 import { formatBundle } from '@rootspan/lineage/evidence/bundle'
 import { isGoverned } from '@rootspan/lineage/governance/facts'
-import { decodeSpan } from '@rootspan/lineage/otlp/decode'
+import { decodeEither, LOG_RECORD } from '@rootspan/lineage/otlp/log-record'
+import { type ErasureTerms, erasedRecord, type LogRecord } from '@rootspan/lineage/record/about-log'
 import { Committer } from '@rootspan/lineage/record/commitment'
 import { parseEntry } from '@rootspan/lineage/record/entry'
+import { type Cut, cutExecution, heldOf } from '@rootspan/lineage/record/erase'
 import { TraceHistory } from '@rootspan/lineage/record/history'
+import { encodeOpened, parseAnyPayload } from '@rootspan/lineage/record/opened'
+import { encodeRun } from '@rootspan/lineage/record/opening'
 import { idKey, isParentRemote, type Source, type SpanInput } from '@rootspan/lineage/record/order'
-import { Closed, encodePayload, parsePayload } from '@rootspan/lineage/record/payload'
+import { Closed, encodePayload } from '@rootspan/lineage/record/payload'
 import { encodeReceipt } from '@rootspan/lineage/record/receipt'
 import { deriveSegment, LeafSink } from '@rootspan/lineage/record/segment'
 import { formatCheckpoint } from '@rootspan/lineage/tlog/checkpoint'
@@ -33,6 +37,8 @@ export const EPOCH = 1_767_323_045_000_000_000n
 export type AttributeValue = string | boolean | number | bigint | Uint8Array | readonly AttributeValue[]
 
 export interface SpanSpec {
+  /** It is a log record of this span: then only id, name, service, flags, start and attributes count. */
+  readonly log?: boolean
   /** 8 bytes as 16 hex digits, or a small number. */
   readonly id: number | string
   readonly parent?: number | string
@@ -92,13 +98,20 @@ export function traceIdOf(number: number): Uint8Array {
 
 interface Segment {
   readonly first: number
+  readonly closed: Closed
   readonly entries: readonly Uint8Array[]
+  readonly leaves: Uint8Array
   readonly payload: Uint8Array
 }
 
+export interface EraseOptions extends Partial<ErasureTerms> {
+  readonly tenant?: string
+}
+
 interface Trace {
-  readonly history: TraceHistory
-  readonly segments: Segment[]
+  history: TraceHistory
+  segments: Segment[]
+  readonly erasures: { readonly first: number; readonly record: LogRecord }[]
 }
 
 /** A log that grows by whole segments, as a collector's does. */
@@ -135,7 +148,7 @@ export class TestLog {
     return `# the log of these tests\nlog ${formatVerifierKey(this.keys[0]!.verifier)}\nquorum none\n`
   }
 
-  /** Spans of one trace as one request gives them: resource, scope and spans in one body. */
+  /** Spans, or log records, of one trace as one request gives them: resource, scope and spans in one body. */
   request(trace: number, specs: readonly SpanSpec[], tenant = ''): SpanInput[] {
     const number = this.#requests++
     const seed = new Uint8Array(createHash('sha256').update(`request ${number}`).digest())
@@ -145,6 +158,7 @@ export class TestLog {
       tenant,
       receivedAt: this.#receivedAt + BigInt(number) * 1_000_000n,
       tracked: false,
+      signal: specs.some((spec) => spec.log) ? 'logs' : 'traces',
     })
     return spansOf(trace, specs, {
       receipt,
@@ -170,14 +184,65 @@ export class TestLog {
     const sink = new LeafSink()
     const derived = deriveSegment(head, spans, known?.history, this.#committer, sink)
     if (derived.count === 0) return false
-    const of = known ?? { history: new TraceHistory(), segments: [] }
+    const of = known ?? { history: new TraceHistory(), segments: [], erasures: [] }
     this.#traces.set(key, of)
-    const payload = encodePayload({ ...head, segment: of.segments.length }, derived.spans, derived.judgement)
+    const payload = encodePayload(
+      { ...head, segment: of.segments.length, ruleset: derived.ruleset },
+      derived.spans,
+      derived.judgement,
+    )
     const entries = splitEntries(sink.entries.view())
     const first = this.append(entries)
-    of.segments.push({ first, entries, payload })
-    of.history.add(first, entries.map(parseEntry), sink.hashes.copy(), closed, () => parsePayload(payload))
+    const segment = { first, closed, entries, leaves: sink.hashes.copy(), payload }
+    of.segments.push(segment)
+    remember(of.history, segment)
     return true
+  }
+
+  /** Erases segments of a trace whole, or what has these keys, and says so in the log. */
+  erase(trace: number, cut: 'all' | readonly string[], options: EraseOptions = {}): void {
+    const { tenant = '', ...terms } = options
+    const of = this.#traces.get(`${tenant}\n${trace}`)!
+    const cuts = cutExecution(
+      of.segments.map((segment) => ({ ...segment, payload: parseAnyPayload(segment.payload) })),
+      of.segments.map(() => (cut === 'all' ? cut : cutOf(cut))),
+    )
+    const record = erasedRecord(
+      tenant,
+      cuts.map(({ segment }) => of.segments[segment]!.leaves.slice(-32)),
+      {
+        scope: cut === 'all' ? 'execution' : 'attributes',
+        selector: ['trace'],
+        keys: cut === 'all' ? [] : cut,
+        spans: cuts.map(({ spans }) => spans),
+        claims: cut === 'all' ? [] : cuts.map(({ claims }) => claims),
+        reason: 'a request of the data subject',
+        by: 'the privacy officer',
+        at: EPOCH,
+        ...terms,
+      },
+      (size) =>
+        createHash('sha256')
+          .update(`salt ${this.#requests++}`)
+          .digest()
+          .subarray(0, size),
+    )
+    of.erasures.push({ first: this.append([record.entry]), record })
+    const changed = new Map(cuts.map((one) => [one.segment, one.payload]))
+    of.history = new TraceHistory()
+    of.segments = of.segments.map((segment, number) => {
+      const head = {
+        tenant,
+        traceId: traceIdOf(trace),
+        segment: number,
+        closed: segment.closed,
+        evaluatedAt: 0n,
+      }
+      const left = changed.get(number) ?? { ...head, withheld: false, spans: [], records: [] }
+      const now = changed.has(number) ? { ...segment, payload: encodeOpened(left) } : segment
+      remember(of.history, now)
+      return now
+    })
   }
 
   /** Appends any entries at all; returns the index of the first. For logs that are wrong, too. */
@@ -211,17 +276,24 @@ export class TestLog {
   ): Promise<Uint8Array> {
     const { size } = this
     const checkpoint = options.checkpoint ?? this.checkpoint()
-    const segments = await Promise.all(
-      this.segments(trace, options.tenant).map(async ({ first, entries, payload }) => ({
-        first,
-        entries,
-        proof: await proveRange(first, first + entries.length, size, (level, index, width) =>
-          this.tile(level, index, width),
+    const proven = async ({ first, entries, payload }: Pick<Segment, 'first' | 'entries' | 'payload'>) => ({
+      first,
+      entries,
+      proof: await proveRange(first, first + entries.length, size, (level, index, width) =>
+        this.tile(level, index, width),
+      ),
+      payload,
+    })
+    const { segments, erasures } = this.#traces.get(`${options.tenant ?? ''}\n${trace}`)!
+    return formatBundle({
+      checkpoint: parseUtf8(checkpoint),
+      segments: await Promise.all(segments.map(proven)),
+      erasures: await Promise.all(
+        erasures.map(({ first, record: { entry, claims } }) =>
+          proven({ first, entries: [entry], payload: encodeRun([{ leaf: 0, claims }]) }),
         ),
-        payload,
-      })),
-    )
-    return formatBundle({ checkpoint: parseUtf8(checkpoint), segments })
+      ),
+    })
   }
 
   tile(level: number, index: number, width: number): Uint8Array {
@@ -247,6 +319,25 @@ export class TestLog {
     if (checkpoint !== undefined) files.set('checkpoint', checkpoint)
     for (const [of, note] of this.checkpoints) files.set(`checkpoint/${of}`, note)
     return files
+  }
+}
+
+function remember(history: TraceHistory, { first, closed, entries, leaves, payload }: Segment): void {
+  history.add(first, entries.map(parseEntry), leaves, closed, () =>
+    heldOf({ entries }, parseAnyPayload(payload)),
+  )
+}
+
+/** Spans that have an attribute with one of the keys, in themselves or their events. */
+function cutOf(keys: readonly string[]): Cut {
+  return {
+    hasSpan: ({ kind, source, spanStart, spanEnd }) => {
+      const { attributes, events } = decodeEither(kind, source.body.subarray(spanStart, spanEnd))
+      return [...attributes, ...events.flatMap((event) => event.attributes)].some(({ key }) =>
+        keys.includes(key),
+      )
+    },
+    hasClaim: (key) => keys.includes(parseUtf8(key)),
   }
 }
 
@@ -296,13 +387,13 @@ function spansOf(
       under = { resource, scope: put(new WireWriter().string(1, 'test').string(2, '1.2.3').finish()) }
       services.set(service, under)
     }
-    const bytes = encodeSpan(trace, spec)
-    return { ...under, span: put(bytes), bytes }
+    const bytes = spec.log ? encodeLogRecord(trace, spec) : encodeSpan(trace, spec)
+    return { ...under, span: put(bytes), bytes, kind: spec.log ? LOG_RECORD : 0 }
   })
   const body = concatBytes(...parts)
   const shared: Source = { ...source, body, contexts: new Map() }
-  return ranges.map(({ resource, scope, span, bytes }, index) => {
-    const decoded = decodeSpan(bytes)
+  return ranges.map(({ resource, scope, span, bytes, kind }, index) => {
+    const decoded = decodeEither(kind, bytes)
     return {
       source: shared,
       index,
@@ -317,8 +408,8 @@ function spansOf(
       startHigh: Number(decoded.startTimeUnixNano >> 32n),
       startLow: Number(decoded.startTimeUnixNano & 0xffff_ffffn),
       kind: decoded.kind,
-      remote: isParentRemote(decoded.flags, decoded.kind),
-      governed: isGoverned(decoded),
+      remote: kind !== LOG_RECORD && isParentRemote(decoded.flags, decoded.kind),
+      governed: kind === LOG_RECORD || isGoverned(decoded),
     }
   })
 }
@@ -342,6 +433,19 @@ export function encodeSpan(trace: number, spec: SpanSpec): Uint8Array {
   if (spec.status !== undefined) out.bytes(15, new WireWriter().varint(3, spec.status).finish())
   if (spec.flags !== undefined) out.fixed32(16, spec.flags)
   return out.finish()
+}
+
+export function encodeLogRecord(trace: number, spec: SpanSpec): Uint8Array {
+  const start = spec.start ?? (typeof spec.id === 'number' ? spec.id * 1_000_000 : 0)
+  const out = new WireWriter(512).fixed64(1, EPOCH + BigInt(start)).varint(2, 9)
+  out.bytes(5, anyValue('said by the service'))
+  for (const [key, value] of Object.entries(spec.attributes ?? {})) out.bytes(6, attribute(key, value))
+  if (spec.flags !== undefined) out.fixed32(8, spec.flags)
+  out
+    .bytes(9, traceIdOf(trace))
+    .bytes(10, spanIdOf(spec.id))
+    .fixed64(11, EPOCH + BigInt(start) + 5n)
+  return out.string(12, spec.name ?? 'governance.execution.started').finish()
 }
 
 function linkTo(trace: number, link: number | string, flags: number | undefined): Uint8Array {
@@ -508,7 +612,29 @@ export const SHAPES: ReadonlyMap<string, (log: TestLog, trace: number) => void> 
     'a tenant',
     (log, trace) => void log.settle(trace, [[{ id: 1 }, { id: 2, parent: 1 }]], { tenant: 'acme' }),
   ],
+  [
+    'log records',
+    (log, trace) => {
+      log.settle(trace, [[STARTED]])
+      log.settle(trace, [[DECIDED], [{ id: 2, parent: 1, attributes: { 'governance.action.name': 'a' } }]])
+      log.settle(trace, [[{ id: 1 }, { id: 3, parent: 2 }]])
+    },
+  ],
 ])
+
+/** What a service says of span 1 when it begins, and of span 2 while it lasts. */
+export const STARTED: SpanSpec = {
+  id: 1,
+  log: true,
+  attributes: { 'governance.execution.kind': 'job', 'governance.execution.id': 'e-1' },
+}
+export const DECIDED: SpanSpec = {
+  id: 2,
+  log: true,
+  start: 2_000_100,
+  name: 'governance.decision',
+  attributes: { 'governance.decision.id': 'd-1', 'governance.decision.outcome': 'allow' },
+}
 
 /** Spans with every kind of fact. */
 export const GOVERNED: readonly SpanSpec[] = [

@@ -21,6 +21,7 @@ import type { ApiCommand, ApiMessage, ApiOptions } from './api/options.ts'
 import { Board } from './board.ts'
 import type { Config } from './config.ts'
 import { formatEndpoint } from './config-units.ts'
+import { finishErasures, restoreStore } from './erase/finish.ts'
 import { nodeFiles } from './files.ts'
 import { type Journal, openJournal } from './journal/journal.ts'
 import type { Logger } from './logger.ts'
@@ -59,8 +60,10 @@ export async function startCollector(config: Config, identity: Identity, log: Lo
   failure.promise.catch(() => {})
   const fail = (error: Error): void => failure.reject(error)
 
+  await restoreStore(nodeFiles, directories.log)
   await checkDatabaseFiles(directories.log)
-  const database = await openDatabase(directories.log, 'open')
+  const opened = await openDatabase(directories.log, 'open')
+  const database = await finishErasures(nodeFiles, directories, opened, log)
   const { head } = await LevelLogStore.open(database)
   const cursor = await loadCursor(database, head)
 

@@ -12,6 +12,8 @@ import { parseVerifierKey } from '@rootspan/lineage/tlog/key'
 import { policyOfLogs } from '@rootspan/lineage/tlog/policy'
 import { ClassicLevel } from 'classic-level'
 import type { Config } from './config.ts'
+import { refuseInterrupted } from './erase/finish.ts'
+import { readPending } from './erase/pending.ts'
 import { hasCode, nodeFiles } from './files.ts'
 import { packFiles } from './fsck/blocks.ts'
 import { checkIdentity, checkJournal, checkNames, checkQuarantine, checkSigner } from './fsck/files.ts'
@@ -50,6 +52,7 @@ export async function fsck(
   const findings = new Findings()
   const log = join(data, 'log')
   await refuseRunning(log)
+  await refuseInterrupted(nodeFiles, log)
   const identity = await checkIdentity(nodeFiles, data, findings)
   const memory = await checkSigner(nodeFiles, resolve(config.signer.directory), identity, findings)
   await checkNames(data, [LOG_FILE, 'journal', 'log', 'packs', 'quarantine'], findings)
@@ -59,6 +62,12 @@ export async function fsck(
   if (await checkStoreFiles(log, findings)) {
     const database = await openStopped(log)
     try {
+      if ((await readPending(database)) !== undefined)
+        findings.problem(
+          log,
+          'an erasure is committed and not finished',
+          'Run rootspan erase --resume, or start the collector, which finishes it first.',
+        )
       const policy = identity === undefined ? undefined : policyOfLogs(parseVerifierKey(identity.key))
       const packs = join(data, 'packs')
       cursor = await checkStore(database, packs, { findings, policy, memory }, onProgress)
@@ -68,10 +77,6 @@ export async function fsck(
   } else
     findings.skip(log, 'what is in it: its files are damaged, and opening them would destroy what is left')
   await checkJournal(nodeFiles, join(data, 'journal'), cursor, findings, onProgress)
-  findings.skip(
-    'rows',
-    'names, times and services of segments: covered by the chain of commits, not derived again',
-  )
   return findings.report()
 }
 
@@ -147,7 +152,7 @@ async function checkStoreFiles(directory: string, findings: Findings): Promise<b
  * Throws when somebody has the database open. LevelDB takes its lock first and then refuses a database that exists,
  * when it is told to, before it has looked at anything.
  */
-async function refuseRunning(directory: string): Promise<void> {
+export async function refuseRunning(directory: string): Promise<void> {
   if ((await nodeFiles.stat(join(directory, 'CURRENT'))) === undefined) return
   const probe = new ClassicLevel(directory, {
     createIfMissing: false,
@@ -177,7 +182,7 @@ function isLocked(error: unknown): boolean {
 function inUse(directory: string, cause: unknown): OperatorError {
   return new OperatorError(
     `${directory} is in use: a collector runs on it`,
-    'Stop the collector, and run rootspan fsck again. A copy of the directory taken while it runs cannot be checked.',
+    'Stop the collector, and run this again. A copy of the directory taken while it runs is of no use.',
     { cause },
   )
 }

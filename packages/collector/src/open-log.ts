@@ -10,7 +10,7 @@ import { TILE_WIDTH } from '@rootspan/lineage/tlog/tile'
 import type { TileTree } from '@rootspan/lineage/tlog/tile-tree'
 import type { Files, Log } from './files.ts'
 import { Knowledge } from './knowledge.ts'
-import { openPacks, PackReader, type Packs } from './pack.ts'
+import { openPacks, type Packs } from './pack.ts'
 import { type CheckpointSigner, openSigner } from './signer.ts'
 import type { Cursor } from './store/cursor.ts'
 import {
@@ -50,9 +50,17 @@ export interface OpenedLog {
 /** Throws a StoreError, PackCorruption, SignerRefusal or OperatorError that names what does not fit. */
 export async function openLog(options: OpenLogOptions): Promise<OpenedLog> {
   const { database, origin, key, files, log } = options
-  const directory = options.packsDirectory
-  const reader = new LogReader(database, new PackReader({ directory, files: files.packs }))
   const store = await LevelLogStore.open(database)
+  const tails = store.head?.commit.packs ?? []
+  const packs = await openPacks({
+    directory: options.packsDirectory,
+    files: files.packs,
+    log,
+    maxPackBytes: options.maxPackBytes,
+    level: options.compressionLevel,
+    nextPack: store.head?.commit.nextPack ?? 0,
+  })
+  const reader = new LogReader(database, packs)
   const tree = await loadTree(reader, store.head)
   const cursor = await loadCursor(database, store.head)
   const width = tree.size % TILE_WIDTH
@@ -65,15 +73,6 @@ export async function openLog(options: OpenLogOptions): Promise<OpenedLog> {
     proveConsistency(from, to, reader.tileReader),
   )
 
-  const tails = store.head?.commit.packs ?? []
-  const packs = await openPacks({
-    directory,
-    files: files.packs,
-    log,
-    maxPackBytes: options.maxPackBytes,
-    level: options.compressionLevel,
-    nextPack: Math.max(0, ...tails.map(({ pack }) => pack + 1)),
-  })
   await packs.cut(tails)
   const knowledge = new Knowledge(await reader.knowledge())
   return { reader, store, tree, partialBundle, cursor, signer, packs, knowledge }

@@ -51,12 +51,13 @@ export const RECORDS = 'records'
 export const MAX_BLOCK_BYTES = 256 * 1024 * 1024
 
 const PACK_MAGIC = 0x52_53_70_6b
-const BLOCK_MAGIC = 0x52_53_70_62
+export const BLOCK_MAGIC = 0x52_53_70_62
 const TWO_32 = 0x1_0000_0000
 const GIB = 1024 * 1024 * 1024
 const SYNC_BYTES = 64 * 1024
 const POOL_JOBS = 4
 const MAX_OPEN = 32
+const MAX_SHARED = 8
 /** Packs kept open for writing after a sync. */
 const MAX_WRITING = 8
 const NAME = /^([a-z][a-z0-9]{0,31})-([0-9]{8})-([0-9]{4,12})\.pack$/
@@ -116,14 +117,20 @@ export interface PackOptions {
   readonly nextPack?: number
 }
 
+interface Shared {
+  readonly file: Promise<DurableFile>
+  readers: number
+}
+
 /** Reading side, for any thread: finds packs that appeared after it was made. */
 export class PackReader {
   readonly #directory: string
   readonly #files: Files | undefined
   readonly #readFiles: ReadFiles
   readonly #names = new Map<number, string>()
-  /** Least recently used first. */
+  /** Least recently used first; and those that are read without holding up the thread. */
   readonly #open = new Map<number, ReadFile>()
+  readonly #shared = new Map<number, Shared>()
 
   constructor(options: { directory: string; files?: Files; readFiles?: ReadFiles }) {
     this.#directory = options.directory
@@ -139,15 +146,16 @@ export class PackReader {
     if (this.#files === undefined) throw new Error('bad use: this reader has no asynchronous files')
     const path = this.path(ref.pack)
     const bytes = blockBuffer(path, ref)
-    // Opened for each read: a descriptor shared by reads under way could be closed under one of them.
-    const file = await this.#files.open(path, 'read').catch((cause: unknown) => {
-      throw hasCode(cause, 'ENOENT') ? new PackCorruption(path, 0, 'pack is missing', { cause }) : cause
-    })
+    const shared = this.#share(ref.pack, path, this.#files)
+    shared.readers++
     try {
-      if ((await readFully(file, bytes, ref.offset)) < bytes.length)
+      if ((await readFully(await shared.file, bytes, ref.offset)) < bytes.length)
         throw new PackCorruption(path, ref.offset, 'block is cut short')
+    } catch (cause) {
+      throw hasCode(cause, 'ENOENT') ? new PackCorruption(path, 0, 'pack is missing', { cause }) : cause
     } finally {
-      await file.close()
+      shared.readers--
+      this.#closeUnread(MAX_SHARED)
     }
     const { rawLength, compressed } = parseBlock(path, ref.offset, bytes, maxRaw)
     if (rawLength <= SYNC_BYTES || compressed.length === rawLength)
@@ -209,9 +217,33 @@ export class PackReader {
     return join(this.#directory, name)
   }
 
+  /** Lets go of all files that nobody reads from. */
   close(): void {
     for (const file of this.#open.values()) file.close()
     this.#open.clear()
+    this.#closeUnread(0)
+  }
+
+  /** A file for reads that may be under way at the same time: it is closed only when none is. */
+  #share(pack: number, path: string, files: Files): Shared {
+    let shared = this.#shared.get(pack)
+    if (shared !== undefined) this.#shared.delete(pack)
+    else {
+      shared = { file: files.open(path, 'read'), readers: 0 }
+      shared.file.catch(() => this.#shared.delete(pack))
+    }
+    this.#shared.set(pack, shared)
+    return shared
+  }
+
+  #closeUnread(keep: number): void {
+    for (const [pack, { file, readers }] of this.#shared) {
+      if (this.#shared.size <= keep) break
+      if (readers > 0) continue
+      this.#shared.delete(pack)
+      // Only read from: there is nothing that a failure could lose.
+      file.then((one) => one.close()).catch(() => {})
+    }
   }
 
   #file(pack: number): ReadFile {
@@ -269,14 +301,19 @@ export interface Packs extends PackReader {
   cut(tails: readonly PackTail[]): Promise<void>
   /**
    * Compresses blocks, but for those of the class {@link RECORDS}, and writes them, one after another, at the end of
-   * the newest pack of their retention class and day (`YYYYMMDD`). They are durable after {@link Packs.sync} only. When there is no room on the disk it rejects
-   * with that system error, the blocks are not there, and the writer goes on; any other failure ends the writer.
+   * the newest pack of their retention class and day (`YYYYMMDD`). They are durable after {@link Packs.sync} only.
+   * When there is no room on the disk it rejects with that system error, the blocks are not there, and the writer
+   * goes on; any other failure ends the writer.
    */
   append(blocks: readonly Uint8Array[], day: string, retention?: string): Promise<BlockRef[]>
   /** All that was appended before is durable when it resolves. A failure ends the writer. */
   sync(): Promise<void>
   /** Every pack and its end, ascending: what a commit has to keep for {@link Packs.cut}. */
   tails(): PackTail[]
+  /** Retention class and day of each pack, as its name says. */
+  classes(): { readonly pack: number; readonly retention: string; readonly day: string }[]
+  /** Takes packs out of {@link Packs.tails} and of what is appended to. The files stay: whoever commits removes them. */
+  retire(packs: ReadonlySet<number>): Promise<void>
   shutdown(): Promise<void>
 }
 
@@ -327,6 +364,17 @@ class PackWriter extends PackReader implements Packs {
 
   tails(): PackTail[] {
     return this.#packs.map(({ id, end }) => ({ pack: id, end }))
+  }
+
+  classes(): { pack: number; retention: string; day: string }[] {
+    return this.#packs.map(({ id, retention, day }) => ({ pack: id, retention, day }))
+  }
+
+  retire(packs: ReadonlySet<number>): Promise<void> {
+    return this.#inTurn(async () => {
+      for (const pack of this.#packs) if (packs.has(pack.id)) await pack.file?.close()
+      this.#packs = this.#packs.filter(({ id }) => !packs.has(id))
+    })
   }
 
   async shutdown(): Promise<void> {
@@ -597,6 +645,7 @@ function parseBlock(
   if (bytes.readUInt32BE(4) !== 0) throw fault('block has a format version this program does not know')
   const rawLength = bytes.readUInt32BE(8)
   if (rawLength > Math.min(maxRaw, MAX_BLOCK_BYTES)) throw fault('block is larger than allowed')
+  if (rawLength === 0) throw fault('block was erased')
   return { rawLength, compressed }
 }
 

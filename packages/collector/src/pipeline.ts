@@ -7,7 +7,7 @@
  */
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
 import { equalBytes } from '@rootspan/lineage/bytes'
-import { createSpanTable, type SpanTable, scanTraces, WORDS_PER_SPAN } from '@rootspan/lineage/otlp/scan'
+import { createSpanTable, type SpanTable, WORDS_PER_SPAN } from '@rootspan/lineage/otlp/scan'
 import { Closed } from '@rootspan/lineage/record/payload'
 import { parseReceipt } from '@rootspan/lineage/record/receipt'
 import { parseCheckpoint } from '@rootspan/lineage/tlog/checkpoint'
@@ -19,6 +19,7 @@ import { Assembler, type TakenFrame } from './assembler.ts'
 import { Board } from './board.ts'
 import { nodeFiles } from './files.ts'
 import { discard, FrameCache, JournalReader } from './journal/reader.ts'
+import { scanFrame } from './journal/scan.ts'
 import { openLog } from './open-log.ts'
 import { type Committed, Sequencer, type Settled } from './sequencer.ts'
 import type { CheckpointSigner } from './signer.ts'
@@ -73,6 +74,11 @@ const COMMIT_SPANS = 8192
 const SMALL_COMMIT_SPANS = 4096
 const COMMIT_MILLIS = 100
 const FOLLOW_BYTES = 2 * 1024 * 1024
+/**
+ * Bytes of handed requests that are followed at most before the next commit. Else as many spans are followed as a
+ * commit takes: with fewer, requests would pile up while traces run out, a quiet period later, and with more the traces.
+ */
+const HANDED_BYTES = 16 * 1024 * 1024
 const CACHE_BOUNDS = { readBytes: 32 * 1024 * 1024, handedBytes: 64 * 1024 * 1024 }
 
 class Pipeline {
@@ -175,9 +181,10 @@ class Pipeline {
     if (!this.#isBehind || openSpans >= this.#options.maxOpenSpans || hasFullTraces) return false
     const start = performance.now()
     let bytes = 0
+    let spans = 0
     if (this.#journal.next < this.#handedFrom) {
       for (const frame of this.#journal.read(this.#handedFrom, FOLLOW_BYTES)) {
-        this.#take(frame, scanTraces(frame.body, this.#table), start)
+        this.#take(frame, scanFrame(frame, this.#table).table, start)
       }
       if (this.#table.words.length > 65_536 * WORDS_PER_SPAN) this.#table = createSpanTable()
     } else {
@@ -187,7 +194,8 @@ class Pipeline {
         this.#take({ ...frame, body }, ahead.table, start, ahead)
         if (frame.body !== undefined && !this.#frames.hand(position, frame.body)) discard(frame.body)
         bytes += frame.bodyLength
-        if (bytes >= FOLLOW_BYTES || this.#assembler.hasFullTraces) break
+        spans += ahead.table.count
+        if (spans >= COMMIT_SPANS || bytes >= HANDED_BYTES || this.#assembler.hasFullTraces) break
       }
     }
     // As the gate counts what is appended: bodies, and none of before this start.

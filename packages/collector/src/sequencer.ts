@@ -12,11 +12,15 @@
 
 import type { Context } from '@rootspan/lineage/continuity/context'
 import type { Execution } from '@rootspan/lineage/continuity/model'
+import type { LogRecord } from '@rootspan/lineage/record/about-log'
 import { Committer } from '@rootspan/lineage/record/commitment'
 import { parseEntry } from '@rootspan/lineage/record/entry'
+import { heldOf } from '@rootspan/lineage/record/erase'
 import { TraceHistory } from '@rootspan/lineage/record/history'
+import { type AnyPayload, parseAnyPayload } from '@rootspan/lineage/record/opened'
+import { encodeRun } from '@rootspan/lineage/record/opening'
 import type { Source } from '@rootspan/lineage/record/order'
-import { Closed, parsePayload, writePayload } from '@rootspan/lineage/record/payload'
+import { Closed, writePayload } from '@rootspan/lineage/record/payload'
 import { deriveSegment, LeafSink } from '@rootspan/lineage/record/segment'
 import { Sink } from '@rootspan/lineage/record/sink'
 import { SmallMap } from '@rootspan/lineage/record/small-map'
@@ -29,7 +33,7 @@ import type { Knowledge } from './knowledge.ts'
 import { MAX_BLOCK_BYTES, type Packs, RECORDS } from './pack.ts'
 import { traceId } from './store/keys.ts'
 import type { Batch, LogReader, LogStore, ReceiptLeaves } from './store/log-store.ts'
-import { encodeName, type SegmentRow } from './store/rows.ts'
+import { encodeName, isErased, type SegmentRow } from './store/rows.ts'
 import { latin1 } from './text.ts'
 
 /** Payloads share a block up to about this size: small segments compress badly and cost a call each alone. */
@@ -124,6 +128,42 @@ export class Sequencer {
     this.#writing = this.#write(draft)
   }
 
+  /**
+   * Commits records about the log, and the changes of the store that come true with them. Nothing is settled
+   * meanwhile. `make` is told the index of the first one and the number of the commit; what it appends to the packs is
+   * durable before the commit.
+   */
+  async record(make: (first: number, commit: number) => Promise<RecordBatch>): Promise<void> {
+    const { assembler, tree, store, now } = this.#options
+    await this.flush()
+    const first = tree.size
+    const { records, changes } = await make(first, (store.head?.commit.number ?? -1) + 1)
+    const leaves = this.#leaves
+    leaves.reset()
+    for (const { entry } of records) leaves.add(parseEntry(entry))
+    tree.append(leaves.hashes.view())
+    const changed = tree.takeChanged()
+    await this.#write({
+      time: now(),
+      first,
+      settledAt: performance.now(),
+      blocks: [],
+      segments: [],
+      receipts: new Map(),
+      duplicates: 0,
+      size: tree.size,
+      root: tree.root(),
+      tiles: changed.filter(({ level }) => level > 0),
+      ...this.#bundles(
+        first,
+        changed.filter(({ level }) => level === 0),
+      ),
+      knowledge: [],
+      cursor: assembler.cursor(),
+      run: { records, changes },
+    })
+  }
+
   /** Resolves when everything settled so far is durable. */
   async flush(): Promise<void> {
     await this.#writing
@@ -163,7 +203,8 @@ export class Sequencer {
       if (derived.count === 0) continue
       const segment = history?.segment ?? 0
       const at = block.at
-      writePayload(block, { ...head, segment, context: derived.context }, derived.spans, derived.judgement)
+      const { context, ruleset, judgement } = derived
+      writePayload(block, { ...head, segment, context, ruleset }, derived.spans, judgement)
       segments.push({
         block: blocks.length,
         earlier,
@@ -177,6 +218,7 @@ export class Sequencer {
           at,
           size: block.at - at,
           spans: derived.spans.length,
+          erasures: [],
           ...describeSegment(derived.spans, services),
         },
       })
@@ -285,7 +327,8 @@ export class Sequencer {
     const refs = blocks.length === 0 ? [] : await packs.append(blocks, day)
     const bundles = full.map(({ start, end }) => fullBytes.bytes.subarray(start, end))
     const bundleRefs = bundles.length === 0 ? [] : await packs.append(bundles, day, RECORDS)
-    if (refs.length > 0 || bundleRefs.length > 0) await packs.sync()
+    const runs = draft.run === undefined ? [] : await this.#appendRun(draft.run.records, draft, day)
+    if (refs.length > 0 || bundleRefs.length > 0 || runs.length > 0) await packs.sync()
     for (const block of draft.blocks)
       if (block.bytes.length <= 2 * BLOCK_BYTES && this.#spare.length < MAX_SPARE) this.#spare.push(block)
     if (fullBytes.bytes.length <= BUNDLES_BYTES) this.#spareBundles.push(fullBytes)
@@ -303,6 +346,8 @@ export class Sequencer {
       knowledge: draft.knowledge,
       cursor: draft.cursor,
       packs: packs.tails(),
+      runs,
+      changes: draft.run?.changes ?? [],
     }
     await store.commit(store.head, batch)
     this.#inFlight = new Set()
@@ -317,6 +362,41 @@ export class Sequencer {
       settledAt: draft.settledAt,
     })
   }
+
+  /** Writes the openings of records about the log, and gives the row of their run. */
+  async #appendRun(
+    records: readonly LogRecord[],
+    { first, time }: Pick<Draft, 'first' | 'time'>,
+    day: string,
+  ): Promise<SegmentRow[]> {
+    const run = encodeRun(records.map(({ claims }, leaf) => ({ leaf, claims })))
+    const [block] = await this.#options.packs.append([run], day, RECORDS)
+    return [
+      {
+        tenant: '',
+        traceId: new Uint8Array(0),
+        segment: 0,
+        first,
+        count: records.length,
+        closed: Closed.settled,
+        block: block!,
+        at: 0,
+        size: run.length,
+        start: time,
+        end: time,
+        spans: 0,
+        services: [],
+        name: '',
+        erasures: [],
+      },
+    ]
+  }
+}
+
+/** Records about the log, and what becomes true with them. */
+export interface RecordBatch {
+  readonly records: readonly LogRecord[]
+  readonly changes: NonNullable<Batch['changes']>
 }
 
 interface DraftSegment {
@@ -338,6 +418,7 @@ interface Draft extends Pick<Batch, 'time' | 'size' | 'root' | 'tiles' | 'partia
   readonly segments: readonly DraftSegment[]
   readonly receipts: ReadonlyMap<number, [number, number][]>
   readonly duplicates: number
+  readonly run?: RecordBatch
 }
 
 /** Notes the leaf of each span of a tracked request; of a delivery that repeats another, that one's leaf. */
@@ -352,8 +433,10 @@ function noteReceipts(
     if (leaves === undefined) receipts.set(frame.position, [[index, leaf]])
     else leaves.push([index, leaf])
   }
-  for (const [place, span] of derived.spans.entries())
-    if (span.frame.tracked) note(span, first + derived.leaves[place]!)
+  // Not an iterator: hardly any request is tracked, and its pairs were a tenth of this thread's garbage.
+  const { spans, leaves } = derived
+  for (let at = 0; at < spans.length; at++)
+    if (spans[at]!.frame.tracked) note(spans[at]!, first + leaves[at]!)
   for (const { span, of } of derived.duplicates)
     note(span, typeof of === 'number' ? first + derived.leaves[of]! : of.index)
 }
@@ -367,12 +450,18 @@ export async function loadHistory(
   const history = new TraceHistory()
   for (const row of rows) {
     const { entries, leaves } = await readSegment(reader, row)
-    history.add(row.first, entries.map(parseEntry), leaves, row.closed, () => {
-      const block = packs.readSync(row.block, MAX_BLOCK_BYTES)
-      return parsePayload(block.slice(row.at, row.at + row.size))
-    })
+    history.add(row.first, entries.map(parseEntry), leaves, row.closed, () =>
+      heldOf({ entries }, readPayload(packs, row)),
+    )
   }
   return history
+}
+
+/** The payload of a row; undefined where it was erased. Throws PackCorruption and MalformedError. */
+export function readPayload(packs: Pick<Packs, 'readSync'>, row: SegmentRow): AnyPayload | undefined {
+  if (isErased(row)) return undefined
+  const block = packs.readSync(row.block, MAX_BLOCK_BYTES)
+  return parseAnyPayload(block.slice(row.at, row.at + row.size))
 }
 
 /** Entries of one segment and their leaf hashes, from bundles and tiles. */

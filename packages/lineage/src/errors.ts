@@ -31,6 +31,7 @@ export type VerificationCode =
   | 'seal' // a seal does not close what lies before it
   | 'evidence' // payload bytes do not match their commitment
   | 'claims' // disclosed claims do not match their commitment
+  | 'erasure' // something is missing that no erased record accounts for, or an erased record is none
   | 'record' // a record is not what its payload derives to
   | 'verdict' // the recorded verdict is not the recomputed one
 

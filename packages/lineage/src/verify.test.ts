@@ -349,7 +349,11 @@ describe('a changed bundle', () => {
       proof: [],
       payload: parseBundle(bundle).segments[0]!.payload,
     }
-    const changed = formatBundle({ checkpoint: parseUtf8(newer.checkpoint()), segments: [segment] })
+    const changed = formatBundle({
+      checkpoint: parseUtf8(newer.checkpoint()),
+      segments: [segment],
+      erasures: [],
+    })
     expect(failure(() => verify(changed, newer.policy))).toMatchObject({
       code: 'unsupported',
       where: 'segment 0, leaf 0, entry',

@@ -7,22 +7,39 @@
  * exactly these entries, so links, order, facts, joins and seals are recomputed and not believed.
  */
 import { equalBytes, formatHex, utf8 } from './bytes.ts'
+import { parseContext } from './continuity/context.ts'
 import { continuityOf, type Judgement, NOT_JUDGED, parseJudgement } from './continuity/judgement.ts'
+import type { Execution, ExecutionHead } from './continuity/model.ts'
+import { RULESET_DIGEST } from './continuity/ruleset.ts'
 import { MalformedError, VerificationError } from './errors.ts'
 import { type BundleSegment, parseBundle } from './evidence/bundle.ts'
 import {
+  checkErasure,
+  checkMissing,
+  checkOpened,
+  type Erasure,
+  erasuresOf,
+  SeenRecords,
+  sealValue,
+} from './evidence/erasure.ts'
+import {
+  describeSegment,
   type ExecutionNode,
   type ExecutionRecord,
   type ExecutionSegment,
   executionRecord,
   growTree,
+  NOTHING_MISSING,
 } from './evidence/execution.ts'
 import { Kind } from './governance/kind.ts'
+import { LOG_RECORD } from './otlp/log-record.ts'
 import { Committer } from './record/commitment.ts'
-import { type Entry, isSpanBorn, nameOf, Parent, Persistence, parseEntry } from './record/entry.ts'
+import { type Entry, isSpanBorn, NO_BYTES, nameOf, Parent, Persistence, parseEntry } from './record/entry.ts'
 import { TraceHistory } from './record/history.ts'
-import { idKey, type SpanInput } from './record/order.ts'
-import { parsePayload, type SegmentPayload } from './record/payload.ts'
+import { type OpenedPayload, parseAnyPayload } from './record/opened.ts'
+import { parseRun } from './record/opening.ts'
+import { idKey, type Source, type SpanInput } from './record/order.ts'
+import { Closed, type SegmentHead, type SegmentPayload } from './record/payload.ts'
 import { parseReceipt } from './record/receipt.ts'
 import { type DerivedSegment, deriveSegment, LeafSink } from './record/segment.ts'
 import { type Checkpoint, type OpenCheckpoint, openCheckpoint } from './tlog/checkpoint.ts'
@@ -33,6 +50,7 @@ import type { Policy } from './tlog/policy.ts'
 import { verifyRange } from './tlog/proof.ts'
 import { WireReader } from './wire.ts'
 
+export type { Erasure } from './evidence/erasure.ts'
 export type { ExecutionNode } from './evidence/execution.ts'
 
 /** A record whose place in the log, payload and links hold. */
@@ -61,8 +79,12 @@ export interface VerifiedExecution {
   readonly segments: readonly ExecutionSegment[]
   readonly records: readonly VerifiedRecord[]
   readonly roots: readonly ExecutionNode[]
-  /** Made again from the evidence, and equal to what the log has. */
+  /** Made again from the evidence, and equal to what the log has; unless it was made by other rules than are known here. */
   readonly judgement: Judgement
+  /** What rules and answers look at, built when it is asked for. */
+  readonly execution: () => Execution
+  /** The erased records that name segments of it, in the order of the log. */
+  readonly erasures: readonly Erasure[]
   readonly verdict: Verdict
   readonly notChecked: readonly string[]
 }
@@ -81,7 +103,9 @@ export function verify(evidence: Uint8Array, policy: Policy): VerifiedExecution 
   const history = new TraceHistory()
   const records: VerifiedRecord[] = []
   const segments: ExecutionSegment[] = []
-  let judgement = NOT_JUDGED
+  let judged: Judged = { ruleset: NO_BYTES, context: NO_BYTES, judgement: NOT_JUDGED, recorded: undefined }
+  const erasures = verifyErasures(bundle.erasures, checkpoint)
+  const seen = new SeenRecords()
   let end = 0
   for (const [number, part] of bundle.segments.entries()) {
     const where = `segment ${number}`
@@ -93,16 +117,29 @@ export function verify(evidence: Uint8Array, policy: Policy): VerifiedExecution 
     const entries = part.entries.map((bytes, at) =>
       atPlace(`${where}, leaf ${part.first + at}`, () => parseEntry(bytes)),
     )
-    const payload = atPlace(`${where}, payload`, () => parsePayload(part.payload))
+    const payload = atPlace(`${where}, payload`, () => parseAnyPayload(part.payload))
     checkHead(payload, entries[0]!, segments[0], number, where)
-    checkSources(payload, where)
-    const derived = verifyDerived(part, leaves, entries, payload, history, where)
-    history.add(part.first, entries, leaves, payload.closed, () => payload)
-    collect(records, entries, leaves, derived, part.first, number)
-    judgement = parseJudgement(derived.judgement)
-    const { spans: _, ...head } = payload
-    segments.push({ ...head, first: part.first, count: part.entries.length })
+    if (payload.form === 'opened') {
+      const missing = atPlace(where, () =>
+        checkOpened(payload, entries, leaves, seen, history.previousSeal, where),
+      )
+      const seal = leaves.slice(-32)
+      checkMissing(payload, missing, seal, erasuresOf(seal, erasures), where)
+      const shown = collectOpened(records, entries, leaves, payload, part.first, number)
+      history.add(part.first, entries, leaves, payload.closed, () => ({ spans: shown }))
+      judged = recordedOf(payload, entries.length)
+      segments.push(describeSegment(payload, part.first, part.entries.length, missing))
+    } else {
+      checkSources(payload, where)
+      const derived = verifyDerived(part, leaves, entries, payload, history, where)
+      history.add(part.first, entries, leaves, payload.closed, () => payload)
+      collect(records, entries, leaves, derived, part.first, number)
+      judged = { ...derived, judgement: parseJudgement(derived.judgement), recorded: undefined }
+      segments.push(describeSegment(payload, part.first, part.entries.length, NOTHING_MISSING))
+    }
+    seen.add(entries, leaves)
   }
+  checkNamed(erasures, records, segments[0]!.tenant)
 
   const { tenant, traceId } = segments[0]!
   return {
@@ -113,10 +150,57 @@ export function verify(evidence: Uint8Array, policy: Policy): VerifiedExecution 
     segments,
     records,
     roots: growTree(records),
-    judgement,
-    verdict: verdictOf(checkpoint, records, judgement),
-    notChecked: notChecked(opened, utf8(bundle.checkpoint)),
+    judgement: judged.judgement,
+    execution: () => history.builder().execution(payloadHead(segments), parseContext(judged.context)),
+    erasures,
+    verdict: verdictOf(checkpoint, records, judged),
+    notChecked: [
+      ...notRecomputed(segments),
+      ...notChecked(opened, utf8(bundle.checkpoint)),
+      ...notJudged(judged),
+    ],
   }
+}
+
+/** Erased records are leaves of the log, and say what their claims say. */
+function verifyErasures(parts: readonly BundleSegment[], checkpoint: Checkpoint): Erasure[] {
+  let end = 0
+  return parts.map((part, number) => {
+    const where = `erasure ${number}`
+    const leaf = hashLeaves(part.entries)
+    verifyIncluded(part, leaf, checkpoint, where)
+    if (part.entries.length !== 1 || part.first < end)
+      throw new VerificationError('malformed', where, 'it is not one record, after the one before it')
+    end = part.first + 1
+    return atPlace(where, () => {
+      const run = parseRun(part.payload)
+      if (run.length !== 1 || run[0]!.leaf !== 0)
+        throw new VerificationError('malformed', where, 'its payload is not of one record')
+      return checkErasure(part.first, leaf, part.entries[0]!, run[0]!.claims, where)
+    })
+  })
+}
+
+/** Each erasure is about this execution. */
+function checkNamed(erasures: readonly Erasure[], records: readonly VerifiedRecord[], tenant: string): void {
+  const seals = records.filter(({ entry }) => entry.persistence === Persistence.sealed)
+  for (const [number, erasure] of erasures.entries())
+    if (
+      erasure.tenant !== tenant ||
+      !seals.some(({ leaf, index }) => index < erasure.index && erasuresOf(leaf, [erasure]).length > 0)
+    )
+      throw new VerificationError('erasure', `erasure ${number}`, 'it names no segment of this execution')
+}
+
+function notRecomputed(segments: readonly ExecutionSegment[]): string[] {
+  return segments.flatMap(({ segment, form, withheld, missing, closed }) =>
+    form === 'whole'
+      ? []
+      : [
+          `order, joins, findings and verdict of segment ${segment}: recorded, not recomputed, because something of it ${withheld ? 'is withheld' : 'was erased'}`,
+          ...(missing.seal ? [`that segment ${segment} was closed as ${nameOf(Closed, closed)}`] : []),
+        ],
+  )
 }
 
 /** The entries are the leaves that they say they are, under the checkpoint's root. */
@@ -141,7 +225,7 @@ function hashLeaves(entries: readonly Uint8Array[]): Uint8Array {
 }
 
 function checkHead(
-  payload: SegmentPayload,
+  payload: SegmentHead,
   entry: Entry,
   first: ExecutionSegment | undefined,
   number: number,
@@ -155,22 +239,33 @@ function checkHead(
     throw new VerificationError('record', where, 'it is of another execution')
 }
 
-/** Every span is of this trace, and every request came from this tenant. */
+/** Every span is of this trace, every request came from this tenant, and held what its rows are. */
 function checkSources(payload: SegmentPayload, where: string): void {
   for (const [at, span] of payload.spans.entries())
     if (!equalBytes(traceIdOf(span), payload.traceId))
       throw new VerificationError('record', `${where}, span ${at}`, 'it is of another trace')
-  for (const { receipt } of new Set(payload.spans.map((span) => span.source)))
-    if (atPlace(`${where}, receipt`, () => parseReceipt(receipt)).tenant !== payload.tenant)
-      throw new VerificationError('record', `${where}, receipt`, 'it is of another tenant')
+  const signals = new Map<Source, string>()
+  for (const [at, { source, kind }] of payload.spans.entries()) {
+    let signal = signals.get(source)
+    if (signal === undefined) {
+      const receipt = atPlace(`${where}, receipt`, () => parseReceipt(source.receipt))
+      if (receipt.tenant !== payload.tenant)
+        throw new VerificationError('record', `${where}, receipt`, 'it is of another tenant')
+      signal = receipt.signal
+      signals.set(source, signal)
+    }
+    if ((signal === 'logs') !== (kind === LOG_RECORD))
+      throw new VerificationError('record', `${where}, span ${at}`, 'it is not of the signal of its receipt')
+  }
 }
 
 /** The trace id of a span that was decoded before: of several occurrences the last one counts. */
-function traceIdOf({ source, spanStart, spanEnd }: SpanInput): Uint8Array {
+function traceIdOf({ source, spanStart, spanEnd, kind }: SpanInput): Uint8Array {
+  const field = kind === LOG_RECORD ? 9 : 1
   const reader = new WireReader(source.body, spanStart, spanEnd)
   let start = spanStart
   let end = spanStart
-  while (reader.next()) if (reader.field === 1) [start, end] = [reader.start, reader.end]
+  while (reader.next()) if (reader.field === field) [start, end] = [reader.start, reader.end]
   return source.body.subarray(start, end)
 }
 
@@ -195,7 +290,9 @@ function verifyDerived(
   if (sink.count !== entries.length)
     throw new VerificationError('seal', where, `it has ${entries.length} of ${sink.count} leaves`)
   // The seal's claim has its digest: this only keeps what the payload says of itself from being another thing.
-  if (!equalBytes(derived.judgement, payload.judgement))
+  const { judgement, context = NO_BYTES, ruleset = NO_BYTES } = payload
+  const isSame = equalBytes(derived.judgement, judgement) && equalBytes(derived.context, context)
+  if (!isSame || !equalBytes(derived.ruleset, ruleset))
     throw new VerificationError(
       'verdict',
       where,
@@ -257,11 +354,26 @@ function collect(
     )
 }
 
-function verdictOf(
-  checkpoint: Checkpoint,
-  records: readonly VerifiedRecord[],
-  judgement: Judgement,
-): Verdict {
+/** Returns the spans that are shown, in record order. */
+function collectOpened(
+  records: VerifiedRecord[],
+  entries: readonly Entry[],
+  leaves: Uint8Array,
+  payload: OpenedPayload,
+  first: number,
+  segment: number,
+): (SpanInput | undefined)[] {
+  const inputs = new Map(payload.spans.map(({ leaf, input }) => [leaf, input]))
+  const claims = new Map(payload.records.map((record) => [record.leaf, record.claims]))
+  for (const [at, entry] of entries.entries()) {
+    const leaf = leaves.slice(at * 32, at * 32 + 32)
+    records.push(executionRecord(first + at, leaf, entry, segment, inputs.get(at), claims.get(at)))
+  }
+  return [...entries.keys()].filter((at) => isSpanBorn(entries[at]!)).map((at) => inputs.get(at))
+}
+
+function verdictOf(checkpoint: Checkpoint, records: readonly VerifiedRecord[], judged: Judged): Verdict {
+  const { judgement } = judged
   const present = new Set(
     records.filter((one) => isSpanBorn(one.entry)).map((one) => idKey(one.entry.spanId)),
   )
@@ -271,7 +383,18 @@ function verdictOf(
       missing.add(formatHex(entry.parentSpanId))
   return {
     integrity: { state: 'verified', size: checkpoint.size },
-    continuity: { state: continuityOf(judgement), detail: continuityDetail(judgement, records) },
+    continuity: isRecomputed(judged)
+      ? { state: continuityOf(judgement), detail: continuityDetail(judgement, records) }
+      : {
+          state: 'unknown',
+          detail:
+            judged.recorded === undefined
+              ? [
+                  `recorded as ${continuityOf(judgement)}, by rules that are not known here: not recomputed`,
+                  ...continuityDetail(judgement, records),
+                ]
+              : [`recorded as ${judged.recorded}, not recomputed: something of it was erased or is withheld`],
+        },
     completeness:
       missing.size > 0
         ? { state: 'gaps', detail: [...missing].sort().map((id) => `parent span ${id} never arrived`) }
@@ -306,6 +429,53 @@ function notChecked({ checkpoint, signatures, unverified }: OpenCheckpoint, note
     ),
     ...(repeated === 0 ? [] : [`signature lines that say again what another one says: ${repeated}`]),
   ]
+}
+
+/** What the last segment was judged with, and what came out. */
+interface Judged extends Pick<DerivedSegment, 'ruleset' | 'context'> {
+  readonly judgement: Judgement
+  /** What the seal says of continuity, where something of the segment was erased and the judgement is not there. */
+  readonly recorded: string | undefined
+}
+
+/** Of a segment whose payload was opened. */
+function recordedOf(payload: OpenedPayload, count: number): Judged {
+  const seal = sealValue(payload.records.find(({ leaf }) => leaf === count - 1))
+  const said = seal?.find(({ key }) => key === 'continuity')?.value
+  return {
+    ruleset: NO_BYTES,
+    context: NO_BYTES,
+    judgement: NOT_JUDGED,
+    recorded: said?.type === 'string' ? said.value : 'withheld',
+  }
+}
+
+function isRecomputed({ ruleset, recorded }: Judged): boolean {
+  if (recorded !== undefined) return false
+  return ruleset.length === 0 || equalBytes(ruleset, RULESET_DIGEST)
+}
+
+function notJudged(judged: Judged): string[] {
+  const { ruleset, context, recorded } = judged
+  const statements = Object.values(parseContext(context)).flat().length
+  return [
+    ...(isRecomputed(judged) || recorded !== undefined
+      ? []
+      : [`the judgement, which was made by the rules ${formatHex(ruleset)} that are not known here`]),
+    ...(statements === 0
+      ? []
+      : [
+          `what the judgement knows of other executions: ${statements} statements of the collector, each with the record it names`,
+        ]),
+    ...(ruleset.length === 0
+      ? []
+      : ['whether other executions would make a difference that the collector left out']),
+  ]
+}
+
+function payloadHead(segments: readonly ExecutionSegment[]): ExecutionHead {
+  const { tenant, traceId } = segments[0]!
+  return { tenant, traceId, evaluatedAt: segments.at(-1)!.evaluatedAt }
 }
 
 /** Runs a step; a parser's complaint becomes a verification error that says where. */

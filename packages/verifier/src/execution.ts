@@ -9,6 +9,8 @@ import type {
 import { factsOf } from '@rootspan/lineage/governance/facts'
 import { Kind } from '@rootspan/lineage/governance/kind'
 import { decodeResource } from '@rootspan/lineage/otlp/decode'
+import { LOG_RECORD } from '@rootspan/lineage/otlp/log-record'
+import { decodeText } from '@rootspan/lineage/otlp/text'
 import { isSpanBorn, nameOf, Parent, Persistence, Role } from '@rootspan/lineage/record/entry'
 import { Closed } from '@rootspan/lineage/record/payload'
 import type { VerifiedExecution } from '@rootspan/lineage/verify'
@@ -81,11 +83,37 @@ export interface ShownFact {
 
 /** The facts of a node, each with what it says. */
 export function factsUnder({ record, facts }: ExecutionNode): ShownFact[] {
-  const said = record.span === undefined ? [] : factsOf(record.span).facts
+  const said = record.span === undefined ? undefined : factsOf(record.span).facts
   return facts.map((fact, at) => ({
     record: fact,
-    claims: (said[at]?.claims ?? []).map(({ key, value }) => ({ key, value: formatEncoded(value) })),
+    claims:
+      said === undefined
+        ? shownClaims(fact)
+        : (said[at]?.claims ?? []).map(({ key, value }) => ({ key, value: formatEncoded(value) })),
   }))
+}
+
+/** The claims of a record that are shown one by one, where its span is not. */
+export function shownClaims({ claims = [] }: ExecutionRecord): ShownFact['claims'] {
+  return claims.flatMap((claim) =>
+    'key' in claim ? [{ key: decodeText(claim.key), value: formatEncoded(claim.value) }] : [],
+  )
+}
+
+/** What is missing of an execution in a bundle, over all its segments. */
+export function missingOf(segments: readonly ExecutionSegment[]): { spans: number; claims: number } {
+  let spans = 0
+  let claims = 0
+  for (const { missing } of segments) {
+    spans += missing.spans
+    claims += missing.claims
+  }
+  return { spans, claims }
+}
+
+/** Whether more was left out than was erased. */
+export function isDisclosure(segments: readonly ExecutionSegment[]): boolean {
+  return segments.some(({ withheld }) => withheld)
 }
 
 /** The span came after its trace had settled, in a later segment. */
@@ -130,6 +158,15 @@ export function verifiedJson(execution: VerifiedExecution): object {
     verdict: execution.verdict,
     ...summaryJson(execution),
     records: { total: records.length, ...countRecords(records) },
+    erasures: execution.erasures.map((erasure) => ({
+      leafIndex: erasure.index,
+      scope: erasure.scope,
+      selector: erasure.selector,
+      keys: erasure.keys,
+      reason: erasure.reason,
+      by: erasure.by,
+      atUnixNano: String(erasure.at),
+    })),
     notChecked: execution.notChecked,
   }
 }
@@ -147,6 +184,10 @@ function summaryJson({ records, segments }: Execution): object {
       leaves: segment.count,
       closed: nameOf(Closed, segment.closed),
       evaluatedAtUnixNano: String(segment.evaluatedAt),
+      ...(segment.form === 'opened' && {
+        missing: segment.missing,
+        withheld: segment.withheld,
+      }),
     })),
   }
 }
@@ -168,10 +209,11 @@ export function treeJson(execution: Execution): object {
       late: isLate(record, execution.segments),
       service: serviceOf(record).toWellFormed(),
       name: span?.name.toWellFormed(),
-      spanKind: span?.kind,
+      spanKind: span?.kind === LOG_RECORD ? undefined : span?.kind,
       startUnixNano: span && String(span.startTimeUnixNano),
       endUnixNano: span && String(span.endTimeUnixNano),
       status: span?.status.code,
+      ...(span === undefined && { claims: shownClaims(record) }),
       facts: factsUnder(node).map((fact) => ({
         ...recordJson(fact.record),
         claims: fact.claims.map(({ key, value }) => ({ key: key.toWellFormed(), value })),

@@ -55,6 +55,7 @@ const NEXT: Readonly<Record<VerificationCode, string>> = {
   order: `Records were moved. ${KEEP}`,
   seal: `A segment is not whole: something is missing or was added. ${KEEP}`,
   evidence: `The payload is not what was received. ${KEEP}`,
+  erasure: `Missing is not erased: the log accounts for what was erased, and not for this. ${KEEP}`,
   claims: `What is stated is not what was committed to. ${KEEP}`,
   record: `A record is not what its payload gives. ${KEEP}`,
   verdict: `The recorded verdict is not what its rules give. ${KEEP}`,

@@ -12,6 +12,7 @@ import {
   recordName,
   type ShownFact,
   serviceOf,
+  shownClaims,
   walkTree,
 } from './execution.ts'
 import { fit, formatDuration, plural, printable, widthOf } from './text.ts'
@@ -85,7 +86,7 @@ function spanText(painter: Painter, execution: Execution, { node, parent }: Plac
   const duration = span === undefined ? '' : formatDuration(span.endTimeUnixNano - span.startTimeUnixNano)
   const { bold, red } = painter.colors
   return {
-    title: span?.name || '(no name)',
+    title: span?.name || (span === undefined ? titleOfMissing(record) : '(no name)'),
     rest: [
       fit(service, 24),
       duration,
@@ -96,6 +97,12 @@ function spanText(painter: Painter, execution: Execution, { node, parent }: Plac
     ],
     paint: span?.status.code === 2 ? (title) => red(bold(title)) : bold,
   }
+}
+
+/** What is known of a span that is not there: claims of its own that are shown. */
+function titleOfMissing(record: ExecutionRecord): string {
+  const said = shownClaims(record).map(({ key, value }) => `${key.replace(/^governance\./, '')}=${value}`)
+  return ['(not shown)', ...said].join(' ')
 }
 
 /** What is unusual about a span's place. */

@@ -4,7 +4,15 @@ import { VerificationError } from '@rootspan/lineage/errors'
 import { MAX_BUNDLE } from '@rootspan/lineage/evidence/bundle'
 import type { Policy } from '@rootspan/lineage/tlog/policy'
 import { type VerifiedExecution, verify } from '@rootspan/lineage/verify'
-import { countRecords, servicesOf, timesOf, verifiedJson } from './execution.ts'
+import {
+  countRecords,
+  isDisclosure,
+  missingOf,
+  servicesOf,
+  shownClaims,
+  timesOf,
+  verifiedJson,
+} from './execution.ts'
 import {
   type ExitCode,
   type Failure,
@@ -107,9 +115,10 @@ function printVerified(to: Terminal, file: string, execution: VerifiedExecution)
         'records',
         `${formatCount(records.length)} in ${plural(segments.length, 'segment')}, leaves ${first.first} to ${last.first + last.count - 1}: ${describeCounts(countRecords(records))}`,
       ),
-      row('services', describeServices(execution)),
-      row('time', `${formatTime(start)}, ${formatDuration(end - start)}`),
+      ...(start === 0n ? [] : [row('services', describeServices(execution))]),
+      ...(start === 0n ? [] : [row('time', `${formatTime(start)}, ${formatDuration(end - start)}`)]),
       '\n',
+      ...describeMissing(execution).map(([name, text]) => row(name, text)),
       axis('integrity', `verified up to size ${verdict.integrity.size}`, []),
       axis('continuity', verdict.continuity.state, verdict.continuity.detail),
       axis('completeness', verdict.completeness.state, verdict.completeness.detail),
@@ -119,6 +128,26 @@ function printVerified(to: Terminal, file: string, execution: VerifiedExecution)
       ...execution.notChecked.map((line) => `  - ${printable(line)}\n`),
     ].join(''),
   )
+}
+
+/** Claims of a disclosure that are printed; `inspect` shows all. */
+const MAX_SHOWN = 50
+
+/** What was erased, by whom and why; what is withheld; what is shown in spite of that. */
+function describeMissing({ erasures, records, segments }: VerifiedExecution): [string, string][] {
+  const lines: [string, string][] = erasures.map((erasure) => [
+    'erased',
+    `${erasure.scope === 'execution' ? 'everything' : `attributes ${erasure.keys.join(', ')}`}, commitment intact: ` +
+      `by ${erasure.by}, ${formatTime(erasure.at)}, because: ${erasure.reason} (by ${erasure.selector.join(' and ')}, leaf ${erasure.index})`,
+  ])
+  if (!segments.some(({ form }) => form === 'opened')) return lines
+  const { spans, claims } = missingOf(segments)
+  const what = isDisclosure(segments) ? 'withheld' : 'missing'
+  lines.push([what, `${plural(spans, 'span')}, ${plural(claims, 'claim')}`])
+  const shown = records.filter(({ span }) => span === undefined).flatMap((record) => shownClaims(record))
+  for (const { key, value } of shown.slice(0, MAX_SHOWN)) lines.push(['shown', `${key} = ${value}`])
+  if (shown.length > MAX_SHOWN) lines.push(['shown', `and ${plural(shown.length - MAX_SHOWN, 'claim')} more`])
+  return lines
 }
 
 function describeServices({ records }: VerifiedExecution): string {

@@ -44,7 +44,17 @@ def row(r):
     out += fixed64(12, int(r["start"])) + fixed64(13, int(r["end"])) + number(14, r["spans"])
     for service in r["services"]:
         out += sized(15, service.encode(), True)
-    return out + sized(16, r["name"].encode())
+    out += sized(16, r["name"].encode())
+    for leaf in r["erasures"]:
+        out += number(17, leaf)
+    return out
+
+
+def committed(r):
+    out = sized(1, r["tenant"].encode()) + sized(2, bytes.fromhex(r["traceId"]))
+    for field, name in enumerate(["segment", "first", "count", "closed"], 3):
+        out += number(field, r[name])
+    return out + number(14, r["spans"])
 
 
 def commit_body(c):
@@ -54,8 +64,8 @@ def commit_body(c):
     for pack, end in c["packs"]:
         out += sized(9, number(1, pack) + number(2, end), True)
     for r in c["rows"]:
-        out += sized(10, row(r))
-    return out
+        out += sized(10, committed(r))
+    return out + number(11, c["nextPack"])
 
 
 def commit(c):
@@ -71,11 +81,20 @@ FIRST = {
     "tenant": "", "traceId": "0102030405060708090a0b0c0d0e0f10", "segment": 0, "first": 0, "count": 3, "closed": 0,
     "pack": 0, "offset": 32, "length": 700, "at": 0, "size": 1300, "start": "1767323045000000000",
     "end": "1767323045100000000", "spans": 2, "services": ["checkout"], "name": "POST /orders",
+    "erasures": [],
 }
 LATER = {
     "tenant": "acme", "traceId": "ffffffffffffffffffffffffffffffff", "segment": 2, "first": 300, "count": 257, "closed": 1,
     "pack": 1, "offset": 4294967296, "length": 70000, "at": 1300, "size": 200000, "start": "1", "end": "18446744073709551615",
     "spans": 256, "services": ["gateway", "Zahlungsübersicht"], "name": "",
+    "erasures": [557, 4294967296],
+}
+GONE = {
+    **FIRST, "pack": 0, "offset": 0, "length": 0, "size": 0, "services": [], "name": "", "erasures": [3],
+}
+RUN = {
+    **GONE, "traceId": "", "first": 3, "count": 2, "offset": 732, "length": 300, "size": 280, "start": "0", "end": "0",
+    "spans": 0, "erasures": [],
 }
 CURSORS = [
     {"next": 0, "whole": [], "partial": []},
@@ -85,18 +104,19 @@ CURSORS = [
 GENESIS = {
     "number": 0, "previous": "00" * 32, "first": 0, "size": 3, "root": "11" * 32, "time": "1767323046000000000",
     "cursor": hashlib.sha256(cursor(CURSORS[1])).hexdigest(), "bytes": 1234, "packs": [[0, 732]], "rows": [FIRST],
+    "nextPack": 1,
 }
 NEXT = {
-    "number": 1, "previous": hashlib.sha256(commit_body(GENESIS)).hexdigest(), "first": 3, "size": 3, "root": "11" * 32,
+    "number": 1, "previous": hashlib.sha256(commit_body(GENESIS)).hexdigest(), "first": 3, "size": 5, "root": "11" * 32,
     "time": "1767323047000000000", "cursor": hashlib.sha256(cursor(CURSORS[2])).hexdigest(), "bytes": 60,
-    "packs": [[0, 732], [7, 32]], "rows": [],
+    "packs": [[0, 732], [7, 32]], "rows": [RUN], "nextPack": 9,
 }
 
 good_row = row(FIRST)
 good_commit = commit(GENESIS)
 values = {
     "cursors": [{"fields": c, "hex": cursor(c).hex()} for c in CURSORS],
-    "rows": [{"fields": r, "hex": row(r).hex()} for r in (FIRST, LATER)],
+    "rows": [{"fields": r, "hex": row(r).hex()} for r in (FIRST, LATER, GONE)],
     "commits": [
         {"fields": c, "hex": commit(c).hex(), "digest": hashlib.sha256(commit_body(c)).hexdigest()}
         for c in (GENESIS, NEXT)
@@ -111,7 +131,7 @@ values = {
         {"why": "a trace id of 15 bytes", "hex": row({**FIRST, "traceId": "01" * 15}).hex()},
         {"why": "no leaves", "hex": row({**FIRST, "count": 0}).hex()},
         {"why": "cut off in its name", "hex": good_row[:-1].hex()},
-        {"why": "an unknown field", "hex": (good_row + number(17, 1)).hex()},
+        {"why": "an unknown field", "hex": (good_row + number(18, 1)).hex()},
         {"why": "a service that is not UTF-8", "hex": good_row.replace(b"checkout", b"checkou\xff").hex()},
     ],
     "invalidCommits": [
@@ -124,7 +144,7 @@ values = {
         {"why": "a byte more", "hex": (good_commit + b"\x00").hex()},
         {
             "why": "an unknown field, its digest right",
-            "hex": (lambda body: body + hashlib.sha256(body).digest())(commit_body(GENESIS) + number(11, 1)).hex(),
+            "hex": (lambda body: body + hashlib.sha256(body).digest())(commit_body(GENESIS) + number(12, 1)).hex(),
         },
     ],
 }

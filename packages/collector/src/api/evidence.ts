@@ -6,12 +6,14 @@
  */
 import { BUNDLE_FORMAT, MAX_BUNDLE } from '@rootspan/lineage/evidence/bundle'
 import { type Entry, isSpanBorn, parseEntry } from '@rootspan/lineage/record/entry'
+import { encodeOpened } from '@rootspan/lineage/record/opened'
+import { encodeRun, parseRun } from '@rootspan/lineage/record/opening'
 import { proveInclusion, proveRange } from '@rootspan/lineage/tlog/proof'
 import { formatTlogProof } from '@rootspan/lineage/tlog/tlog-proof'
 import { type BlockRef, MAX_BLOCK_BYTES, type PackReader } from '../pack.ts'
 import { readSegment } from '../sequencer.ts'
 import type { LogReader } from '../store/log-store.ts'
-import type { SegmentRow } from '../store/rows.ts'
+import { isErased, nothingOf, type SegmentRow } from '../store/rows.ts'
 import type { Published } from './published.ts'
 
 /** Decompressed blocks that are kept: the segments of an execution, or of its neighbours, often share one. */
@@ -38,6 +40,11 @@ export class Payloads {
     const block = await this.#block(row.block)
     if (row.at + row.size > block.length) throw new Error('a segment lies past the end of its block')
     return block.subarray(row.at, row.at + row.size)
+  }
+
+  /** What is left of the payload of a segment: the payload itself, unless something of it was erased. */
+  async left(row: SegmentRow): Promise<Uint8Array> {
+    return isErased(row) ? encodeOpened(nothingOf(row)) : this.of(row)
   }
 
   async #block(ref: BlockRef): Promise<Uint8Array> {
@@ -88,7 +95,7 @@ export async function* bundlePieces(
   for (const row of rows) {
     const { entries } = await readSegment(reader, row)
     const proof = await proveRange(row.first, row.first + row.count, size, reader.tileReader)
-    const payload = await payloads.of(row)
+    const payload = await payloads.left(row)
     open += `{"first":${row.first},"entries":[`
     for (let at = 0; at < entries.length; at += PIECE_ENTRIES) {
       yield Buffer.from(open + quoted(entries.slice(at, at + PIECE_ENTRIES)))
@@ -99,7 +106,38 @@ export async function* bundlePieces(
       yield Buffer.from(base64(payload.subarray(at, at + PIECE_BYTES)), 'latin1')
     open = '"},'
   }
-  yield Buffer.from(rows.length === 0 ? `${open}]}\n` : '"}]}\n')
+  yield Buffer.from(rows.length === 0 ? `${open}]` : '"}]')
+  yield* erasurePieces(reader, payloads, size, rows)
+  yield Buffer.from('}\n')
+}
+
+/** The member `erasures`, where there is any. */
+async function* erasurePieces(
+  reader: LogReader,
+  payloads: Payloads,
+  size: number,
+  rows: readonly SegmentRow[],
+): AsyncGenerator<Buffer, void, undefined> {
+  let open = ',"erasures":['
+  for (const index of erasuresOf(rows)) {
+    const run = await reader.run(index)
+    if (run === undefined) throw new Error(`leaf ${index} is no record about the log`)
+    const { entries } = await readSegment(reader, { first: index, count: 1 })
+    const claims =
+      parseRun(await payloads.of(run)).find(({ leaf }) => leaf === index - run.first)?.claims ?? []
+    const proof = await proveRange(index, index + 1, size, reader.tileReader)
+    const payload = encodeRun([{ leaf: 0, claims }])
+    yield Buffer.from(
+      `${open}{"first":${index},"entries":[${quoted(entries)}],"proof":[${quoted(proof)}],"payload":"${base64(payload)}"}`,
+    )
+    open = ','
+  }
+  if (open === ',') yield Buffer.from(']')
+}
+
+/** Leaves of the erased records about these segments, ascending. */
+export function erasuresOf(rows: readonly SegmentRow[]): number[] {
+  return [...new Set(rows.flatMap(({ erasures }) => erasures))].sort((a, b) => a - b)
 }
 
 function quoted(items: readonly Uint8Array[]): string {

@@ -6,7 +6,7 @@ import { traceId as traceIdOf } from '../store/keys.ts'
 import type { LogReader } from '../store/log-store.ts'
 import type { SegmentRow } from '../store/rows.ts'
 import { ApiError } from './errors.ts'
-import { bundlePieces, findRecord, isTooLarge, proveRecord, segmentsUnder } from './evidence.ts'
+import { bundlePieces, erasuresOf, findRecord, isTooLarge, proveRecord, segmentsUnder } from './evidence.ts'
 import { findExecutions, listRecords, summarize, summarizeSegment } from './executions.ts'
 import type { Published } from './published.ts'
 import { lookUpReceipt } from './receipts.ts'
@@ -104,6 +104,14 @@ export function executionRoutes(app: ApiServer, api: Api): void {
     },
     async ({ params: { traceId }, method }, reply) => {
       const { rows, latest } = await signedRows(api, traceId)
+      if (erasuresOf(rows).some((leaf) => leaf >= latest.size))
+        throw new ApiError(
+          503,
+          'not_signed',
+          'something of this execution was just erased, and no checkpoint covers that yet',
+          'Come again in a second: a checkpoint is signed every second in which the log grew.',
+          1,
+        )
       if (isTooLarge(rows))
         throw new ApiError(
           422,

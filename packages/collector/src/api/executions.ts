@@ -1,7 +1,10 @@
 /** Committed executions: finding them by time and service, and what one is made of. The index is never evidence. */
 import { formatHex } from '@rootspan/lineage/bytes'
 import { Kind } from '@rootspan/lineage/governance/kind'
+import { decodeEither, decodeLogSpan } from '@rootspan/lineage/otlp/log-record'
+import { encodeText } from '@rootspan/lineage/otlp/text'
 import { isSpanBorn, nameOf, Parent, Persistence, parseEntry } from '@rootspan/lineage/record/entry'
+import { parseAnyPayload } from '@rootspan/lineage/record/opened'
 import { Closed } from '@rootspan/lineage/record/payload'
 import { BYTES, FIXED64, WireReader } from '@rootspan/lineage/wire'
 import { serviceName } from '../describe.ts'
@@ -51,6 +54,8 @@ export interface SegmentSummary {
   endTimeUnixNano: string
   closed: string
   signed: boolean
+  /** Leaves of the erased records about it; absent where nothing of it was erased. */
+  erasures?: readonly number[]
 }
 
 /** A record as it lies in the log; the last four come from the span that gave it. */
@@ -62,7 +67,7 @@ export interface RecordSummary {
   /** What a persistence record states. */
   statement?: string
   spanId?: string
-  /** How it hangs on its parent span: root, linked, awaiting or remote. */
+  /** How it hangs on its parent span: root, linked, awaiting or remote; unsaid where it is the record of a log record. */
   parent?: string
   parentSpanId?: string
   /** Leaf hash of the parent's record, where it is linked. */
@@ -71,6 +76,8 @@ export interface RecordSummary {
   service?: string
   startTimeUnixNano?: string
   endTimeUnixNano?: string
+  /** The span was erased. */
+  erased?: true
 }
 
 /** What to look for. Times are nanoseconds since 1970, of the execution's start: `from` and after, before `to`. */
@@ -227,6 +234,7 @@ export function summarizeSegment(row: SegmentRow, size: number): SegmentSummary 
     endTimeUnixNano: String(row.end),
     closed: nameOf(Closed, row.closed),
     signed: row.first + row.count <= size,
+    ...(row.erasures.length > 0 && { erasures: row.erasures }),
   }
 }
 
@@ -251,11 +259,10 @@ export async function listRecords(
     if (records.length === limit) break
     const count = Math.min(row.count, skip + limit - records.length)
     const { entries, leaves } = await readSegment(reader, { first: row.first, count })
-    const spans = describeSpans(await payloads.of(row))
+    const spans = await spanWords(payloads, row)
     for (const [at, bytes] of entries.entries()) {
       const entry = parseEntry(bytes)
-      // Spans lie in the payload in record order, one for each span-born record.
-      const span = isSpanBorn(entry) ? spans.next().value : undefined
+      const span = isSpanBorn(entry) ? spans(at) : undefined
       if (at < skip) continue
       records.push({
         leafIndex: row.first + at,
@@ -275,9 +282,36 @@ export async function listRecords(
   return records
 }
 
+/** Names and times of the spans of a segment by the places of their records, asked for in ascending order. */
+async function spanWords(
+  payloads: Payloads,
+  row: SegmentRow,
+): Promise<(leaf: number) => Pick<RecordSummary, 'erased'> | SpanWords | undefined> {
+  if (row.erasures.length === 0) {
+    // Spans lie in the payload in record order, one for each span-born record.
+    const words = describeSpans(await payloads.of(row))
+    return () => words.next().value
+  }
+  const payload = parseAnyPayload(new Uint8Array(await payloads.left(row)))
+  if (payload.form === 'whole') throw new Error('bad row: it says that something was erased')
+  const left = new Map(payload.spans.map(({ leaf, input }) => [leaf, input]))
+  return (leaf) => {
+    const input = left.get(leaf)
+    if (input === undefined) return { erased: true }
+    const { source, resourceStart, resourceEnd, spanStart, spanEnd } = input
+    const span = decodeEither(input.kind, source.body.subarray(spanStart, spanEnd))
+    return {
+      name: shortened(encodeText(span.name)),
+      service: resourceEnd === 0 ? '' : serviceName(source.body, resourceStart, resourceEnd),
+      startTimeUnixNano: String(span.startTimeUnixNano),
+      endTimeUnixNano: String(span.endTimeUnixNano),
+    }
+  }
+}
+
 type SpanWords = Required<Pick<RecordSummary, 'name' | 'service' | 'startTimeUnixNano' | 'endTimeUnixNano'>>
 
-/** Names and times of a payload's spans, in order, without decoding them (docs/formats/payload.md, fields 7 and 9). */
+/** Names and times of a payload's spans and log records, in order, without decoding spans (docs/formats/payload.md, fields 7 and 9). */
 function* describeSpans(payload: Uint8Array): Generator<SpanWords, undefined, undefined> {
   const services: string[] = []
   const reader = new WireReader(payload)
@@ -288,6 +322,12 @@ function* describeSpans(payload: Uint8Array): Generator<SpanWords, undefined, un
     let service = ''
     while (row.next()) {
       if (row.field === 3) service = services[row.safe('a resource') - 1] ?? ''
+      if (row.field === 6) {
+        const record = decodeLogSpan(payload.subarray(row.start, row.end))
+        const time = String(record.startTimeUnixNano)
+        const name = shortened(encodeText(record.name))
+        yield { name, service, startTimeUnixNano: time, endTimeUnixNano: time }
+      }
       if (row.field !== 5) continue
       const words = { name: '', start: 0n, end: 0n }
       const span = new WireReader(payload, row.start, row.end)

@@ -1,7 +1,7 @@
 /** `rootspan fsck`: checks every byte of a stopped collector's directories. */
 import type { Command } from 'commander'
 import type { FsckReport } from '../fsck.ts'
-import { colorsOf, type Io } from './io.ts'
+import { colorsOf, type Io, showProgress } from './io.ts'
 import { addFlags, configOf, type SharedOptions } from './settings.ts'
 
 export function addFsck(program: Command, io: Io): void {
@@ -51,13 +51,4 @@ function formatReport({ checked, problems, notes, notChecked }: FsckReport, io: 
     verdict,
     '',
   ].join('\n')
-}
-
-/** One line on a terminal, overwritten; undefined elsewhere. */
-function showProgress(io: Io): { show(stage: string, done: number): void; clear(): void } | undefined {
-  if (io.stderr.isTTY !== true) return undefined
-  return {
-    show: (stage, done) => io.stderr.write(`\r\u001b[K${stage} ${done.toLocaleString('en')}`),
-    clear: () => io.stderr.write('\r\u001b[K'),
-  }
 }

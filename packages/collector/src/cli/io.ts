@@ -83,3 +83,12 @@ function systemHint(error: Error): string {
       return 'Run it again with --log-level debug for the stack trace.'
   }
 }
+
+/** One line on a terminal, overwritten; undefined elsewhere. */
+export function showProgress(io: Io): { show(stage: string, done: number): void; clear(): void } | undefined {
+  if (io.stderr.isTTY !== true) return undefined
+  return {
+    show: (stage, done) => io.stderr.write(`\r\u001b[K${stage} ${done.toLocaleString('en')}`),
+    clear: () => io.stderr.write('\r\u001b[K'),
+  }
+}

@@ -7,6 +7,7 @@ import { Command, CommanderError } from 'commander'
 import { readVersion } from '../version.ts'
 import { addCompletion } from './completion.ts'
 import { addConfig } from './config.ts'
+import { addErase } from './erase.ts'
 import { addFirstTrace } from './first-trace.ts'
 import { addFsck, FoundProblems } from './fsck.ts'
 import { addInit } from './init.ts'
@@ -43,6 +44,7 @@ Examples:
   $ rootspan first-trace                    send a small trace, see it verified
   $ rootspan fsck                           check everything on disk
   $ rootspan rules test traces.json         see what the continuity rules find
+  $ rootspan erase --trace <id> --dry-run   see what an erasure would touch
 
 Exit codes:
   0  it worked
@@ -53,6 +55,7 @@ Exit codes:
   addRun(program, io)
   addFirstTrace(program, io)
   addFsck(program, io)
+  addErase(program, io)
   addConfig(program, io)
   addKeygen(program, io)
   addRules(program, io)

@@ -1,7 +1,6 @@
-/** The blocks of the packs in the order in which commits name them: none damaged, none missing, none beside them. */
+/** The blocks of the packs: each is named, whole and filled with what names it; between them only void ones. */
 import { stat } from 'node:fs/promises'
-import { basename } from 'node:path'
-import { TILE_WIDTH } from '@rootspan/lineage/tlog/tile'
+import { voidLength } from '../erase/void.ts'
 import { hasCode } from '../files.ts'
 import {
   type BlockRef,
@@ -12,8 +11,11 @@ import {
   type PackTail,
 } from '../pack.ts'
 import { MAX_BUNDLE_BYTES } from '../store/bundles.ts'
-import type { Commit, SegmentRow } from '../store/rows.ts'
+import type { SegmentRow } from '../store/rows.ts'
 import type { Findings } from './report.ts'
+
+/** Decompressed blocks that are kept: what was moved by an erasure is not in the order of the log. */
+const KEPT = 4
 
 /** The packs on disk; none when there is no directory yet. */
 export function packFiles(packs: PackReader, findings: Findings): { pack: number; path: string }[] {
@@ -26,68 +28,57 @@ export function packFiles(packs: PackReader, findings: Findings): { pack: number
   }
 }
 
+/** A block that was named: its length, and how much of what is in it was named. Undefined where it is damaged. */
+interface Named {
+  readonly length: number
+  readonly rawLength: number | undefined
+  filled: number
+}
+
 export class BlockWalk {
   readonly #packs: PackReader
   readonly #findings: Findings
-  /** Where the next block of each pack is. */
-  readonly #ends = new Map<number, number>()
-  /** Full bundles that were read and whose commit was not reached yet: the last one, at most. */
-  #bundles: { readonly index: number; readonly ref: BlockRef }[] = []
-  /** The block that the last row named. */
-  #pack = -1
-  #offset = -1
-  #length = 0
-  #raw: Uint8Array | undefined
-  /** Where its next payload begins. */
-  #at = 0
+  /** By pack and offset. About 100 bytes a block. */
+  readonly #named = new Map<number, Map<number, Named>>()
+  readonly #kept = new Map<string, Uint8Array>()
 
   constructor(packs: PackReader, findings: Findings) {
     this.#packs = packs
     this.#findings = findings
   }
 
-  /** The payload of a row; undefined, and a problem, where it is damaged or missing. */
-  payload(row: SegmentRow, where: string): Uint8Array | undefined {
-    const { pack, offset, length } = row.block
-    if (pack !== this.#pack || offset !== this.#offset) this.#open(row)
-    else if (length !== this.#length) this.#problem(where, 'names its block with another length')
-    if (this.#raw === undefined) return undefined
-    if (row.at !== this.#at || row.size === 0 || row.at + row.size > this.#raw.length) {
-      this.#problem(where, 'its payload does not follow the one before it in its block')
+  /** The payload of a row that has one; undefined, and a problem, where it is damaged or missing. */
+  payload(row: Pick<SegmentRow, 'block' | 'at' | 'size'>, where: string): Uint8Array | undefined {
+    const named = this.#name(row.block, where)
+    if (named?.rawLength === undefined) return undefined
+    if (row.at + row.size > named.rawLength) {
+      this.#problem(where, 'its payload lies past the end of its block')
       return undefined
     }
-    this.#at += row.size
-    return this.#raw.slice(row.at, row.at + row.size)
+    named.filled += row.size
+    try {
+      return this.#read(row.block).slice(row.at, row.at + row.size)
+    } catch (error) {
+      if (!(error instanceof PackCorruption)) throw error
+      this.#damage(error)
+      return undefined
+    }
   }
 
   /** The block of a full entry bundle. Throws {@link PackCorruption}. */
-  bundle(index: number, ref: BlockRef): Uint8Array {
-    this.#bundles.push({ index, ref })
+  bundle(ref: BlockRef): Uint8Array {
     const raw = this.#packs.readSync(ref, MAX_BUNDLE_BYTES)
+    this.#blocksOf(ref.pack).set(ref.offset, {
+      length: ref.length,
+      rawLength: raw.length,
+      filled: raw.length,
+    })
     this.#findings.count('pack blocks')
     return raw
   }
 
-  /** After the rows of a commit: it must know the packs up to exactly the last block. */
-  commit(commit: Commit): void {
-    this.#closeBlock()
-    const full = Math.floor(commit.size / TILE_WIDTH)
-    for (const { index, ref } of this.#bundles) if (index < full) this.#follow(ref)
-    this.#bundles = this.#bundles.filter(({ index }) => index >= full)
-    const known = new Map(commit.packs.map(({ pack, end }) => [pack, end]))
-    for (const [pack, end] of known)
-      if (end !== (this.#ends.get(pack) ?? PACK_HEADER_BYTES))
-        this.#problem(
-          `commit ${commit.number}`,
-          `says that pack ${pack} ends at ${end}, its blocks say otherwise`,
-        )
-    for (const pack of this.#ends.keys())
-      if (!known.has(pack)) this.#problem(`commit ${commit.number}`, `does not know pack ${pack}`)
-  }
-
-  /** After the last commit: the files are as long as it says, or longer, and there are no others. */
+  /** After the last commit: the files are as long as it says, or longer, there are no others, and all of them is known. */
   async end(tails: readonly PackTail[]): Promise<void> {
-    this.#closeBlock()
     const known = new Set(tails.map(({ pack }) => pack))
     for (const { pack, end } of tails) {
       try {
@@ -96,6 +87,7 @@ export class BlockWalk {
         const path = this.#packs.path(pack)
         const { size } = await stat(path)
         if (size < end) this.#problem(path, `has ${size} bytes, the last commit says ${end}`)
+        else this.#checkTiling(pack, path, end)
         if (size > end)
           this.#findings.note(
             `${path} at offset ${end}`,
@@ -107,57 +99,80 @@ export class BlockWalk {
         this.#damage(error)
       }
     }
+    for (const pack of this.#named.keys())
+      if (!known.has(pack))
+        this.#problem(`pack ${pack}`, 'is named by rows, and not known to the last commit')
     for (const { pack, path } of packFiles(this.#packs, this.#findings))
       if (!known.has(pack))
         this.#findings.note(path, 'a pack that no commit knows: the next start removes it')
   }
 
-  #open(row: SegmentRow): void {
-    this.#closeBlock()
-    const { pack, offset, length } = row.block
-    this.#follow(row.block)
-    this.#pack = pack
-    this.#offset = offset
-    this.#length = length
-    this.#at = 0
+  /** From its header to its end a pack is blocks that are named, and void ones. */
+  #checkTiling(pack: number, path: string, end: number): void {
+    const blocks = [...this.#blocksOf(pack)].sort(([a], [b]) => a - b)
+    let at = PACK_HEADER_BYTES
+    for (const [offset, { length, rawLength, filled }] of blocks) {
+      if (offset < at) this.#problem(`${path} at offset ${offset}`, 'two blocks overlap')
+      else this.#checkVoid(path, at, offset)
+      if (rawLength !== undefined && filled !== rawLength)
+        this.#problem(`${path} at offset ${offset}`, 'a block holds more or less than its payloads')
+      at = offset + length
+    }
+    if (at > end) this.#problem(path, `ends at ${end} by the last commit, its blocks at ${at}`)
+    else this.#checkVoid(path, at, end)
+  }
+
+  #checkVoid(path: string, from: number, to: number): void {
+    for (let at = from; at < to; ) {
+      const length = voidLength(path, at)
+      if (length === undefined || at + length > to) {
+        this.#problem(`${path} at offset ${at}`, `${to - at} bytes that nothing names`)
+        return
+      }
+      this.#findings.count('void blocks')
+      at += length
+    }
+  }
+
+  #name(ref: BlockRef, where: string): Named | undefined {
+    const { pack, offset, length } = ref
+    const blocks = this.#blocksOf(pack)
+    const known = blocks.get(offset)
+    if (known !== undefined) {
+      if (known.length === length) return known
+      this.#problem(where, 'names its block with another length')
+      return undefined
+    }
+    let rawLength: number | undefined
     try {
-      this.#raw = this.#packs.readSync(row.block, MAX_BLOCK_BYTES)
+      rawLength = this.#read(ref).length
       this.#findings.count('pack blocks')
     } catch (error) {
       if (!(error instanceof PackCorruption)) throw error
-      this.#raw = undefined
       this.#damage(error)
     }
+    const named = { length, rawLength, filled: 0 }
+    blocks.set(offset, named)
+    return named
   }
 
-  /** A block begins where the one before it in its pack ends. */
-  #follow({ pack, offset, length }: BlockRef): void {
-    const expected = this.#ends.get(pack) ?? PACK_HEADER_BYTES
-    if (offset !== expected)
-      this.#problem(
-        this.#name(pack),
-        `has a block at ${offset}, though the one before it ends at ${expected}`,
-      )
-    this.#ends.set(pack, offset + length)
+  #read(ref: BlockRef): Uint8Array {
+    const key = `${ref.pack}/${ref.offset}`
+    let raw = this.#kept.get(key)
+    if (raw !== undefined) return raw
+    raw = this.#packs.readSync(ref, MAX_BLOCK_BYTES)
+    this.#kept.set(key, raw)
+    if (this.#kept.size > KEPT) this.#kept.delete(this.#kept.keys().next().value!)
+    return raw
   }
 
-  #closeBlock(): void {
-    if (this.#raw !== undefined && this.#at !== this.#raw.length)
-      this.#problem(
-        `${this.#name(this.#pack)} at offset ${this.#offset}`,
-        'a block holds more than its payloads',
-      )
-    this.#raw = undefined
-    this.#pack = -1
-  }
-
-  #name(pack: number): string {
-    try {
-      return basename(this.#packs.path(pack))
-    } catch (error) {
-      if (!(error instanceof PackCorruption)) throw error
-      return `pack ${pack}`
+  #blocksOf(pack: number): Map<number, Named> {
+    let blocks = this.#named.get(pack)
+    if (blocks === undefined) {
+      blocks = new Map()
+      this.#named.set(pack, blocks)
     }
+    return blocks
   }
 
   #damage({ file, offset, reason }: PackCorruption): void {

@@ -92,7 +92,7 @@ export class Entries {
   #parse(value: Uint8Array): Bundle {
     try {
       const found = parseBundleValue(value)
-      return 'entries' in found ? found : parseFullBundle(this.#blocks.bundle(this.#index, found))
+      return 'entries' in found ? found : parseFullBundle(this.#blocks.bundle(found))
     } catch (error) {
       if (error instanceof PackCorruption)
         throw new LogBroken(`${error.file} at offset ${error.offset}`, error.reason)

@@ -1,10 +1,10 @@
 /** Histories of the traces that have several segments, the most recent ones kept. */
 import { formatHex } from '@rootspan/lineage/bytes'
 import { parseEntry } from '@rootspan/lineage/record/entry'
+import { heldOf } from '@rootspan/lineage/record/erase'
 import { TraceHistory } from '@rootspan/lineage/record/history'
-import { parsePayload } from '@rootspan/lineage/record/payload'
-import { MAX_BLOCK_BYTES, type PackReader } from '../pack.ts'
-import { loadHistory } from '../sequencer.ts'
+import type { PackReader } from '../pack.ts'
+import { loadHistory, readPayload } from '../sequencer.ts'
 import type { LogReader } from '../store/log-store.ts'
 import type { SegmentRow } from '../store/rows.ts'
 import { splitEntries } from './entries.ts'
@@ -49,10 +49,9 @@ export class Histories {
     const history = before ?? new TraceHistory()
     try {
       const entries = splitEntries(chunks).map(parseEntry)
-      history.add(row.first, entries, leaves, row.closed, () => {
-        const block = this.#packs.readSync(row.block, MAX_BLOCK_BYTES)
-        return parsePayload(block.slice(row.at, row.at + row.size))
-      })
+      history.add(row.first, entries, leaves, row.closed, () =>
+        heldOf({ entries: splitEntries(chunks) }, readPayload(this.#packs, row)),
+      )
     } catch {
       return // was reported where it was walked; whoever needs it loads it, and meets the damage
     }

@@ -1,6 +1,7 @@
 /** The index: what the traces' rows imply is there, and nothing else. */
 import { equalBytes, formatHex, utf8 } from '@rootspan/lineage/bytes'
 import { MalformedError } from '@rootspan/lineage/errors'
+import { Knowledge } from '../knowledge.ts'
 import * as keys from '../store/keys.ts'
 import type { LogReader } from '../store/log-store.ts'
 import { encodeRows, parseRows, type SegmentRow } from '../store/rows.ts'
@@ -40,7 +41,22 @@ export async function checkIndex(
   if (found > committed.terms)
     findings.problem('index, search keys', `${found - committed.terms} belong to no commit`, INDEX_HINT)
   findings.count('search keys', found)
+  for await (const [key, value] of walk(reader, keys.Prefix.knowledge))
+    if (!isKnowledge(key, value))
+      findings.problem(`knowledge ${formatHex(key)}`, 'is malformed', KNOWLEDGE_HINT, 'knowledge')
   await checkPrefixes(reader, findings)
+}
+
+const KNOWLEDGE_HINT = 'No record depends on it; rules that look at other executions may miss something.'
+
+function isKnowledge(key: Uint8Array, value: Uint8Array): boolean {
+  try {
+    new Knowledge([{ id: key.slice(1), value }])
+    return key.length === 17 && value.length > 0
+  } catch (error) {
+    if (!(error instanceof MalformedError)) throw error
+    return false
+  }
 }
 
 /** The rows of a trace, when they are the canonical value of their key; else undefined. */

@@ -8,7 +8,7 @@
 import { equalBytes, formatHex, utf8 } from '@rootspan/lineage/bytes'
 import { MalformedError, VerificationError } from '@rootspan/lineage/errors'
 import { Committer } from '@rootspan/lineage/record/commitment'
-import { Persistence, parseEntry } from '@rootspan/lineage/record/entry'
+import { NO_BYTES, Persistence, parseEntry } from '@rootspan/lineage/record/entry'
 import type { TraceHistory } from '@rootspan/lineage/record/history'
 import type { Source } from '@rootspan/lineage/record/order'
 import { parsePayload, type SegmentPayload } from '@rootspan/lineage/record/payload'
@@ -19,9 +19,21 @@ import { WireReader } from '@rootspan/lineage/wire'
 import { PackCorruption, type PackReader } from '../pack.ts'
 import * as keys from '../store/keys.ts'
 import type { LogReader } from '../store/log-store.ts'
-import { type Commit, encodeRows, parseCommit, parseRows, type SegmentRow } from '../store/rows.ts'
+import {
+  type Commit,
+  type CommittedRow,
+  encodeCommittedRow,
+  encodeRow,
+  isErased,
+  parseCommit,
+  parseRows,
+  parseRunRow,
+  type SegmentRow,
+} from '../store/rows.ts'
 import { BlockWalk } from './blocks.ts'
+import { checkDescription } from './description.ts'
 import { Entries, LogBroken, splitEntries } from './entries.ts'
+import { checkErased, checkRun } from './erased.ts'
 import { Histories } from './histories.ts'
 import type { Findings, Progress } from './report.ts'
 import { CommitTerms } from './terms.ts'
@@ -108,16 +120,23 @@ class LogWalk {
 
   async #commit(commit: Commit): Promise<void> {
     const { reader, tree, findings } = this.#parts
-    const stored = await reader.database.getMany(commit.rows.map((row) => keys.traceKey(idOf(row))))
+    const stored = await reader.database.getMany(
+      commit.rows.map((row) => (isRun(row) ? keys.runKey(row.first) : keys.traceKey(idOf(row)))),
+    )
     for (const [at, row] of commit.rows.entries()) {
       if (row.first !== tree.size)
         throw new LogBroken(
           `commit ${commit.number}, row ${at}`,
           `begins at leaf ${row.first}, not at ${tree.size}`,
         )
+      if (isRun(row)) {
+        await this.#run(row, stored[at])
+        continue
+      }
       const rows = this.#checkStoredRow(row, stored[at])
       await this.#segment(row, rows, commit)
-      this.#terms.add(row, rows)
+      const held = rows[row.segment]
+      if (held !== undefined) this.#terms.add(held, rows)
       this.#segments++
       if (row.segment === 0) this.#traces++
     }
@@ -130,17 +149,16 @@ class LogWalk {
         undefined,
         'commit roots',
       )
-    this.#blocks.commit(commit)
     await this.#terms.check(commit.number)
   }
 
   /** The trace's value holds the row of the commit in its place; returns all rows of the trace, or none. */
-  #checkStoredRow(row: SegmentRow, value: Uint8Array | undefined): readonly SegmentRow[] {
+  #checkStoredRow(row: CommittedRow, value: Uint8Array | undefined): readonly SegmentRow[] {
     const { findings } = this.#parts
     const where = `index, trace ${formatHex(row.traceId)}`
     const rows = value === undefined ? undefined : rowsIn(value)
     const held = rows?.[row.segment]
-    if (held !== undefined && equalBytes(encodeRows([held]), encodeRows([row]))) return rows!
+    if (held !== undefined && isSameRow(held, row)) return rows!
     const what =
       value === undefined ? 'is missing' : `does not hold segment ${row.segment} as it was committed`
     findings.problem(
@@ -152,14 +170,37 @@ class LogWalk {
     return []
   }
 
-  async #segment(row: SegmentRow, rows: readonly SegmentRow[], commit: Commit): Promise<void> {
+  async #segment(committed: CommittedRow, rows: readonly SegmentRow[], commit: Commit): Promise<void> {
     const { tree, findings } = this.#parts
-    const where = `segment at leaf ${row.first}, trace ${formatHex(row.traceId)}`
-    const chunks = await this.#entries.take(row.count)
-    const payload = this.#payload(row, commit, where)
-    const history = await this.#history(row, rows, where)
+    const where = `segment at leaf ${committed.first}, trace ${formatHex(committed.traceId)}`
+    const chunks = await this.#entries.take(committed.count)
+    const row = rows[committed.segment]
+    const history = await this.#history(committed, rows, where)
     const sink = this.#sink
     sink.reset()
+    if (row === undefined) this.#hashStored(committed, chunks, sink)
+    else if (row.erasures.length > 0) {
+      this.#hashStored(committed, chunks, sink)
+      await this.#erased(row, chunks, sink.hashes.copy(), history, where)
+    } else this.#whole(row, commit, chunks, history, sink, where)
+    const hashes = sink.hashes.view()
+    if (history !== null && row !== undefined) this.#histories.add(row, rows, history, chunks, hashes)
+    await tree.append(hashes)
+    findings.count('segments')
+    findings.count('records', committed.count)
+    findings.count('spans', committed.spans)
+  }
+
+  /** A segment of which nothing was erased: what its payload derives to, or else what is stored, is in `sink`. */
+  #whole(
+    row: SegmentRow,
+    commit: Commit,
+    chunks: readonly Uint8Array[],
+    history: TraceHistory | undefined | null,
+    sink: LeafSink,
+    where: string,
+  ): void {
+    const payload = this.#payload(row, commit, where)
     const derived =
       payload === undefined || history === null ? undefined : this.#derive(payload, history, sink, where)
     const isSame =
@@ -169,12 +210,52 @@ class LogWalk {
       this.#hashStored(row, chunks, sink)
     }
     if (derived !== undefined && isSame) this.#track(payload!, derived, row)
-    const hashes = sink.hashes.view()
-    if (history !== null) this.#histories.add(row, rows, history, chunks, hashes)
+    if (payload !== undefined) checkDescription(row, payload.spans, where, this.#parts.findings)
+  }
+
+  /** A segment of which something was erased: the log says so, and what is left holds. */
+  async #erased(
+    row: SegmentRow,
+    chunks: readonly Uint8Array[],
+    hashes: Uint8Array,
+    history: TraceHistory | undefined | null,
+    where: string,
+  ): Promise<void> {
+    const { findings, reader, packs } = this.#parts
+    try {
+      const bytes = isErased(row) ? undefined : this.#blocks.payload(row, where)
+      if (bytes === undefined && !isErased(row)) return
+      if (history === null) return
+      await checkErased(reader, packs, row, bytes, splitEntries(chunks), hashes, where)
+      findings.count('erased segments')
+    } catch (error) {
+      if (!isDamage(error)) throw error
+      findings.problem(where, error.message, undefined, 'erased segments')
+    }
+  }
+
+  /** A run of records about the log: their openings are there and lead to their claims. */
+  async #run(row: CommittedRow, value: Uint8Array | undefined): Promise<void> {
+    const { tree, findings } = this.#parts
+    const where = `records about the log at leaf ${row.first}`
+    const chunks = await this.#entries.take(row.count)
+    const entries = splitEntries(chunks)
+    try {
+      const stored = value === undefined ? undefined : parseRunRow(value)
+      if (stored === undefined || !isSameRow(stored, row) || !equalBytes(encodeRow(stored), value!))
+        findings.problem(where, 'their row is missing, or not as it was committed', undefined, 'runs')
+      else {
+        const bytes = this.#blocks.payload(stored, where)
+        if (bytes !== undefined) checkRun(bytes, entries, where)
+      }
+    } catch (error) {
+      if (!isDamage(error)) throw error
+      findings.problem(where, error.message, undefined, 'runs')
+    }
+    const hashes = Buffer.concat(entries.map((entry) => leafHash(entry)))
     await tree.append(hashes)
-    findings.count('segments')
     findings.count('records', row.count)
-    findings.count('spans', row.spans)
+    findings.count('records about the log', row.count)
   }
 
   /** The payload of a row, checked against the row; undefined, and a problem, when it is not there. */
@@ -209,13 +290,13 @@ class LogWalk {
 
   /** What came before in the trace; undefined for its first segment, null when it cannot be read. */
   async #history(
-    row: SegmentRow,
+    row: CommittedRow,
     rows: readonly SegmentRow[],
     where: string,
   ): Promise<TraceHistory | undefined | null> {
     if (row.segment === 0) return undefined
     try {
-      if (rows.length > 0) return await this.#histories.before(row, rows)
+      if (rows.length > 0) return await this.#histories.before(rows[row.segment]!, rows)
     } catch {
       // The damage was told where the earlier segment was walked.
     }
@@ -237,6 +318,13 @@ class LogWalk {
       const derived = deriveSegment(payload, payload.spans, history, this.#committer, sink)
       if (derived.duplicates.length > 0)
         findings.problem(where, 'its payload holds a span that has a record already', undefined, 'payloads')
+      else if (!isSameJudgement(derived, payload))
+        findings.problem(
+          where,
+          'its payload holds another judgement than the rules come to',
+          undefined,
+          'payloads',
+        )
       else if (derived.spans.some((span, at) => span !== payload.spans[at]))
         findings.problem(where, 'its payload is not in record order', undefined, 'payloads')
       else return derived
@@ -260,7 +348,7 @@ class LogWalk {
   }
 
   /** Hashes what is stored, where it is not what was derived; checks at least that it is a sealed run of records. */
-  #hashStored(row: SegmentRow, chunks: readonly Uint8Array[], sink: LeafSink): void {
+  #hashStored(row: CommittedRow, chunks: readonly Uint8Array[], sink: LeafSink): void {
     const { findings } = this.#parts
     sink.reset()
     for (const [at, bytes] of splitEntries(chunks).entries()) {
@@ -297,6 +385,15 @@ class LogWalk {
 }
 
 /** Parses the next commit and checks that it follows from the one before. */
+/** What a payload says of its judgement is what the seal commits to. */
+function isSameJudgement(derived: DerivedSegment, { judgement, context, ruleset }: SegmentPayload): boolean {
+  return (
+    equalBytes(derived.judgement, judgement) &&
+    equalBytes(derived.context, context ?? NO_BYTES) &&
+    equalBytes(derived.ruleset, ruleset ?? NO_BYTES)
+  )
+}
+
 function readCommit(
   key: Uint8Array,
   value: Uint8Array,
@@ -331,8 +428,17 @@ function rowsIn(value: Uint8Array): readonly SegmentRow[] | undefined {
   }
 }
 
-function idOf(row: SegmentRow): Uint8Array {
+function idOf(row: CommittedRow): Uint8Array {
   return keys.traceId(utf8(row.tenant), row.traceId)
+}
+
+function isRun(row: CommittedRow): boolean {
+  return row.traceId.length === 0
+}
+
+/** Whether a stored row has what its commit has of it. */
+function isSameRow(row: CommittedRow, committed: CommittedRow): boolean {
+  return equalBytes(encodeCommittedRow(row), encodeCommittedRow(committed))
 }
 
 /** Whether an encoded span, which parsed before, is of this trace (Span, field 1: the last one counts). */

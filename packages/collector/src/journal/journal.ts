@@ -377,7 +377,7 @@ async function createFirst(
 }
 
 /** A new segment, durable under its name. When there is no room for it, it is removed again. */
-async function createSegment(
+export async function createSegment(
   directory: string,
   files: Files,
   first: number,

@@ -26,8 +26,14 @@ export const Prefix = {
   byService: 8,
   /** Leaves of the spans of a tracked request, by journal position and commit. */
   receipt: 9,
+  /** Row of a run of records about the log, by its first leaf. */
+  run: 10,
+  /** Hold, by the leaf of the record that began it. */
+  hold: 11,
+  /** Erasure whose commit is made and that is not finished, by commit. */
+  erasing: 12,
   /** What was learned of executions, for rules that need others (knowledge.ts): by the hash of what it is about. */
-  knowledge: 10,
+  knowledge: 13,
 } as const
 
 /** The last span of time there is. */
@@ -63,6 +69,18 @@ export function commitKey(number: number): Uint8Array {
 
 export function checkpointKey(size: number): Uint8Array {
   return numbered(Prefix.checkpoint, size)
+}
+
+export function runKey(first: number): Uint8Array {
+  return numbered(Prefix.run, first)
+}
+
+export function holdKey(leaf: number): Uint8Array {
+  return numbered(Prefix.hold, leaf)
+}
+
+export function erasingKey(commit: number): Uint8Array {
+  return numbered(Prefix.erasing, commit)
 }
 
 export function receiptKey(position: number, commit: number): Uint8Array {

@@ -69,6 +69,7 @@ function row(number: number, more: Partial<SegmentRow> = {}): SegmentRow {
     end: 100n,
     spans: 1,
     services: [],
+    erasures: [],
     name: '',
     ...more,
   }

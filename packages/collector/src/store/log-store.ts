@@ -32,6 +32,7 @@ import {
   encodeRow,
   parseCommit,
   parseRows,
+  parseRunRow,
   type SegmentRow,
   writeCommitRow,
   writeRow,
@@ -41,7 +42,7 @@ import { TermLists } from './terms.ts'
 export type Database = ClassicLevel<Uint8Array, Uint8Array>
 
 /** LevelDB's write buffer: what it may lose is in its log, which is about twice this long. */
-const WRITE_BUFFER = 32 * 1024 * 1024
+const WRITE_BUFFER = 16 * 1024 * 1024
 
 /**
  * A handle of the log's database in this thread. The main thread opens it first and closes it last: the
@@ -107,6 +108,10 @@ export interface Batch {
   readonly knowledge: readonly KnowledgeRow[]
   readonly cursor: Cursor
   readonly packs: readonly PackTail[]
+  /** Runs of records about the log: after the rows, in leaf order. */
+  readonly runs?: readonly SegmentRow[]
+  /** Whatever else has to come true with it. A value of undefined removes the key. */
+  readonly changes?: readonly (readonly [key: Uint8Array, value: Uint8Array | undefined])[]
 }
 
 /** Where commits go. `commit` is atomic and durable when it resolves; any rejection is fatal to the writer. */
@@ -164,6 +169,16 @@ export class LevelLogStore implements LogStore {
     this.#commitRows.at = 0
     this.#terms.clear()
     for (const row of batch.rows) this.#putRow(put, row, batch.earlier.get(row) ?? [])
+    for (const run of batch.runs ?? []) {
+      writeCommitRow(this.#commitRows, run)
+      put(keys.runKey(run.first), encodeRow(run))
+    }
+    for (const [key, value] of batch.changes ?? [])
+      if (value !== undefined) put(key, value)
+      else {
+        bytes += key.length
+        operations.del(key)
+      }
     const number = (expected?.commit.number ?? -1) + 1
     this.#putTerms(put, number)
     for (const { position, leaves } of batch.receipts)
@@ -183,6 +198,7 @@ export class LevelLogStore implements LogStore {
       batchBytes: bytes,
       packs: batch.packs,
       rows: batch.rows,
+      nextPack: Math.max(expected?.commit.nextPack ?? 0, ...batch.packs.map(({ pack }) => pack + 1)),
     }
     const { value, digest } = encodeCommit(commit, this.#commitRows.view())
     put(keys.commitKey(number), value)
@@ -196,7 +212,7 @@ export class LevelLogStore implements LogStore {
     const id = keys.traceId(encodeName(row.tenant), row.traceId)
     const one = emptied(this.#row)
     writeRow(one, row)
-    writeCommitRow(this.#commitRows, one.view())
+    writeCommitRow(this.#commitRows, row)
     const value = emptied(this.#value)
     for (const before of earlier) value.field(0x0a, encodeRow(before))
     value.field(0x0a, one.view())
@@ -390,6 +406,16 @@ export class LogReader {
   async traces(ids: readonly Uint8Array[]): Promise<SegmentRow[][]> {
     const values = await this.database.getMany(ids.map(keys.traceKey))
     return values.map((value) => (value === undefined ? [] : parseRows(value)))
+  }
+
+  /** The row of the run that holds a record about the log; undefined where there is none. */
+  async run(leaf: number): Promise<SegmentRow | undefined> {
+    const range = { gte: keys.runKey(0), lte: keys.runKey(leaf), reverse: true, limit: 1 }
+    for await (const value of this.database.values(range)) {
+      const row = parseRunRow(value)
+      return leaf < row.first + row.count ? row : undefined
+    }
+    return undefined
   }
 
   async cursor(): Promise<Cursor> {

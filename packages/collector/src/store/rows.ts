@@ -8,6 +8,7 @@
 import { concatBytes, equalBytes, parseUtf8, utf8 } from '@rootspan/lineage/bytes'
 import { sha256 } from '@rootspan/lineage/crypto'
 import { MalformedError } from '@rootspan/lineage/errors'
+import type { OpenedPayload } from '@rootspan/lineage/record/opened'
 import type { Closed } from '@rootspan/lineage/record/payload'
 import { Sink } from '@rootspan/lineage/record/sink'
 import { WireReader } from '@rootspan/lineage/wire'
@@ -34,6 +35,25 @@ export interface SegmentRow {
   readonly services: readonly string[]
   /** Name of its first span. */
   readonly name: string
+  /** Leaves of the erased records that name its seal, ascending. */
+  readonly erasures: readonly number[]
+}
+
+/** What a commit holds of a row: nothing that erasing changes. */
+export type CommittedRow = Pick<
+  SegmentRow,
+  'tenant' | 'traceId' | 'segment' | 'first' | 'count' | 'closed' | 'spans'
+>
+
+/** Whether nothing is left of the segment's payload. */
+export function isErased(row: Pick<SegmentRow, 'size'>): boolean {
+  return row.size === 0
+}
+
+/** What a bundle has in place of the payload of a segment that was erased whole. */
+export function nothingOf(row: SegmentRow): OpenedPayload {
+  const { tenant, traceId, segment, closed } = row
+  return { tenant, traceId, segment, closed, evaluatedAt: 0n, withheld: false, spans: [], records: [] }
 }
 
 const NAMES = 4096
@@ -51,12 +71,7 @@ export function encodeName(name: string): Uint8Array {
 }
 
 export function writeRow(sink: Sink, row: SegmentRow): void {
-  if (row.tenant !== '') sink.field(0x0a, encodeName(row.tenant))
-  sink.field(0x12, row.traceId)
-  number(sink, 0x18, row.segment)
-  number(sink, 0x20, row.first)
-  number(sink, 0x28, row.count)
-  number(sink, 0x30, row.closed)
+  writePlace(sink, row)
   number(sink, 0x38, row.block.pack)
   number(sink, 0x40, row.block.offset)
   number(sink, 0x48, row.block.length)
@@ -73,6 +88,20 @@ export function writeRow(sink: Sink, row: SegmentRow): void {
     sink.varint(name.length)
     sink.put(name)
   }
+  for (const leaf of row.erasures) {
+    sink.byte(0x88)
+    sink.byte(0x01)
+    sink.varint(leaf)
+  }
+}
+
+function writePlace(sink: Sink, row: CommittedRow): void {
+  if (row.tenant !== '') sink.field(0x0a, encodeName(row.tenant))
+  if (row.traceId.length > 0) sink.field(0x12, row.traceId)
+  number(sink, 0x18, row.segment)
+  number(sink, 0x20, row.first)
+  number(sink, 0x28, row.count)
+  number(sink, 0x30, row.closed)
 }
 
 function parseRow(bytes: Uint8Array, start = 0, end = bytes.length): SegmentRow {
@@ -91,6 +120,7 @@ function parseRow(bytes: Uint8Array, start = 0, end = bytes.length): SegmentRow 
     spans: 0,
     services: [] as string[],
     name: '',
+    erasures: [] as number[],
   }
   const reader = new WireReader(bytes, start, end)
   while (reader.next()) {
@@ -143,12 +173,21 @@ function parseRow(bytes: Uint8Array, start = 0, end = bytes.length): SegmentRow 
       case 16:
         row.name = parseUtf8(reader.value())
         break
+      case 17:
+        row.erasures.push(reader.safe('an erasure'))
+        break
       default:
         throw new MalformedError('a segment row has an unknown field')
     }
   }
-  if (row.traceId.length !== 16 || row.count === 0) throw new MalformedError('a segment row is incomplete')
+  if ((row.traceId.length !== 16 && row.traceId.length !== 0) || row.count === 0)
+    throw new MalformedError('a segment row is incomplete')
   return row
+}
+
+/** The row of a run of records about the log, which has no trace id. */
+export function parseRunRow(bytes: Uint8Array): SegmentRow {
+  return parseRow(bytes)
 }
 
 /** Rows one after another, each behind its length: the value of a trace. */
@@ -169,7 +208,9 @@ export function parseRows(bytes: Uint8Array): SegmentRow[] {
   const reader = new WireReader(bytes)
   while (reader.next()) {
     if (reader.field !== 1) throw new MalformedError('a trace has an unknown field')
-    rows.push(parseRow(bytes, reader.start, reader.end))
+    const row = parseRow(bytes, reader.start, reader.end)
+    if (row.traceId.length === 0) throw new MalformedError('a segment row is incomplete')
+    rows.push(row)
   }
   return rows
 }
@@ -188,7 +229,9 @@ export interface Commit {
   /** Bytes of keys and values of the batch, so that a walk back knows how much LevelDB wrote since. */
   readonly batchBytes: number
   readonly packs: readonly PackTail[]
-  readonly rows: readonly SegmentRow[]
+  readonly rows: readonly CommittedRow[]
+  /** Above every pack id that was ever named. */
+  readonly nextPack: number
 }
 
 /** A commit as it is in the store, and its digest. `rows` are those of the commit, encoded. */
@@ -213,20 +256,33 @@ export function encodeCommit(
     sink.field(0x4a, one.view())
   }
   sink.put(rows)
+  number(sink, 0x58, commit.nextPack)
   const body = sink.view()
   const digest = sha256(body)
   return { value: concatBytes(body, digest), digest }
 }
 
-function encodeCommitRows(rows: readonly SegmentRow[]): Uint8Array {
+function encodeCommitRows(rows: readonly CommittedRow[]): Uint8Array {
   const sink = new Sink(1024)
-  for (const row of rows) writeCommitRow(sink, encodeRow(row))
+  for (const row of rows) writeCommitRow(sink, row)
   return sink.copy()
 }
 
-/** Appends an encoded row as a commit record holds it. */
-export function writeCommitRow(sink: Sink, row: Uint8Array): void {
-  sink.field(0x52, row)
+const committed = new Sink(256)
+
+/** Appends a row as a commit record holds it. */
+export function writeCommitRow(sink: Sink, row: CommittedRow): void {
+  committed.at = 0
+  writePlace(committed, row)
+  number(committed, 0x70, row.spans)
+  sink.field(0x52, committed.view())
+}
+
+/** What a commit holds of a row, encoded, for comparing. */
+export function encodeCommittedRow(row: CommittedRow): Uint8Array {
+  const sink = new Sink(256)
+  writeCommitRow(sink, row)
+  return sink.copy()
 }
 
 /** Parses a commit record and checks its own digest; throws a MalformedError. */
@@ -245,7 +301,8 @@ export function parseCommit(value: Uint8Array): { commit: Commit; digest: Uint8A
     cursorDigest: new Uint8Array(0) as Uint8Array,
     batchBytes: 0,
     packs: [] as PackTail[],
-    rows: [] as SegmentRow[],
+    rows: [] as CommittedRow[],
+    nextPack: 0,
   }
   const reader = new WireReader(body)
   while (reader.next()) {
@@ -278,13 +335,21 @@ export function parseCommit(value: Uint8Array): { commit: Commit; digest: Uint8A
         commit.packs.push(parseTail(body, reader.start, reader.end))
         break
       case 10:
-        commit.rows.push(parseRow(body, reader.start, reader.end))
+        commit.rows.push(parseCommittedRow(body, reader.start, reader.end))
+        break
+      case 11:
+        commit.nextPack = reader.safe('the next pack')
         break
       default:
         throw new MalformedError('a commit record has an unknown field')
     }
   }
   return { commit, digest }
+}
+
+function parseCommittedRow(bytes: Uint8Array, start: number, end: number): CommittedRow {
+  const { tenant, traceId, segment, first, count, closed, spans } = parseRow(bytes, start, end)
+  return { tenant, traceId, segment, first, count, closed, spans }
 }
 
 function parseTail(bytes: Uint8Array, start: number, end: number): PackTail {

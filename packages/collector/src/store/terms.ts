@@ -94,7 +94,7 @@ class TermList {
     const services = this.#services
     services.at = 0
     for (const service of row.services)
-      if (earlier.length === 0 || !earlier.some((before) => before.services.includes(service)))
+      if (earlier.length === 0 || !earlier.some(({ services }) => hasTerm(services, service)))
         services.varint(this.#number(service))
     if (earlier.length > 0 && services.at === 0) return
     const one = this.#one
@@ -128,6 +128,13 @@ class TermList {
     }
     return number
   }
+}
+
+/** Whether one of these is the service, or has the same term. */
+function hasTerm(services: readonly string[], service: string): boolean {
+  if (services.includes(service)) return true
+  const term = serviceTerm(service)
+  return term.length === MAX_SERVICE && services.some((one) => equalBytes(serviceTerm(one), term))
 }
 
 function latin1Text(bytes: Uint8Array): string {

@@ -8,7 +8,15 @@ import type { Closed } from '@rootspan/lineage/record/payload'
 import { describe, expect, test } from 'vitest'
 import { type Cursor, cursorEnd, encodeCursor, parseCursor } from './cursor.ts'
 import * as keys from './keys.ts'
-import { type Commit, encodeCommit, encodeRows, parseCommit, parseRows, type SegmentRow } from './rows.ts'
+import {
+  type Commit,
+  type CommittedRow,
+  encodeCommit,
+  encodeRows,
+  parseCommit,
+  parseRows,
+  type SegmentRow,
+} from './rows.ts'
 
 interface RowFields {
   readonly tenant: string
@@ -27,6 +35,7 @@ interface RowFields {
   readonly spans: number
   readonly services: readonly string[]
   readonly name: string
+  readonly erasures: readonly number[]
 }
 
 interface CommitFields {
@@ -40,6 +49,7 @@ interface CommitFields {
   readonly bytes: number
   readonly packs: readonly (readonly [number, number])[]
   readonly rows: readonly RowFields[]
+  readonly nextPack: number
 }
 
 interface CursorFields {
@@ -76,6 +86,11 @@ function rowOf(fields: RowFields): SegmentRow {
   }
 }
 
+function committedOf(fields: RowFields): CommittedRow {
+  const { tenant, traceId, segment, first, count, closed, spans } = rowOf(fields)
+  return { tenant, traceId, segment, first, count, closed, spans }
+}
+
 function commitOf(fields: CommitFields): Commit {
   const { previous, root, time, cursor, bytes, packs, rows, ...rest } = fields
   return {
@@ -86,7 +101,7 @@ function commitOf(fields: CommitFields): Commit {
     cursorDigest: parseHex(cursor),
     batchBytes: bytes,
     packs: packs.map(([pack, end]) => ({ pack, end })),
-    rows: rows.map(rowOf),
+    rows: rows.map(committedOf),
   }
 }
 

@@ -10,6 +10,7 @@ import type { Claim, Fact, SpanFacts } from '../governance/facts.ts'
 import { factsOf } from '../governance/facts.ts'
 import { Kind } from '../governance/kind.ts'
 import { decodeResource, decodeSpan, type KeyValue, type Span } from '../otlp/decode.ts'
+import { decodeEither, LOG_RECORD } from '../otlp/log-record.ts'
 import { FLAG_HAS_IS_REMOTE, FLAG_IS_REMOTE } from '../otlp/span-table.ts'
 import { Parent } from '../record/entry.ts'
 import { type GovernedSpan, type JoinMethod, joinDecisions } from '../record/join.ts'
@@ -39,8 +40,10 @@ import type { Subject } from './rule.ts'
 /** One segment of the execution as its model is built from it. */
 export interface Part {
   readonly segment: number
-  /** In record order; undefined where the payload was erased. */
-  readonly spans: readonly PartSpan[] | undefined
+  /** In record order. */
+  readonly spans: readonly PartSpan[]
+  /** No span of it was erased. */
+  readonly isWhole: boolean
 }
 
 export interface PartSpan {
@@ -87,6 +90,8 @@ export interface Node extends Subject {
   readonly parentState: Parent
   /** Linked, or adopted later. */
   readonly parent: Node | undefined
+  /** Of a log record: the span that it is about, where that has come. What the record says is among the span's facts, too. */
+  readonly about: Node | undefined
   /** Its parent is in the log and below it. */
   readonly opensCycle: boolean
   readonly service: Service
@@ -151,7 +156,7 @@ export interface Execution {
   readonly actions: readonly Action[]
   /** Decision of each action that has one. */
   readonly joins: ReadonlyMap<Action, Joined>
-  /** Numbers of segments whose payload was erased: what was in them is unknown. */
+  /** Numbers of segments of which something was erased: what that was is unknown. */
   readonly erased: readonly number[]
   readonly context: Context
 }
@@ -168,6 +173,7 @@ export const SKEW = 2_000_000_000n
 interface GrowingNode extends Node {
   parent: Node | undefined
   opensCycle: boolean
+  about: Node | undefined
   authority: Node | undefined
   emitter: EmitterMark | undefined
   unfinished: boolean
@@ -191,10 +197,13 @@ export class ExecutionBuilder {
   readonly #resources = new WeakMap<Source, Map<number, Service>>()
   readonly #receipts = new WeakMap<Source, { receivedAt: bigint; peer: string }>()
   readonly #governed: GovernedSpan[] = []
+  readonly #logs: GrowingNode[] = []
+  /** The first span, not log record, of each id. */
+  readonly #spanOf = new Map<string, GrowingNode>()
 
-  add({ segment, spans }: Part): void {
-    if (spans === undefined) this.#erased.push(segment)
-    else for (const span of spans) this.#addSpan(segment, span)
+  add({ segment, spans, isWhole }: Part): void {
+    if (!isWhole) this.#erased.push(segment)
+    for (const span of spans) this.#addSpan(segment, span)
   }
 
   #addSpan(segment: number, part: PartSpan): void {
@@ -213,6 +222,7 @@ export class ExecutionBuilder {
       parentState: part.parent,
       parent: undefined,
       opensCycle: false,
+      about: undefined,
       service,
       name: span.name,
       kind: input.kind,
@@ -247,6 +257,8 @@ export class ExecutionBuilder {
     this.#parentLeaves.push(part.parentLeaf)
     this.#byLeaf.set(keyOf(part.leaf), node)
     if (!this.#byId.has(node.id)) this.#byId.set(node.id, node)
+    if (node.kind === LOG_RECORD) this.#logs.push(node)
+    else if (!this.#spanOf.has(node.id)) this.#spanOf.set(node.id, node)
     if (input.governed) this.#addFacts(node, part, span)
     this.#addInferred(node, inferred)
   }
@@ -376,22 +388,38 @@ export class ExecutionBuilder {
   /** The execution as far as it was added. The next one shares its nodes: use one at a time. Linear. */
   execution(head: ExecutionHead, context: Context): Execution {
     const nodes = this.#nodes
+    this.#attachLogs()
     this.#linkParents()
     this.#findAuthority()
+    const spoken = nodes.filter(({ about }) => about === undefined)
     const actions = nodes.flatMap(({ action }) => (action === undefined ? [] : [action]))
     return {
       ...head,
       spans: nodes,
       services: [...this.#services.values()],
       requests: nodes.flatMap(({ request }) => (request === undefined ? [] : [request])),
-      authorizations: nodes.flatMap((node) => node.authorizations),
-      verifications: nodes.flatMap((node) => node.verifications),
-      decisions: nodes.flatMap((node) => node.decisions),
-      transitions: nodes.flatMap((node) => node.transitions),
+      authorizations: spoken.flatMap((node) => node.authorizations),
+      verifications: spoken.flatMap((node) => node.verifications),
+      decisions: spoken.flatMap((node) => node.decisions),
+      transitions: spoken.flatMap((node) => node.transitions),
       actions,
       joins: this.#join(actions),
       erased: this.#erased,
       context,
+    }
+  }
+
+  /** What log records say counts as said on the span that they are about, once it has come. */
+  #attachLogs(): void {
+    for (const log of this.#logs) {
+      if (log.about !== undefined) continue
+      const about = this.#spanOf.get(log.id)
+      if (about === undefined) continue
+      log.about = about
+      about.authorizations.push(...log.authorizations)
+      about.verifications.push(...log.verifications)
+      about.decisions.push(...log.decisions)
+      about.transitions.push(...log.transitions)
     }
   }
 
@@ -417,6 +445,11 @@ export class ExecutionBuilder {
       if (node.opensCycle) continue
       node.parent = parent
       above[place] = parent.place
+    }
+    for (const log of this.#logs) {
+      if (log.about === undefined || rootOf(log.about.place) === log.place) continue
+      log.parent = log.about
+      above[log.place] = log.about.place
     }
   }
 
@@ -450,7 +483,8 @@ export class ExecutionBuilder {
       const factLeaves = on.facts.facts.map((fact) =>
         fact.kind === Kind.decision ? decisions.push(node.decisions[next++]!) - 1 : -1,
       )
-      return { ...on, parentAt: node.parent?.place ?? -1, factLeaves }
+      const { place, parent } = node.about ?? node
+      return { ...on, place, parentAt: parent?.place ?? -1, factLeaves }
     })
     if (decisions.length === 0) return joins
     const parents = nodes.map((node) =>
@@ -508,8 +542,8 @@ function slim(facts: SpanFacts): SpanFacts {
   }
 }
 
-function decodeInput({ source, spanStart, spanEnd }: SpanInput): Span {
-  return decodeSpan(source.body.subarray(spanStart, spanEnd))
+function decodeInput({ kind, source, spanStart, spanEnd }: SpanInput): Span {
+  return decodeEither(kind, source.body.subarray(spanStart, spanEnd))
 }
 
 function keyOf(leaf: Uint8Array): string {

@@ -15,6 +15,7 @@ const bundle: Bundle = {
     },
     { first: Number.MAX_SAFE_INTEGER, entries: [], proof: [], payload: Uint8Array.of() },
   ],
+  erasures: [],
 }
 
 describe('a bundle', () => {
@@ -37,7 +38,7 @@ describe('a bundle', () => {
 
   test('comes back as it was', () => {
     expect(parseBundle(formatBundle(bundle))).toEqual(bundle)
-    const empty = { checkpoint: '', segments: [] }
+    const empty = { checkpoint: '', segments: [], erasures: [] }
     expect(parseBundle(formatBundle(empty))).toEqual(empty)
   })
 

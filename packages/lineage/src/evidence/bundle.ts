@@ -29,6 +29,8 @@ export interface Bundle {
   readonly checkpoint: string
   /** All segments of the execution up to the checkpoint, in order. */
   readonly segments: readonly BundleSegment[]
+  /** The erased records that name their seals, by ascending leaf: one entry each, its payload a run of one record. */
+  readonly erasures: readonly BundleSegment[]
 }
 
 /** The one spelling of a bundle, with a newline at the end. */
@@ -37,15 +39,23 @@ export function formatBundle(bundle: Bundle): Uint8Array {
 }
 
 /** The spelling in pieces: as one string it might be longer than strings can be. */
-function* spell({ checkpoint, segments }: Bundle): Generator<Uint8Array> {
+function* spell({ checkpoint, segments, erasures }: Bundle): Generator<Uint8Array> {
   yield utf8(`{"format":"${BUNDLE_FORMAT}","checkpoint":${JSON.stringify(checkpoint)},"segments":[`)
+  yield* spellSegments(segments)
+  if (erasures.length > 0) {
+    yield utf8('],"erasures":[')
+    yield* spellSegments(erasures)
+  }
+  yield utf8(']}\n')
+}
+
+function* spellSegments(segments: readonly BundleSegment[]): Generator<Uint8Array> {
   for (const [at, { first, entries, proof, payload }] of segments.entries()) {
     const head = { first, entries: entries.map(formatBase64), proof: proof.map(formatBase64) }
     yield utf8(
       `${at === 0 ? '' : ','}${JSON.stringify(head).slice(0, -1)},"payload":"${formatBase64(payload)}"}`,
     )
   }
-  yield utf8(']}\n')
 }
 
 /**
@@ -62,28 +72,35 @@ export function parseBundle(bytes: Uint8Array): Bundle {
     throw new MalformedError('a bundle is not JSON', undefined, { cause: error })
   }
   checkFormat(json)
-  const top = members(json, ['format', 'checkpoint', 'segments'], 'a bundle')
+  const hasErasures = typeof json === 'object' && json !== null && 'erasures' in json
+  const names = ['format', 'checkpoint', 'segments', ...(hasErasures ? (['erasures'] as const) : [])] as const
+  const top = members(json, names, 'a bundle')
   const checkpoint = string(top.checkpoint, 'checkpoint')
   // As UTF-8 every lone surrogate is the same, so that the checkpoint would have several spellings.
   if (!checkpoint.isWellFormed()) throw new MalformedError('the checkpoint is not well-formed Unicode')
   const bundle: Bundle = {
     checkpoint,
-    segments: array(top.segments, 'segments').map((item, at) => {
-      const segment = members(item, ['first', 'entries', 'proof', 'payload'], `segments[${at}]`)
-      if (!Number.isSafeInteger(segment.first) || (segment.first as number) < 0)
-        throw new MalformedError('first is not a leaf index')
-      return {
-        first: segment.first as number,
-        entries: array(segment.entries, 'entries').map((one) =>
-          parseBase64(string(one, 'an entry'), 'an entry'),
-        ),
-        proof: array(segment.proof, 'proof').map((one) => parseBase64(string(one, 'a hash'), 'a hash', 32)),
-        payload: parseBase64(string(segment.payload, 'payload'), 'payload'),
-      }
-    }),
+    segments: parseSegments(top.segments, 'segments'),
+    erasures: hasErasures ? parseSegments(top.erasures, 'erasures') : [],
   }
   checkSpelling(bundle, bytes)
   return bundle
+}
+
+function parseSegments(value: unknown, what: string): BundleSegment[] {
+  return array(value, what).map((item, at) => {
+    const segment = members(item, ['first', 'entries', 'proof', 'payload'], `${what}[${at}]`)
+    if (!Number.isSafeInteger(segment.first) || (segment.first as number) < 0)
+      throw new MalformedError('first is not a leaf index')
+    return {
+      first: segment.first as number,
+      entries: array(segment.entries, 'entries').map((one) =>
+        parseBase64(string(one, 'an entry'), 'an entry'),
+      ),
+      proof: array(segment.proof, 'proof').map((one) => parseBase64(string(one, 'a hash'), 'a hash', 32)),
+      payload: parseBase64(string(segment.payload, 'payload'), 'payload'),
+    }
+  })
 }
 
 /** What is of another version of this format may be good: it is not for this one to say. */

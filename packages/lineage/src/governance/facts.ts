@@ -9,6 +9,7 @@
  */
 import { compareBytes } from '../bytes.ts'
 import type { KeyValue, Span, SpanEvent } from '../otlp/decode.ts'
+import { LOG_RECORD } from '../otlp/log-record.ts'
 import { decodeText, encodeText } from '../otlp/text.ts'
 import { encodeValue, VALUE_TYPES } from '../otlp/value.ts'
 import { Claim as ClaimKey, DECISION_OUTCOME, NAMESPACE, RECORD_KIND } from './attributes.ts'
@@ -65,6 +66,7 @@ const FACT_ORDER = [Kind.authorization, Kind.verification, Kind.decision, Kind.t
 
 /** The facts of a decoded span. A span without governance gives the kind `span`, no claims and no facts. */
 export function factsOf(span: Span): SpanFacts {
+  if (span.kind === LOG_RECORD) return factsOfLog(span)
   const own: Claim[] = []
   const groups = new Map<Kind, Claim[]>()
   let marked: Kind | undefined
@@ -96,6 +98,20 @@ export function factsOf(span: Span): SpanFacts {
   return { kind: spanKind(own, marked), claims: own, facts }
 }
 
+/**
+ * A log record says what one event says. What begins an execution, or tells of an action, is its record's own; what
+ * is no fact at all, such as a heartbeat, too.
+ */
+function factsOfLog({ name, attributes, startTimeUnixNano }: Span): SpanFacts {
+  const fact = factOfEvent({ name, attributes, timeUnixNano: startTimeUnixNano })
+  if (fact === undefined) {
+    const eventName = claimOf({ key: ClaimKey.eventName, value: { type: 'string', value: name } })
+    return { kind: Kind.span, claims: [...claimsOf(attributes), eventName], facts: [] }
+  }
+  if (fact.kind === Kind.request || fact.kind === Kind.action) return { ...fact, facts: [] }
+  return { kind: Kind.span, claims: [], facts: [fact] }
+}
+
 /** Whether a span carries governance: any attribute or event name, or attribute of an event, in the namespace. */
 export function isGoverned(span: Span): boolean {
   const governed = (attribute: KeyValue): boolean => attribute.key.startsWith(NAMESPACE)
@@ -113,7 +129,11 @@ function spanKind(own: readonly Claim[], marked: Kind | undefined): Kind {
 }
 
 /** A governance event: named in the namespace, or carrying attributes of it. Its kind is said, named or inferred. */
-function factOfEvent({ name, attributes, timeUnixNano }: SpanEvent): Fact | undefined {
+function factOfEvent({
+  name,
+  attributes,
+  timeUnixNano,
+}: Pick<SpanEvent, 'name' | 'attributes' | 'timeUnixNano'>): Fact | undefined {
   const claims = claimsOf(attributes)
   const found = (kindOf: (claim: Claim) => Kind | undefined): Kind | undefined =>
     claims.map(kindOf).find((kind) => kind !== undefined)

@@ -12,7 +12,7 @@ import { compareBytes, utf8 } from '../bytes.ts'
 import { ManyHasher } from '../crypto.simd.ts'
 import { Sink } from './sink.ts'
 
-const SALT_SIZE = 16
+export const SALT_SIZE = 16
 const SEED_SIZE = 32
 
 const TRACE_TAG = utf8('rs/t\n')
@@ -200,6 +200,26 @@ export class Committer {
     sink.put(key)
     sink.put(value)
     return this.#digest()
+  }
+
+  /** {@link claim} with the salt itself, 16 bytes. */
+  saltedClaim(salt: Uint8Array, key: Uint8Array, value: Uint8Array): Uint8Array {
+    const sink = this.#sink
+    sink.at = 0
+    sink.put(CLAIM_TAG)
+    sink.put(salt)
+    sink.u16(key.length)
+    sink.put(key)
+    sink.put(value)
+    return this.#digest()
+  }
+
+  /** The salt of one commitment, 16 bytes: what opens it and no other. */
+  salt(traceSeed: Uint8Array, index: number, ordinal: number): Uint8Array {
+    const sink = this.#sink
+    sink.at = 0
+    this.#putSalt(traceSeed, index, ordinal, sink)
+    return new Uint8Array(sink.view())
   }
 
   /** What an entry holds of all its claims: SHA-256 over the tag, a 32-bit count, the commitments ascending. */

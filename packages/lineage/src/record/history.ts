@@ -10,13 +10,23 @@ import { ExecutionBuilder, type Part, type PartSpan } from '../continuity/model.
 import { Kind } from '../governance/kind.ts'
 import { type Entry, isSpanBorn, NO_BYTES, Parent, Persistence } from './entry.ts'
 import { idKey, type SpanInput, spanContent } from './order.ts'
-import { Closed, type SegmentPayload } from './payload.ts'
+import { Closed } from './payload.ts'
+
+/** What the payload of a segment holds. */
+export interface Held {
+  /** In record order; those that were erased are undefined. */
+  readonly spans: readonly (SpanInput | undefined)[]
+  /** Encoded judgement; absent where it was not kept. */
+  readonly judgement?: Uint8Array
+}
 
 export interface EarlierSpan {
   /** Leaf hash of its record, and the leaf's index in the log. */
   readonly leaf: Uint8Array
   readonly index: number
-  /** The span itself; undefined where its payload was erased. */
+  /** It is the record of a log record. */
+  readonly isLog: boolean
+  /** The span itself; undefined where it was erased. */
   span(): SpanInput | undefined
 }
 
@@ -29,6 +39,8 @@ export class TraceHistory {
   /** Why the last segment was closed. */
   previousClosed: Closed = Closed.settled
   readonly #spans = new Map<string, EarlierSpan[]>()
+  /** Leaf hashes of the records of log records. */
+  readonly #logs = new Map<string, Uint8Array[]>()
   readonly #waiting = new Map<string, Uint8Array[]>()
   /** The execution is judged: a record so far carries governance, or is a finding. */
   judged = false
@@ -43,15 +55,15 @@ export class TraceHistory {
 
   /**
    * Adds a sealed segment: the index of its first leaf, its entries in order, their leaf hashes (32 bytes
-   * each), and a way to its payload, undefined where that was erased. `payload` is called at most once, and only when a
-   * span of the segment comes again or the execution is judged.
+   * each), and a way to what its payload holds, undefined where that was erased. `payload` is called at most once, and only
+   * when a span of the segment comes again or the execution is judged.
    */
   add(
     first: number,
     entries: readonly Entry[],
     leaves: Uint8Array,
     closed: Closed,
-    payload: () => (Pick<SegmentPayload, 'spans'> & { judgement?: Uint8Array }) | undefined,
+    payload: () => Held | undefined,
   ): void {
     let held: ReturnType<typeof payload> | null = null
     const load = (): ReturnType<typeof payload> => {
@@ -69,6 +81,7 @@ export class TraceHistory {
       const earlier: EarlierSpan = {
         leaf,
         index: first + at,
+        isLog: entry.parent === Parent.unsaid,
         span() {
           return load()?.spans[place]
         },
@@ -76,6 +89,11 @@ export class TraceHistory {
       const others = this.#spans.get(id)
       if (others === undefined) this.#spans.set(id, [earlier])
       else others.push(earlier)
+      if (entry.parent === Parent.unsaid) {
+        const logs = this.#logs.get(id)
+        if (logs === undefined) this.#logs.set(id, [leaf])
+        else logs.push(leaf)
+      }
       if (entry.parent === Parent.awaiting || entry.parent === Parent.remote) {
         const parent = idKey(entry.parentSpanId)
         const waiting = this.#waiting.get(parent)
@@ -91,8 +109,7 @@ export class TraceHistory {
     const { segment } = seal
     const all = copyOf(leaves, 0, leaves.length)
     // Whoever has the builder has added this segment to it.
-    if (this.#builder === undefined)
-      this.#parts.push(() => ({ segment, spans: partSpans(entries, all, load()?.spans) }))
+    if (this.#builder === undefined) this.#parts.push(() => partOf(segment, entries, all, load()?.spans))
     this.#findings = () => parseJudgement(load()?.judgement ?? NO_BYTES).findings
     this.previousSeal = copyOf(leaves, leaves.length - 32, leaves.length)
     this.previousClosed = closed
@@ -122,6 +139,11 @@ export class TraceHistory {
     return this.#spans.get(id)?.[0]?.leaf
   }
 
+  /** Leaf hashes of the records of log records about a span, in log order. */
+  logsOf(id: string): readonly Uint8Array[] {
+    return this.#logs.get(id) ?? []
+  }
+
   /** Leaf hashes of earlier records whose parent has this id and had not come. */
   waitingFor(id: string): readonly Uint8Array[] {
     return this.#waiting.get(id) ?? []
@@ -149,8 +171,9 @@ class EarlierSpans {
   constructor(earlier: readonly EarlierSpan[]) {
     for (const one of earlier) {
       const span = one.span()
-      if (span === undefined) this.#erased ??= one
-      else {
+      if (span === undefined) {
+        if (!one.isLog) this.#erased ??= one
+      } else {
         const content = formatHex(spanContent(span))
         if (!this.#byContent.has(content)) this.#byContent.set(content, one)
         if (!this.#byKind.has(span.kind)) this.#byKind.set(span.kind, this.#erased ?? one)
@@ -174,15 +197,17 @@ function isJudged({ kind, spanId, claims }: Entry): boolean {
   return spanId.length === 0 ? kind === Kind.verification : kind !== Kind.span || claims.length > 0
 }
 
-/** Spans of a segment with their records; facts lie right before the record of their span. */
-function partSpans(
+/** A segment with the records of its spans; facts lie right before the record of their span. */
+function partOf(
+  segment: number,
   entries: readonly Entry[],
   leaves: Uint8Array,
-  spans: readonly SpanInput[] | undefined,
-): PartSpan[] | undefined {
-  if (spans === undefined) return undefined
+  spans: readonly (SpanInput | undefined)[] = [],
+): Part {
   const parts: PartSpan[] = []
   let factLeaves: Uint8Array[] = []
+  let place = 0
+  let isWhole = true
   for (const [at, entry] of entries.entries()) {
     if (entry.spanId.length === 0) continue
     const leaf = leaves.subarray(at * 32, at * 32 + 32)
@@ -191,10 +216,12 @@ function partSpans(
       continue
     }
     const { parent, parentLeaf } = entry
-    parts.push({ input: spans[parts.length]!, leaf, factLeaves, parent, parentLeaf })
+    const input = spans[place++]
+    if (input === undefined) isWhole = false
+    else parts.push({ input, leaf, factLeaves, parent, parentLeaf })
     factLeaves = []
   }
-  return parts
+  return { segment, spans: parts, isWhole }
 }
 
 /** A real copy: `slice` of Node's buffers, which hashes may come in, is a view. */

@@ -17,7 +17,7 @@ export type JoinMethod = 'id' | 'link' | 'ancestor' | 'sibling' | 'digest'
 
 /** A governed span in its segment. */
 export interface GovernedSpan {
-  /** Place in the segment's order. */
+  /** Place in the segment's order; of a log record beside its span, that of the span. */
   readonly place: number
   readonly parentAt: number
   readonly span: Span

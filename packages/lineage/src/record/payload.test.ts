@@ -16,6 +16,7 @@ const FULL: SegmentHead = {
   closed: Closed.drained,
   evaluatedAt: 7n,
   context: utf8('context'),
+  ruleset: SEED,
 }
 const JUDGEMENT = utf8('judgement')
 
@@ -97,6 +98,7 @@ describe('byte by byte', () => {
         `4a2310c80118012a1c${formatHex(span)}`, // index 200, no scope
         `5207${formatHex(utf8('context'))}`,
         `5a09${formatHex(utf8('judgement'))}`,
+        `6220${'ab'.repeat(32)}`,
       ].join(''),
     )
   })
@@ -335,7 +337,7 @@ describe('refused', () => {
         if (!(error instanceof MalformedError)) throw error
       }
       // Context and judgement come last; both belong to the seal.
-      expect(parsed.length < spans.length || cut >= bytes.length - 20).toBe(true)
+      expect(parsed.length < spans.length || cut >= bytes.length - 54).toBe(true)
     }
     let headers = 0
     for (let at = 0; at < bytes.length; at++)
@@ -350,6 +352,6 @@ describe('refused', () => {
           if (!(error instanceof MalformedError)) throw error
         }
       }
-    expect(headers).toBeLessThan(8 * (18 + 9 + 3 + 2 + 9 + 9 + 11))
+    expect(headers).toBeLessThan(8 * (18 + 9 + 3 + 2 + 9 + 9 + 11 + 34))
   })
 })

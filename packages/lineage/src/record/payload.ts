@@ -7,8 +7,9 @@
  */
 import { equalBytes, parseUtf8, utf8 } from '../bytes.ts'
 import { MalformedError } from '../errors.ts'
+import { NAMESPACE } from '../governance/attributes.ts'
 import { isGoverned } from '../governance/facts.ts'
-import { decodeSpan } from '../otlp/decode.ts'
+import { decodeEither, LOG_RECORD } from '../otlp/log-record.ts'
 import { BYTES, FIXED64, VARINT, WireReader } from '../wire.ts'
 import { NO_BYTES } from './entry.ts'
 import { idKey, isParentRemote, type Source, type SpanInput } from './order.ts'
@@ -40,10 +41,12 @@ export interface SegmentHead {
   readonly evaluatedAt: bigint
   /** Encoded context (continuity/context.ts); absent or empty where no rule used any. */
   readonly context?: Uint8Array
+  /** Digest of the rules that the execution was judged by; absent or empty where it was not judged. */
+  readonly ruleset?: Uint8Array
 }
 
 export interface SegmentPayload extends SegmentHead {
-  /** Encoded judgement (continuity/judgement.ts); empty where nothing was judged. */
+  /** Encoded judgement (continuity/judgement.ts); empty where nothing was found to look at, or nothing was judged. */
   readonly judgement: Uint8Array
   /** In record order. Their ranges point into `source.body`, which is the payload itself. */
   readonly spans: readonly SpanInput[]
@@ -57,20 +60,7 @@ export function writePayload(
   judgement: Uint8Array = NO_BYTES,
 ): void {
   const tables = tabulate(spans)
-  sink.field(0x0a, head.traceId)
-  if (head.tenant !== '') sink.field(0x12, utf8(head.tenant))
-  if (head.segment !== 0) {
-    sink.byte(0x18)
-    sink.varint(head.segment)
-  }
-  if (head.closed !== Closed.settled) {
-    sink.byte(0x20)
-    sink.byte(head.closed)
-  }
-  if (head.evaluatedAt !== 0n) {
-    sink.byte(0x29)
-    writeFixed64(sink, head.evaluatedAt)
-  }
+  writeHead(sink, head)
   for (const source of tables.sources) {
     sink.byte(0x32)
     sink.varint(sizedField(source.receipt.length) + sizedField(source.seed.length))
@@ -99,13 +89,26 @@ export function writePayload(
     writeNumber(sink, 0x10, span.index)
     writeNumber(sink, 0x18, resource)
     writeNumber(sink, 0x20, scope)
-    putField(sink, 0x2a, span.source.body, span.spanStart, span.spanEnd)
+    putField(sink, span.kind === LOG_RECORD ? 0x32 : 0x2a, span.source.body, span.spanStart, span.spanEnd)
   }
   if (head.context !== undefined && head.context.length > 0) sink.field(0x52, head.context)
   if (judgement.length > 0) sink.field(0x5a, judgement)
+  if (head.ruleset !== undefined && head.ruleset.length > 0) sink.field(0x62, head.ruleset)
 }
 
-function putField(sink: Sink, tag: number, body: Uint8Array, start: number, end: number): void {
+/** Fields 1 to 5, which opened payloads have as well. */
+export function writeHead(sink: Sink, head: SegmentHead): void {
+  sink.field(0x0a, head.traceId)
+  if (head.tenant !== '') sink.field(0x12, utf8(head.tenant))
+  writeNumber(sink, 0x18, head.segment)
+  writeNumber(sink, 0x20, head.closed)
+  if (head.evaluatedAt !== 0n) {
+    sink.byte(0x29)
+    writeFixed64(sink, head.evaluatedAt)
+  }
+}
+
+export function putField(sink: Sink, tag: number, body: Uint8Array, start: number, end: number): void {
   sink.byte(tag)
   sink.varint(end - start)
   sink.putRange(body, start, end)
@@ -121,7 +124,7 @@ interface Tables {
 }
 
 /** Same range of the same source is one row: comparing bytes is left to the compressor. */
-function tabulate(spans: readonly SpanInput[]): Tables {
+export function tabulate(spans: readonly SpanInput[]): Tables {
   const tables: Tables = { sources: [], resources: [], scopes: [], places: [] }
   const sources = new SmallMap<Source, number>()
   const resources = new SmallMap<number, number>()
@@ -155,15 +158,15 @@ function varintSize(value: number): number {
   return size
 }
 
-function numberField(value: number): number {
+export function numberField(value: number): number {
   return value === 0 ? 0 : 1 + varintSize(value)
 }
 
-function sizedField(size: number): number {
+export function sizedField(size: number): number {
   return 1 + varintSize(size) + size
 }
 
-function writeNumber(sink: Sink, tag: number, value: number): void {
+export function writeNumber(sink: Sink, tag: number, value: number): void {
   if (value === 0) return
   sink.byte(tag)
   sink.varint(value)
@@ -190,13 +193,10 @@ export function encodePayload(
 /** Parses a payload; throws a MalformedError for anything but the one encoding of its contents. */
 export function parsePayload(bytes: Uint8Array): SegmentPayload {
   const head = {
-    tenant: '',
-    traceId: NO_BYTES as Uint8Array,
-    segment: 0,
-    closed: Closed.settled as Closed,
-    evaluatedAt: 0n,
+    ...emptyHead(),
     context: NO_BYTES as Uint8Array,
     judgement: NO_BYTES as Uint8Array,
+    ruleset: NO_BYTES as Uint8Array,
   }
   const sources: Source[] = []
   const resources: Range[] = []
@@ -204,29 +204,8 @@ export function parsePayload(bytes: Uint8Array): SegmentPayload {
   const spans: SpanInput[] = []
   const reader = new WireReader(bytes)
   while (reader.next()) {
+    if (readHead(reader, head)) continue
     switch (reader.field) {
-      case 1:
-        head.traceId = sized(reader, 16, 'the trace id')
-        break
-      case 2:
-        reader.expect(BYTES, 'the tenant')
-        if (reader.end - reader.start > MAX_TENANT_BYTES)
-          throw new MalformedError('the tenant is over 255 bytes')
-        head.tenant = parseUtf8(reader.value(), 'the tenant')
-        break
-      case 3:
-        head.segment = count(reader, 'the segment')
-        break
-      case 4: {
-        const closed = count(reader, 'the reason of closing')
-        if (closed > Closed.drained) throw new MalformedError('the reason of closing is unknown')
-        head.closed = closed as Closed
-        break
-      }
-      case 5:
-        reader.expect(FIXED64, 'the time of evaluation')
-        head.evaluatedAt = reader.uint64()
-        break
       case 6:
         sources.push(parseSource(reader))
         break
@@ -249,6 +228,9 @@ export function parsePayload(bytes: Uint8Array): SegmentPayload {
         reader.expect(BYTES, 'the judgement')
         head.judgement = reader.value()
         break
+      case 12:
+        head.ruleset = sized(reader, 32, 'the ruleset')
+        break
       default:
         throw new MalformedError('a payload has an unknown field')
     }
@@ -261,11 +243,48 @@ export function parsePayload(bytes: Uint8Array): SegmentPayload {
   return payload
 }
 
+/** A head that is being read. */
+export type OpenHead = { -readonly [K in keyof SegmentHead]: SegmentHead[K] }
+
+export function emptyHead(): OpenHead {
+  return { tenant: '', traceId: NO_BYTES, segment: 0, closed: Closed.settled, evaluatedAt: 0n }
+}
+
+/** Takes the reader's field if it is one of the head's. */
+export function readHead(reader: WireReader, head: OpenHead): boolean {
+  switch (reader.field) {
+    case 1:
+      head.traceId = sized(reader, 16, 'the trace id')
+      return true
+    case 2:
+      reader.expect(BYTES, 'the tenant')
+      if (reader.end - reader.start > MAX_TENANT_BYTES)
+        throw new MalformedError('the tenant is over 255 bytes')
+      head.tenant = parseUtf8(reader.value(), 'the tenant')
+      return true
+    case 3:
+      head.segment = count(reader, 'the segment')
+      return true
+    case 4: {
+      const closed = count(reader, 'the reason of closing')
+      if (closed > Closed.drained) throw new MalformedError('the reason of closing is unknown')
+      head.closed = closed as Closed
+      return true
+    }
+    case 5:
+      reader.expect(FIXED64, 'the time of evaluation')
+      head.evaluatedAt = reader.uint64()
+      return true
+    default:
+      return false
+  }
+}
+
 /**
  * A scope row is under one resource: what is cached by scope (order.ts, contextKey) would otherwise vouch for a
  * resource that nobody committed to.
  */
-function checkScopes(spans: readonly SpanInput[]): void {
+export function checkScopes(spans: readonly SpanInput[]): void {
   const resources = new Map<number, number>()
   for (const { scopeStart, scopeEnd, resourceStart } of spans) {
     if (scopeEnd === 0) continue
@@ -275,7 +294,7 @@ function checkScopes(spans: readonly SpanInput[]): void {
   }
 }
 
-interface Range {
+export interface Range {
   start: number
   end: number
 }
@@ -303,13 +322,15 @@ function parseSpan(outer: WireReader, sources: Source[], resources: Range[], sco
   let resource = 0
   let scope = 0
   let span: Range | undefined
+  let isLog = false
   while (reader.next()) {
     if (reader.field === 1) source = count(reader, "a span's source")
     else if (reader.field === 2) index = count(reader, "a span's index")
     else if (reader.field === 3) resource = count(reader, "a span's resource")
     else if (reader.field === 4) scope = count(reader, "a span's scope")
-    else if (reader.field === 5) {
+    else if (reader.field === 5 || reader.field === 6) {
       reader.expect(BYTES, "a span's bytes")
+      isLog = reader.field === 6
       span = { start: reader.start, end: reader.end }
     } else throw new MalformedError('a span has an unknown field')
   }
@@ -318,12 +339,19 @@ function parseSpan(outer: WireReader, sources: Source[], resources: Range[], sco
   const ofScope = scope === 0 ? { start: 0, end: 0 } : scopes[scope - 1]
   if (from === undefined || ofResource === undefined || ofScope === undefined || span === undefined)
     throw new MalformedError('a span names a row that is not there')
-  return spanInput(from, index, span, ofResource, ofScope)
+  return spanInput(from, index, span, ofResource, ofScope, isLog)
 }
 
 /** A span by its ranges, with what ordering needs read from its bytes. Throws where they are not a good span. */
-function spanInput(source: Source, index: number, span: Range, resource: Range, scope: Range): SpanInput {
-  const decoded = decodeSpan(source.body.subarray(span.start, span.end))
+export function spanInput(
+  source: Source,
+  index: number,
+  span: Range,
+  resource: Range,
+  scope: Range,
+  isLog: boolean,
+): SpanInput {
+  const decoded = decodeEither(isLog ? LOG_RECORD : 0, source.body.subarray(span.start, span.end))
   const { traceId, spanId, parentSpanId } = decoded
   // What the scan finds bad is never committed (scan.ts, FAULT).
   if (
@@ -333,6 +361,8 @@ function spanInput(source: Source, index: number, span: Range, resource: Range, 
   )
     throw new MalformedError('a span has ids of the wrong length')
   if (isZero(traceId) || isZero(spanId)) throw new MalformedError('a span has an id that is all zero')
+  if (isLog && !decoded.name.startsWith(NAMESPACE))
+    throw new MalformedError('a log record is not about governance')
   return {
     source,
     index,
@@ -346,20 +376,20 @@ function spanInput(source: Source, index: number, span: Range, resource: Range, 
     parent: isZero(parentSpanId) ? '' : idKey(parentSpanId),
     startHigh: Number(decoded.startTimeUnixNano >> 32n),
     startLow: Number(decoded.startTimeUnixNano & 0xffff_ffffn),
-    kind: decoded.kind >>> 0,
-    remote: isParentRemote(decoded.flags, decoded.kind),
-    governed: isGoverned(decoded),
+    kind: isLog ? LOG_RECORD : decoded.kind >>> 0,
+    remote: !isLog && isParentRemote(decoded.flags, decoded.kind),
+    governed: isLog || isGoverned(decoded),
   }
 }
 
-function count(reader: WireReader, what: string): number {
+export function count(reader: WireReader, what: string): number {
   reader.expect(VARINT, what)
   const value = reader.safe(what)
   if (value > 0xffff_ffff) throw new MalformedError(`${what} is over 32 bits`)
   return value
 }
 
-function sized(reader: WireReader, size: number, what: string): Uint8Array {
+export function sized(reader: WireReader, size: number, what: string): Uint8Array {
   reader.expect(BYTES, what)
   if (reader.end - reader.start !== size) throw new MalformedError(`${what} is not ${size} bytes long`)
   return reader.value()

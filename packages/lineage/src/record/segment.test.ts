@@ -96,7 +96,7 @@ function sealOf(
   counts: Record<string, number>,
   closed: string,
   completeness: string,
-  judgement: Uint8Array = new Uint8Array(0),
+  judgement?: Uint8Array,
 ): [string, AnyValue] {
   const members: [string, AnyValue][] = [
     [
@@ -105,10 +105,14 @@ function sealOf(
     ],
     ['closed', text(closed)],
     ['evaluated_at', { type: 'int', value: EPOCH }],
-    ['ruleset', digest(RULESET_TEXT)],
-    ['context', digest('rootspan/judgement-context/v0\n')],
-    ['judgement', digest('rootspan/judgement/v0\n', judgement)],
-    ['continuity', text(continuityOf(parseJudgement(judgement)))],
+    ...(judgement === undefined
+      ? []
+      : ([
+          ['ruleset', digest(RULESET_TEXT)],
+          ['context', digest('rootspan/judgement-context/v0\n')],
+          ['judgement', digest('rootspan/judgement/v0\n', judgement)],
+        ] as [string, AnyValue][])),
+    ['continuity', text(continuityOf(parseJudgement(judgement ?? new Uint8Array(0))))],
     ['completeness', text(completeness)],
   ]
   return ['rootspan.seal', { type: 'kvlist', value: members.map(([key, value]) => ({ key, value })) }]

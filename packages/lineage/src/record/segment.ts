@@ -6,7 +6,7 @@
  * adoptions; findings; late; gap; the seal.
  */
 import { sha256Into } from '#crypto'
-import { concatBytes, formatHex, utf8 } from '../bytes.ts'
+import { concatBytes, equalBytes, formatHex, utf8 } from '../bytes.ts'
 import { type Context, contextDigest, encodeContext, parseContext } from '../continuity/context.ts'
 import { judge } from '../continuity/judge.ts'
 import {
@@ -16,13 +16,15 @@ import {
   type Judgement,
   judgementDigest,
   NOT_JUDGED,
+  parseJudgement,
 } from '../continuity/judgement.ts'
 import { type Execution, ExecutionBuilder, type PartSpan } from '../continuity/model.ts'
 import { RULES, RULESET_DIGEST } from '../continuity/ruleset.ts'
 import { Claim } from '../governance/attributes.ts'
 import { type Fact, factsOf } from '../governance/facts.ts'
 import { Kind } from '../governance/kind.ts'
-import { type AnyValue, decodeSpan } from '../otlp/decode.ts'
+import type { AnyValue } from '../otlp/decode.ts'
+import { decodeEither, LOG_RECORD } from '../otlp/log-record.ts'
 import { encodeValue } from '../otlp/value.ts'
 import { COLLECTOR_ORDINAL, type Committer } from './commitment.ts'
 import type { Entry } from './entry.ts'
@@ -109,10 +111,11 @@ export interface DerivedSegment<S extends SpanInput = SpanInput> {
   readonly duplicates: readonly { readonly span: S; readonly of: number | EarlierSpan }[]
   /** Parents that are awaited. */
   readonly missing: number
-  /** Encoded judgement of the execution so far; empty where nothing was judged. */
+  /** Encoded judgement of the execution so far, and context that it was judged with; both may be empty. */
   readonly judgement: Uint8Array
-  /** Encoded context that it was judged with. */
   readonly context: Uint8Array
+  /** Digest of the rules that it was judged by; empty where it was not judged. */
+  readonly ruleset: Uint8Array
 }
 
 /**
@@ -120,11 +123,12 @@ export interface DerivedSegment<S extends SpanInput = SpanInput> {
  *
  * Returns a result with a count of 0, and adds nothing, where every span has a record already.
  *
- * Whoever seals gives `gather`, which is asked for the context if the execution is judged; whoever verifies has it in the
- * head.
+ * Whoever seals gives `gather`, which is asked for the context if the execution is judged; whoever verifies has context,
+ * rules and judgement of the payload in the head. Where these are other rules than are known here, the judgement is taken
+ * as it was recorded.
  */
 export function deriveSegment<S extends SpanInput>(
-  head: Omit<SegmentHead, 'segment'>,
+  head: DerivedHead,
   input: readonly S[],
   history: TraceHistory | undefined,
   committer: Committer,
@@ -135,8 +139,7 @@ export function deriveSegment<S extends SpanInput>(
   const order = orderSpans(again === undefined ? input : again.fresh)
   const spans = order.spans.map((ordered) => ordered.span)
   const duplicates = [...order.duplicates, ...(again === undefined ? [] : again.known)]
-  if (spans.length === 0)
-    return { count: 0, spans, leaves: [], duplicates, missing: 0, judgement: NO_BYTES, context: NO_BYTES }
+  if (spans.length === 0) return { count: 0, spans, leaves: [], duplicates, missing: 0, ...NOT_SAID }
   const writer = new SegmentWriter(head, order.spans, history, committer, sink)
   writer.writeSpans()
   writer.writeJoins()
@@ -156,8 +159,14 @@ export function deriveSegment<S extends SpanInput>(
     missing: missing.size,
     judgement: judged,
     context: writer.context,
+    ruleset: writer.ruleset,
   }
 }
+
+/** A segment as far as it is known before its records are; of a payload, with what was recorded of its judgement. */
+type DerivedHead = Omit<SegmentHead, 'segment'> & { readonly judgement?: Uint8Array }
+
+const NOT_SAID = { judgement: NO_BYTES, context: NO_BYTES, ruleset: NO_BYTES }
 
 interface Known<S extends SpanInput> {
   fresh: S[]
@@ -177,7 +186,8 @@ function splitKnown<S extends SpanInput>(input: readonly S[], history: TraceHist
         result.known.push({ span, of: twin })
         continue
       }
-      result.changed ||= earlier.ofKind(span.kind) !== undefined
+      // A span has as many log records as there is to say about it.
+      result.changed ||= span.kind !== LOG_RECORD && earlier.ofKind(span.kind) !== undefined
     }
     result.fresh.push(span)
   }
@@ -190,24 +200,30 @@ class SegmentWriter {
   readonly leaves: number[] = []
   /** Span ids of parents that are awaited. */
   readonly missing = new Set<string>()
-  /** Encoded context that the execution is judged with. */
+  /** Encoded context that the execution is judged with, and digest of the rules; empty where it is not judged. */
   context: Uint8Array
-  readonly #head: Omit<SegmentHead, 'segment'>
+  ruleset: Uint8Array = NO_BYTES
+  readonly #head: DerivedHead
   readonly #ordered: readonly Ordered[]
   readonly #history: TraceHistory | undefined
   readonly #committer: Committer
   readonly #sink: LeafSink
   readonly #first: number
   readonly #governed: GovernedSpan[] = []
+  /** Leaves of the facts of each governed span, by its place. */
+  readonly #factLeaves = new Map<number, readonly number[]>()
   readonly #counts: number[] = []
   /** The entry that is filled again for each span, and what its fields are filled with. */
   readonly #spanEntry: Entry
   readonly #parentId = new Uint8Array(8)
   readonly #parentLeaf = new Uint8Array(32)
   #ordinal = COLLECTOR_ORDINAL
+  /** The span that is being written, or whose log records are, and what was said about it before. */
+  #about = -1
+  #said: RecentCauses | undefined
 
   constructor(
-    head: Omit<SegmentHead, 'segment'>,
+    head: DerivedHead,
     ordered: readonly Ordered[],
     history: TraceHistory | undefined,
     committer: Committer,
@@ -234,18 +250,39 @@ class SegmentWriter {
       entry.causes = NO_CAUSES
       entry.claims = NO_BYTES
       putId(span.id, entry.spanId)
-      if (span.governed) this.#writeFacts(place, ordered, entry)
+      const before = this.#saidBefore(place, ordered)
+      if (span.governed) this.#writeFacts(place, ordered, entry, before ?? new RecentCauses())
+      else if (before !== undefined) entry.causes = before.last()
       this.#linkParent(ordered, entry)
       putEvidence(span, this.#committer, entry.evidence)
-      this.leaves.push(this.#add(entry))
+      const leaf = this.#add(entry)
+      this.leaves.push(leaf)
+      if (ordered.aboutAt !== -1)
+        before?.add({ role: Role.logRecord, leaf: this.#leaf(leaf).slice(), origin: '' })
     }
   }
 
+  /**
+   * What lies before the facts of a span and is about it: its log records in earlier segments and, right before it,
+   * in this one. They share one list with it; undefined where there are none.
+   */
+  #saidBefore(place: number, { span, aboutAt }: Ordered): RecentCauses | undefined {
+    const about = aboutAt === -1 ? place : aboutAt
+    if (about === this.#about) return this.#said
+    this.#about = about
+    const isAlone = aboutAt === -1 && span.kind === LOG_RECORD
+    const earlier = isAlone ? undefined : this.#history?.logsOf(span.id)
+    const isSaid = aboutAt !== -1 || (earlier !== undefined && earlier.length > 0)
+    this.#said = isSaid ? new RecentCauses() : undefined
+    for (const leaf of earlier ?? []) this.#said?.add({ role: Role.logRecord, leaf, origin: '' })
+    return this.#said
+  }
+
   /** Writes the facts of a governed span and puts its kind, claims and causes on its own entry. */
-  #writeFacts(place: number, ordered: Ordered, own: Entry): void {
-    const { span: input } = ordered
+  #writeFacts(place: number, ordered: Ordered, own: Entry, written: RecentCauses): void {
+    const { span: input, aboutAt } = ordered
     const { seed, body } = input.source
-    const span = decodeSpan(body.subarray(input.spanStart, input.spanEnd))
+    const span = decodeEither(input.kind, body.subarray(input.spanStart, input.spanEnd))
     const facts = factsOf(span)
     let ordinal = 1
     const claims = (fact: Pick<Fact, 'claims'>): Uint8Array =>
@@ -254,7 +291,8 @@ class SegmentWriter {
           this.#committer.claim(seed, input.index, ordinal++, claim.keyBytes, claim.value),
         ),
       )
-    const written = new RecentCauses()
+    const isLog = input.kind === LOG_RECORD
+    const ownFacts: Cause[] = []
     const factLeaves: number[] = []
     for (const fact of facts.facts) {
       const entry = this.#entry(fact.kind)
@@ -263,14 +301,18 @@ class SegmentWriter {
       if (fact.claims.length > 0) entry.claims = claims(fact)
       const leaf = this.#add(entry)
       factLeaves.push(leaf)
-      written.add({ role: ROLE_OF_KIND[fact.kind]!, leaf: this.#leaf(leaf).slice(), origin: '' })
+      const cause = { role: ROLE_OF_KIND[fact.kind]!, leaf: this.#leaf(leaf).slice(), origin: '' }
+      written.add(cause)
+      if (isLog) ownFacts.push(cause)
     }
     own.kind = facts.kind
-    own.causes = written.last()
+    own.causes = isLog ? ownFacts : written.last()
     if (facts.claims.length > 0) own.claims = claims(facts)
+    this.#factLeaves.set(place, factLeaves)
     this.#governed.push({
-      place,
-      parentAt: ordered.parentAt,
+      // What a log record says counts as said on its span.
+      place: aboutAt === -1 ? place : aboutAt,
+      parentAt: aboutAt === -1 ? ordered.parentAt : this.#ordered[aboutAt]!.parentAt,
       span,
       facts,
       leaf: this.#sink.count - this.#first, // of the record that is written next
@@ -281,7 +323,7 @@ class SegmentWriter {
   #linkParent(ordered: Ordered, entry: Entry): void {
     const { span } = ordered
     if (span.parent === '') {
-      entry.parent = Parent.root
+      entry.parent = span.kind === LOG_RECORD ? Parent.unsaid : Parent.root
       entry.parentSpanId = NO_BYTES
       entry.parentLeaf = NO_BYTES
       return
@@ -310,10 +352,10 @@ class SegmentWriter {
   /** What {@link #linkParent} has put on the span's record. */
   #parentOf(ordered: Ordered): { parent: Parent; parentLeaf: Uint8Array } {
     const { span, parentAt, opensCycle } = ordered
-    if (span.parent === '') return { parent: Parent.root, parentLeaf: NO_BYTES }
+    if (span.parent === '')
+      return { parent: span.kind === LOG_RECORD ? Parent.unsaid : Parent.root, parentLeaf: NO_BYTES }
     const earlier = this.#earlierParent(ordered)
-    if (parentAt !== -1)
-      return { parent: Parent.linked, parentLeaf: this.#leaf(this.leaves[parentAt]!).slice() }
+    if (parentAt !== -1) return { parent: Parent.linked, parentLeaf: this.#copyLeaf(this.leaves[parentAt]!) }
     if (earlier !== undefined) return { parent: Parent.linked, parentLeaf: earlier }
     return { parent: span.remote && !opensCycle ? Parent.remote : Parent.awaiting, parentLeaf: NO_BYTES }
   }
@@ -336,8 +378,8 @@ class SegmentWriter {
     const history = this.#history
     if (history === undefined) return
     const seen = new Set<string>()
-    for (const [place, { span }] of this.#ordered.entries()) {
-      if (seen.has(span.id)) continue
+    for (const [place, { span, aboutAt }] of this.#ordered.entries()) {
+      if (aboutAt !== -1 || seen.has(span.id)) continue
       seen.add(span.id)
       const children = history.waitingFor(span.id)
       for (let at = 0; at < children.length; at += MAX_ADOPTED)
@@ -362,8 +404,11 @@ class SegmentWriter {
       history?.judged === true ||
       this.#ordered.some((one) => one.equivocates !== -1 || one.opensCycle)
     if (!isJudged) return NOT_JUDGED
+    const { ruleset = NO_BYTES, judgement } = this.#head
+    this.ruleset = ruleset.length === 0 ? RULESET_DIGEST : ruleset
     const builder = history?.builder() ?? new ExecutionBuilder()
-    builder.add({ segment: history?.segment ?? 0, spans: this.#partSpans() })
+    builder.add({ segment: history?.segment ?? 0, spans: this.#partSpans(), isWhole: true })
+    if (!equalBytes(this.ruleset, RULESET_DIGEST)) return parseJudgement(judgement ?? NO_BYTES)
     const execution = builder.execution(this.#head, parseContext(this.context))
     if (gather === undefined) return judge(execution, RULES)
     const context = gather(execution)
@@ -372,11 +417,10 @@ class SegmentWriter {
   }
 
   #partSpans(): PartSpan[] {
-    const facts = new Map(this.#governed.map(({ place, factLeaves }) => [place, factLeaves]))
     return this.#ordered.map((ordered, place) => ({
       input: ordered.span,
-      leaf: this.#leaf(this.leaves[place]!).slice(),
-      factLeaves: (facts.get(place) ?? []).map((number) => this.#leaf(number).slice()),
+      leaf: this.#copyLeaf(this.leaves[place]!),
+      factLeaves: (this.#factLeaves.get(place) ?? []).map((number) => this.#copyLeaf(number)),
       ...this.#parentOf(ordered),
     }))
   }
@@ -440,13 +484,10 @@ class SegmentWriter {
   /** Encoded value of the seal's claim. Those of executions without governance are mostly the same, and remembered. */
   #sealValue(judgement: Judgement, judged: Uint8Array): Uint8Array {
     const { closed, evaluatedAt } = this.#head
-    const { context } = this
+    const { context, ruleset } = this
     const counts = this.#counts
     const completeness = this.missing.size > 0 ? 'gaps' : 'not provable'
-    const plain = judged.length === 0 && context.length === 0
-    const digests = plain
-      ? PLAIN_DIGESTS
-      : { context: contextDigest(context), judgement: judgementDigest(judged) }
+    const isJudged = ruleset.length > 0
     const make = (): Uint8Array =>
       encodeValue(
         map([
@@ -460,14 +501,20 @@ class SegmentWriter {
           ],
           ['closed', { type: 'string', value: nameOf(Closed, closed) }],
           ['evaluated_at', { type: 'int', value: evaluatedAt }],
-          ['ruleset', { type: 'bytes', value: RULESET_DIGEST }],
-          ['context', { type: 'bytes', value: digests.context }],
-          ['judgement', { type: 'bytes', value: digests.judgement }],
+          ...(isJudged
+            ? ([
+                ['ruleset', { type: 'bytes', value: ruleset }],
+                ['context', { type: 'bytes', value: contextDigest(context) }],
+                ['judgement', { type: 'bytes', value: judgementDigest(judged) }],
+              ] as const)
+            : []),
           ['continuity', { type: 'string', value: continuityOf(judgement) }],
           ['completeness', { type: 'string', value: completeness }],
         ]),
       )
-    return plain ? this.#committer.remember(evaluatedAt, `${closed}/${completeness}/${counts}`, make) : make()
+    return isJudged
+      ? make()
+      : this.#committer.remember(evaluatedAt, `${closed}/${completeness}/${counts}`, make)
   }
 
   #entry(kind: Kind): Entry {
@@ -507,12 +554,15 @@ class SegmentWriter {
     return this.#sink.add(entry) - this.#first
   }
 
+  /** A real copy: `slice` of Node's buffers, which sinks may have, is a view. */
+  #copyLeaf(number: number): Uint8Array {
+    return new Uint8Array(this.#leaf(number))
+  }
+
   #leaf(number: number): Uint8Array {
     return this.#sink.leaf(this.#first + number)
   }
 }
-
-const PLAIN_DIGESTS = { context: contextDigest(NO_BYTES), judgement: judgementDigest(NO_BYTES) }
 
 /** Findings of two judgements are one if they say the same of the same first record. */
 function identityOf({ rule, detail, subjects }: Finding): string {

@@ -9,7 +9,7 @@ import { formatHex, parseHex, utf8 } from '../bytes.ts'
 import { MalformedError, VerificationError } from '../errors.ts'
 import { factsOf, type SpanFacts } from '../governance/facts.ts'
 import { Kind } from '../governance/kind.ts'
-import { decodeSpan } from '../otlp/decode.ts'
+import { decodeEither, LOG_RECORD } from '../otlp/log-record.ts'
 import { leafHash } from '../tlog/merkle.ts'
 import { Committer } from './commitment.ts'
 import { encodeEntry, nameOf, parseEntry } from './entry.ts'
@@ -105,8 +105,8 @@ describe('facts', () => {
     kind: nameOf(Kind, kind),
     claims: claims.map(({ keyBytes, value }) => [formatHex(keyBytes), formatHex(value)]),
   })
-  test.each(cases(read('facts')))('%s', (_, { span, own, facts }: Case) => {
-    const found = factsOf(decodeSpan(parseHex(span)))
+  test.each(cases(read('facts')))('%s', (_, { span, log, own, facts }: Case) => {
+    const found = factsOf(decodeEither(log ? LOG_RECORD : 0, parseHex(span)))
     expect(shown(found)).toEqual(own)
     expect(found.facts.map(shown)).toEqual(facts)
   })
@@ -136,9 +136,15 @@ describe('segments', () => {
       const spans = parsePayload(parseHex(segment.payload)).spans
       const sink = new LeafSink()
       const derived = deriveSegment(head, spans, history, new Committer(), sink)
-      expect(formatHex(encodePayload({ ...head, segment: number }, derived.spans, derived.judgement))).toBe(
-        segment.payload,
-      )
+      expect(
+        formatHex(
+          encodePayload(
+            { ...head, segment: number, ruleset: derived.ruleset },
+            derived.spans,
+            derived.judgement,
+          ),
+        ),
+      ).toBe(segment.payload)
       const entries: Uint8Array[] = segment.entries.map((entry: string) => parseHex(entry))
       const bundle = entries.map(
         (entry) => formatHex(Uint8Array.of(entry.length >>> 8, entry.length)) + formatHex(entry),

@@ -1,5 +1,6 @@
 /** GC-N: who caused whom. */
 import { formatHex } from '../../bytes.ts'
+import { LOG_RECORD } from '../../otlp/log-record.ts'
 import { Parent } from '../../record/entry.ts'
 import type { Execution, Node } from '../model.ts'
 import { fail, PASS, type Rule, unknown } from '../rule.ts'
@@ -118,6 +119,7 @@ const equivocation: Rule = {
   *evaluate(execution) {
     const first = new Map<string, Node>()
     for (const node of execution.spans) {
+      if (node.kind === LOG_RECORD) continue // there may be many of one span
       const key = `${node.id} ${node.kind}`
       const known = first.get(key)
       if (known === undefined) first.set(key, node)
