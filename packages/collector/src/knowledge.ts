@@ -88,7 +88,8 @@ export class Knowledge {
   /** Learns from the newest segment of an execution and says what the others mean to it. Called once a segment. */
   contextOf(execution: Execution): Context {
     const fresh = newest(execution)
-    for (const node of fresh) this.#learnNumber(node, execution)
+    // In the order of numbers, so that those below the first one in the log are missed, too.
+    for (const node of bySequence(fresh)) this.#learnNumber(node, execution)
     const context = {
       revocations: this.#revocationsOf(execution),
       uses: this.#usesOf(execution),
@@ -304,6 +305,14 @@ export class Knowledge {
     }
     return [...found.values()]
   }
+}
+
+/** Nodes that have a number, in its order. */
+function bySequence(nodes: readonly Node[]): Node[] {
+  const seqOf = ({ emitter }: Node): bigint => emitter!.seq
+  return nodes
+    .filter(({ emitter }) => emitter !== undefined)
+    .sort((a, b) => (seqOf(a) < seqOf(b) ? -1 : seqOf(a) > seqOf(b) ? 1 : a.place - b.place))
 }
 
 /** A map that forgets what was put into it first. */

@@ -5,6 +5,7 @@ import {
   governance,
   inherited,
   REQUEST,
+  sha256,
   token,
   type Vector,
   type VectorSpan,
@@ -24,9 +25,10 @@ const request = (of: Partial<VectorSpan> = {}, at = 0): VectorSpan[] => [
   },
 ]
 
-/** A process that numbers its spans in the order in which they end. Every vector has a process of its own. */
-const processOf = (emitter: string): VectorSpan[] =>
-  request().map((span) => ({ ...span, numbered: [emitter, [2, 0, 1][span.id - 1]!] as const }))
+/** A request in a process that numbers its spans in the order in which they end; one process for each vector. */
+const numbered = (process: string): VectorSpan[] =>
+  request().map((span) => ({ ...span, numbered: [emitter(process), [2, 0, 1][span.id - 1]!] }))
+const emitter = (process: string): string => sha256(process).slice(0, 32)
 
 export const COVERAGE: readonly Vector[] = [
   {
@@ -85,16 +87,16 @@ export const COVERAGE: readonly Vector[] = [
     rule: 'GC-T03',
     name: 'clean',
     // Late, and as old as it says.
-    requests: [processOf('clean late'), 'settle', [{ id: 4, parent: 1, at: 5, events: [inherited('t')], numbered: ['clean late', 3] }]],
+    requests: [numbered('T03 clean'), 'settle', [{ id: 4, parent: 1, at: 5, events: [inherited('t')], numbered: [emitter('T03 clean'), 3] }]],
     findings: [],
   },
   {
     rule: 'GC-T03',
     name: 'violating',
     requests: [
-      processOf('violating late').map((span) => (span.id === 1 ? { ...span, takes: 30 } : span)),
+      numbered('T03 violating').map((span) => (span.id === 1 ? { ...span, takes: 30 } : span)),
       'settle',
-      [{ id: 4, parent: 1, at: 5, events: [inherited('t')], numbered: ['violating late', 3] }],
+      [{ id: 4, parent: 1, at: 5, events: [inherited('t')], numbered: [emitter('T03 violating'), 3] }],
     ],
     findings: [
       {
@@ -108,7 +110,7 @@ export const COVERAGE: readonly Vector[] = [
   {
     rule: 'GC-T03',
     name: 'unknown',
-    requests: [processOf('unknown late'), 'settle', [{ id: 4, parent: 1, at: 5, events: [inherited('t')] }]],
+    requests: [numbered('T03 unknown'), 'settle', [{ id: 4, parent: 1, at: 5, events: [inherited('t')] }]],
     findings: [],
     unknown: [{ rule: 'GC-T03', missing: 'the number of a late span' }],
   },
