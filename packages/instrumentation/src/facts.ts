@@ -403,7 +403,7 @@ export function createEncoder(secrets: Secrets, identities: 'fingerprint' | 'cle
   }
   const frozen = new WeakMap<object, Attributes>()
   return (kind, fact) => {
-    const known = Object.isFrozen(fact) ? frozen.get(fact) : undefined
+    const known = frozen.get(fact)
     if (known !== undefined) return known
     const attributes: Attributes = {}
     if (Object.isFrozen(fact)) frozen.set(fact, attributes)
