@@ -347,7 +347,7 @@ function bringIntoForce(scope: Scope, key: string, attributes: Attributes): void
   if (known === undefined) {
     const repeated: Attributes = { [Name.authorizationInherited]: true }
     for (const name of INHERITED) if (attributes[name] !== undefined) repeated[name] = attributes[name]
-    known = { key, attributes: repeated }
+    known = { key, attributes: Object.freeze(repeated) }
     inherited.set(attributes, known)
   }
   scope.authorizations.push(known)

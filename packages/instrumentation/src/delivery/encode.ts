@@ -89,8 +89,7 @@ function writeResource(resource: Resource, scopes: ReadonlyMap<Scope, readonly R
   if (resource.schemaUrl) writer.textField(0x1a, resource.schemaUrl)
   for (const [scope, spans] of [...scopes].reverse()) writeScope(scope, spans)
   const inner = writer.length
-  writer.varint(0)
-  writer.tag(0x10)
+  writer.number(0x10, 0)
   if (resource.attributes) writeAttributes(0x0a, resource.attributes)
   writer.close(0x0a, inner)
   writer.close(0x0a, since)
@@ -102,8 +101,7 @@ function writeScope(scope: Scope, spans: readonly ReadableSpan[]): void {
   for (let at = spans.length - 1; at >= 0; at--) writeSpan(spans[at]!)
   const inner = writer.length
   if (scope.droppedAttributesCount) {
-    writer.varint(scope.droppedAttributesCount)
-    writer.tag(0x20)
+    writer.number(0x20, scope.droppedAttributesCount)
   }
   if (scope.attributes) writeAttributes(0x1a, scope.attributes)
   if (scope.version) writer.textField(0x12, scope.version)
@@ -119,22 +117,18 @@ function writeSpan(span: ReadableSpan): void {
   writer.fixed32(flagsOf(traceFlags, parent?.isRemote))
   writer.tag(0x85)
   writeStatus(span.status)
-  writer.varint(span.droppedLinksCount)
-  writer.tag(0x70)
+  writer.number(0x70, span.droppedLinksCount)
   const { links, events } = span
   for (let at = links.length - 1; at >= 0; at--) writeLink(links[at]!)
-  writer.varint(span.droppedEventsCount)
-  writer.tag(0x60)
+  writer.number(0x60, span.droppedEventsCount)
   for (let at = events.length - 1; at >= 0; at--) writeEvent(events[at]!)
-  writer.varint(span.droppedAttributesCount)
-  writer.tag(0x50)
+  writer.number(0x50, span.droppedAttributesCount)
   writeAttributes(0x4a, span.attributes)
   writeTime(span.endTime)
   writer.tag(0x41)
   writeTime(span.startTime)
   writer.tag(0x39)
-  writer.varint(span.kind + 1)
-  writer.tag(0x30)
+  writer.number(0x30, span.kind + 1)
   writer.textField(0x2a, span.name)
   if (parent?.spanId) writeId(0x22, parent.spanId)
   writeTraceState(traceState)
@@ -145,17 +139,15 @@ function writeSpan(span: ReadableSpan): void {
 
 function writeStatus({ code, message }: SpanStatus): void {
   const since = writer.length
-  writer.varint(code)
-  writer.tag(0x18)
+  writer.number(0x18, code)
   if (message) writer.textField(0x12, message)
   writer.close(0x7a, since)
 }
 
 function writeEvent({ name, time, attributes, droppedAttributesCount = 0 }: SpanEvent): void {
   const since = writer.length
-  writer.varint(droppedAttributesCount)
-  writer.tag(0x20)
-  if (attributes) writeAttributes(0x1a, attributes)
+  writer.number(0x20, droppedAttributesCount)
+  if (attributes) writeEventAttributes(attributes)
   writer.textField(0x12, name)
   writeTime(time)
   writer.tag(0x09)
@@ -166,8 +158,7 @@ function writeLink({ context, attributes, droppedAttributesCount = 0 }: SpanLink
   const since = writer.length
   writer.fixed32(flagsOf(context.traceFlags, context.isRemote))
   writer.tag(0x35)
-  writer.varint(droppedAttributesCount)
-  writer.tag(0x28)
+  writer.number(0x28, droppedAttributesCount)
   if (attributes) writeAttributes(0x22, attributes)
   writeTraceState(context.traceState)
   writeId(0x12, context.spanId)
@@ -206,12 +197,63 @@ function writeTime([second, nanos]: HrTime): void {
   writer.fixed64(low, low >= TWO_32 ? knownHigh + 1 : knownHigh)
 }
 
+/** Attributes that many events share, and nobody changes. */
+const encodedEvents = new WeakMap<Attributes, Uint8Array>()
+
+function writeEventAttributes(attributes: Attributes): void {
+  const known = encodedEvents.get(attributes)
+  if (known !== undefined) {
+    writer.raw(known)
+    return
+  }
+  const since = writer.length
+  writeAttributes(0x1a, attributes)
+  if (Object.isFrozen(attributes)) encodedEvents.set(attributes, writer.since(since))
+}
+
 function writeAttributes(tag: number, attributes: Attributes): void {
   const names = Object.keys(attributes)
   for (let at = names.length - 1; at >= 0; at--) {
     const name = names[at]!
-    writeMember(tag, name, attributes[name], 0)
+    const value = attributes[name]
+    const body = typeof value === 'object' ? undefined : bodiesOf(name)
+    const known = body?.get(value)
+    if (known !== undefined) {
+      writer.raw(known)
+      writer.number(tag, known.length)
+      continue
+    }
+    const since = writer.length
+    writeMember(tag, name, value, 0)
+    if (body !== undefined) keep(name, body, value, since)
   }
+}
+
+/**
+ * Bodies of attributes whose values come again and again, by name and value. A name with more values than a few has none.
+ */
+const bodies = new Map<string, Map<unknown, Uint8Array> | undefined>()
+const MAX_NAMES = 512
+const MAX_VALUES = 16
+const MAX_BODY = 127
+
+function bodiesOf(name: string): Map<unknown, Uint8Array> | undefined {
+  const known = bodies.get(name)
+  if (known !== undefined || bodies.size >= MAX_NAMES || bodies.has(name)) return known
+  const none = new Map<unknown, Uint8Array>()
+  bodies.set(name, none)
+  return none
+}
+
+/** Keeps what was just written, without tag and length. */
+function keep(name: string, body: Map<unknown, Uint8Array>, value: unknown, since: number): void {
+  if (body.size >= MAX_VALUES) {
+    bodies.set(name, undefined)
+    return
+  }
+  const written = writer.since(since)
+  // Tag and length are a byte each.
+  if (written.length - 2 <= MAX_BODY) body.set(value, written.subarray(2))
 }
 
 function writeMember(tag: number, name: string, value: unknown, depth: number): void {
@@ -229,8 +271,7 @@ function writeValue(tag: number, value: AttributeValue | unknown, depth: number)
       writer.textField(0x0a, value)
       break
     case 'boolean':
-      writer.varint(value ? 1 : 0)
-      writer.tag(0x10)
+      writer.number(0x10, value ? 1 : 0)
       break
     case 'number':
       if (Number.isInteger(value) && value >= -(2 ** 63) && value < 2 ** 63) {

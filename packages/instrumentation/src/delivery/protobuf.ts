@@ -13,6 +13,9 @@ const MAX_BYTES = 64 << 20
 /** Up to this length a loop is faster than a call into Node. */
 const MAX_LOOP = 100
 
+/** Values of hex digits, by character code. */
+const DIGITS = Uint8Array.from({ length: 128 }, (_, code) => Number.parseInt(String.fromCharCode(code), 16) || 0)
+
 export class ReverseWriter {
   #bytes = Buffer.allocUnsafeSlow(FIRST_BYTES)
   #at = FIRST_BYTES
@@ -20,6 +23,11 @@ export class ReverseWriter {
   /** Bytes written since the last `finish`. */
   get length(): number {
     return this.#bytes.length - this.#at
+  }
+
+  /** A copy of what was written when the length was above `since`. */
+  since(since: number): Uint8Array {
+    return Uint8Array.prototype.slice.call(this.#bytes, this.#at, this.#bytes.length - since)
   }
 
   /** A copy of what was written; the writer is empty then. */
@@ -37,8 +45,7 @@ export class ReverseWriter {
 
   /** Ends a length-delimited field that began, in reverse, when `length` was `since`. */
   close(tag: number, since: number): void {
-    this.varint(this.length - since)
-    this.tag(tag)
+    this.number(tag, this.length - since)
   }
 
   /** A tag below 2^14: field number times 8, and wire type. */
@@ -52,6 +59,19 @@ export class ReverseWriter {
     }
     bytes[at - 1] = tag >>> 7
     bytes[at - 2] = (tag & 127) | 128
+    this.#at = at - 2
+  }
+
+  /** A varint field. Tags below 128. */
+  number(tag: number, value: number): void {
+    if (value >= 128) {
+      this.varint(value)
+      this.tag(tag)
+      return
+    }
+    const at = this.#room(2)
+    this.#bytes[at - 1] = value
+    this.#bytes[at - 2] = tag
     this.#at = at - 2
   }
 
@@ -142,7 +162,7 @@ export class ReverseWriter {
     const end = this.#room(count)
     const bytes = this.#bytes
     for (let place = 0, at = end - count; at < end; at++, place += 2)
-      bytes[at] = (digit(text.charCodeAt(place)) << 4) | digit(text.charCodeAt(place + 1))
+      bytes[at] = (DIGITS[text.charCodeAt(place)]! << 4) | DIGITS[text.charCodeAt(place + 1)]!
     this.#at = end - count
   }
 
@@ -176,9 +196,4 @@ export class ReverseWriter {
     this.#at = size - length
     this.#bytes = bytes
   }
-}
-
-/** Of an ASCII hex digit. */
-function digit(code: number): number {
-  return code < 58 ? code - 48 : (code | 32) - 87
 }
