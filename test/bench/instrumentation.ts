@@ -96,8 +96,8 @@ function stop(children: readonly ChildProcess[]): void {
 }
 
 /** Rounds in which both variants measure every library once. */
-const DECISION_ROUNDS = 9
-const DECISION_MILLIS = 250
+const DECISION_ROUNDS = 7
+const DECISION_MILLIS = 200
 
 /** Spans are made and governed in both variants, and exported in none: the difference is the hooks. */
 async function measureDecisions(): Promise<DecisionFigures[]> {
@@ -135,7 +135,7 @@ const VARIANTS = [
 
 /** Processes of each variant, one after the other: the compiler does not treat two alike. */
 const GENERATIONS = 2
-const SERVICE_ROUNDS = 24
+const SERVICE_ROUNDS = 20
 /** Short, so that a slower time of the machine meets all variants of a turn. */
 const SERVICE_MILLIS = 300
 /** After its turn a service still sends spans and collects garbage, which must not meet the next one's turn. */

@@ -173,7 +173,8 @@ test('asking a policy engine is no action', () => {
 })
 
 test('governed spans are numbered and chained in the order in which they end', () => {
-  const request = (): void => inSpan('root', SpanKind.SERVER, () => inSpan('pay', SpanKind.CLIENT, () => {}, POST))
+  const request = (): void =>
+    inSpan('root', SpanKind.SERVER, () => inSpan('pay', SpanKind.CLIENT, () => {}, POST))
   for (let at = 0; at < LINKED; at++) request()
   runtime.continuity.end('test')
   const all = exporter.getFinishedSpans()
@@ -181,7 +182,9 @@ test('governed spans are numbered and chained in the order in which they end', (
   expect(all[0]!.spanContext().traceId).toBe(emitter.id)
   expect(all.slice(0, 3).map(({ name }) => name)).toEqual(['governance.hello', 'pay', 'root'])
   expect(all.map(({ attributes }) => attributes['governance.emitter.seq'])).toEqual([...all.keys()])
-  expect(new Set(all.map(({ attributes }) => attributes['governance.emitter.id']))).toEqual(new Set([emitter.id]))
+  expect(new Set(all.map(({ attributes }) => attributes['governance.emitter.id']))).toEqual(
+    new Set([emitter.id]),
+  )
   const links = all.flatMap(({ attributes }, at) => {
     const link = attributes['governance.emitter.prev']
     return link === undefined ? [] : [{ at, link }]

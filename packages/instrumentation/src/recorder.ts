@@ -207,7 +207,12 @@ export function createRecorder(parts: RecorderParts): Recorder {
   }
 
   /** Counts a decision to those like it; `idOf` is called for the first. Returns whether it is the first. */
-  const group = (span: Span, ledger: Ledger, fact: Decision, idOf: (scope: Scope | undefined) => string): boolean => {
+  const group = (
+    span: Span,
+    ledger: Ledger,
+    fact: Decision,
+    idOf: (scope: Scope | undefined) => string,
+  ): boolean => {
     ledger.groups ??= []
     for (const known of ledger.groups) {
       if (!areAlike(known.fact, fact)) continue

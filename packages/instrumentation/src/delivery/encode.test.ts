@@ -1,6 +1,6 @@
 /** Ours against the SDK's own serializer: the same bytes for the same spans. */
 import { createRequire } from 'node:module'
-import { SpanKind, SpanStatusCode, TraceFlags } from '@opentelemetry/api'
+import { type SpanKind, SpanStatusCode, TraceFlags } from '@opentelemetry/api'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { encodeSpans, type ReadableSpan } from './encode.ts'
@@ -11,7 +11,9 @@ const { ProtobufTraceSerializer } = createRequire(exporter)('@opentelemetry/otlp
 }
 
 const hex = (digits: number): fc.Arbitrary<string> =>
-  fc.array(fc.constantFrom(...'0123456789abcdef'), { minLength: digits, maxLength: digits }).map((all) => all.join(''))
+  fc
+    .array(fc.constantFrom(...'0123456789abcdef'), { minLength: digits, maxLength: digits })
+    .map((all) => all.join(''))
 
 /** ASCII of lengths on both sides of every bound, and anything else. */
 const text = fc.oneof(
@@ -56,7 +58,10 @@ const spanContext = fc.record({
 
 const places = fc
   .tuple(
-    fc.array(fc.record({ attributes, schemaUrl: fc.option(text, { nil: undefined }) }), { minLength: 1, maxLength: 2 }),
+    fc.array(fc.record({ attributes, schemaUrl: fc.option(text, { nil: undefined }) }), {
+      minLength: 1,
+      maxLength: 2,
+    }),
     fc.array(
       fc.record({
         name: text,
@@ -112,7 +117,10 @@ test('the same bytes as the SDK’s own exporter sends', () => {
 })
 
 test('a request that is larger than any buffer grows it; after one that is too large the next is whole', () => {
-  const [one] = fc.sample(spans.filter((some) => some.length > 0), 1)[0]!
+  const [one] = fc.sample(
+    spans.filter((some) => some.length > 0),
+    1,
+  )[0]!
   const large = { ...one!, name: 'x'.repeat(1 << 20) }
   expect(Buffer.from(encodeSpans([large, one!]))).toEqual(
     Buffer.from(ProtobufTraceSerializer.serializeRequest([large, one!])),
@@ -126,6 +134,9 @@ test('a request that is larger than any buffer grows it; after one that is too l
 test('values without end are cut where they are too deep', () => {
   const endless: Record<string, unknown> = {}
   endless.again = endless
-  const [one] = fc.sample(spans.filter((some) => some.length > 0), 1)[0]!
+  const [one] = fc.sample(
+    spans.filter((some) => some.length > 0),
+    1,
+  )[0]!
   expect(encodeSpans([{ ...one!, attributes: endless as never }]).length).toBeGreaterThan(32)
 })

@@ -68,7 +68,10 @@ export function encodeSpans(spans: readonly ReadableSpan[]): Uint8Array {
   const resources = new Map<Resource, Map<Scope, ReadableSpan[]>>()
   for (const span of spans) {
     let scopes = resources.get(span.resource)
-    if (scopes === undefined) resources.set(span.resource, (scopes = new Map()))
+    if (scopes === undefined) {
+      scopes = new Map()
+      resources.set(span.resource, scopes)
+    }
     const group = scopes.get(span.instrumentationScope)
     if (group === undefined) scopes.set(span.instrumentationScope, [span])
     else group.push(span)

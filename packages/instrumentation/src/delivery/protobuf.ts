@@ -14,7 +14,10 @@ const MAX_BYTES = 64 << 20
 const MAX_LOOP = 100
 
 /** Values of hex digits, by character code. */
-const DIGITS = Uint8Array.from({ length: 128 }, (_, code) => Number.parseInt(String.fromCharCode(code), 16) || 0)
+const DIGITS = Uint8Array.from(
+  { length: 128 },
+  (_, code) => Number.parseInt(String.fromCharCode(code), 16) || 0,
+)
 
 export class ReverseWriter {
   #bytes = Buffer.allocUnsafeSlow(FIRST_BYTES)
@@ -88,7 +91,7 @@ export class ReverseWriter {
     const start = at - count
     let rest = value
     for (let place = start; place < at - 1; place++) {
-      this.#bytes[place] = rest % 128 | 128
+      this.#bytes[place] = (rest % 128) | 128
       rest = Math.floor(rest / 128)
     }
     this.#bytes[at - 1] = rest
