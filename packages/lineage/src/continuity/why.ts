@@ -13,13 +13,15 @@ import { ruleOf } from './ruleset.ts'
 export const QUESTIONS = ['why', 'who', 'policy', 'trust', 'continuity'] as const
 export type Question = (typeof QUESTIONS)[number]
 
+/** Inferred from ordinary attributes, said by a record, or not known. */
+export const BASES = ['recorded', 'inferred', 'unknown'] as const
+
 export interface Clause {
   /** Without a full stop. */
   readonly text: string
   /** Leaf hashes of the records that say it; none where nothing does. */
   readonly records: readonly Uint8Array[]
-  /** `inferred` from ordinary attributes, said by a record, or `unknown`. */
-  readonly basis: 'recorded' | 'inferred' | 'unknown'
+  readonly basis: (typeof BASES)[number]
 }
 
 export interface Answer {
@@ -261,6 +263,10 @@ function wasContinuous({ erased, services }: Execution, judgement: Judgement): C
       records: [],
       basis: 'recorded',
     })
+  else if (judgement.results.length === 0 && erased.length > 0)
+    clauses.unshift(
+      unknown('Nobody can say: a part of the evidence was erased or is withheld, so that no rule can look at it'),
+    )
   else if (judgement.results.length === 0) clauses.unshift(unknown(`Nobody can say${coverage(services)}`))
   else clauses.unshift(unknown(`Nothing was found, and ${count(missing.length, 'rule')} could not tell`))
   for (const { rule, missing: what } of missing)
