@@ -84,7 +84,9 @@ A policy names the keys that you trust. Get it from the operator, not from the l
 
   program
     .command('why')
-    .description('verify an execution, and say why it ran and by whose authority, with the records that say it')
+    .description(
+      'verify an execution, and say why it ran and by whose authority, with the records that say it',
+    )
     .argument('<file>', 'an evidence bundle (.rootspan); - reads standard input')
     .addOption(policy().makeOptionMandatory())
     .addOption(json())

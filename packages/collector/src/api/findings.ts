@@ -130,7 +130,7 @@ async function findingsOf(
   )
   const [{ traceId, name }] = rows as [SegmentRow]
   const services = [...new Set(rows.flatMap((row) => row.services))]
-  const start = rows.reduce((first, row) => (row.start < first ? row.start : first), rows[0]!.start)
+  const [start] = rows.map((row) => row.start).sort((a, b) => (a < b ? -1 : 1))
   const signed = segmentsUnder(rows, size).length === rows.length
   return wanted.map((one) => ({
     rule: one.rule,

@@ -1,21 +1,12 @@
 /** `/api/v1`: what the continuity rules found, and the five answers about an execution. */
 import { formatHex } from '@rootspan/lineage/bytes'
+import { readSegment } from '../sequencer.ts'
 import { ApiError } from './errors.ts'
 import { isTooLarge, proveRecord } from './evidence.ts'
 import { signedRows } from './execution-routes.ts'
 import { findFindings } from './findings.ts'
-import {
-  content,
-  Findings,
-  FindingsQuery,
-  failures,
-  json,
-  RecordParams,
-  TraceParams,
-  Why,
-} from './schema.ts'
+import { content, Findings, FindingsQuery, failures, json, RecordParams, TraceParams, Why } from './schema.ts'
 import type { Api, ApiServer } from './server.ts'
-import { readSegment } from '../sequencer.ts'
 import { answerWhy, MAX_WHY_LEAVES } from './why.ts'
 
 const FINDINGS_PAGE = 50
@@ -63,7 +54,8 @@ export function judgementRoutes(app: ApiServer, api: Api): void {
       schema: {
         tags: ['continuity'],
         operationId: 'getWhy',
-        summary: 'Why it ran, who authorized it, what permitted it, how trust persisted, whether it stayed continuous',
+        summary:
+          'Why it ran, who authorized it, what permitted it, how trust persisted, whether it stayed continuous',
         description:
           'Sentences built from the records of the segments under the latest checkpoint. What is to be relied on is rootspan-verify why on the evidence.',
         params: TraceParams,

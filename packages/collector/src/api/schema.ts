@@ -95,9 +95,7 @@ export const FindingsQuery = ExecutionsQuery.extend({
     .optional()
     .meta({ description: 'id of a rule, e.g. GC-A01' }),
   severity: z.enum(SEVERITIES).optional().meta({ description: 'this or more severe, default low' }),
-  limit: decimal(1, 200)
-    .optional()
-    .meta({ description: 'executions with findings on a page, default 50' }),
+  limit: decimal(1, 200).optional().meta({ description: 'executions with findings on a page, default 50' }),
 })
 export const RecordsQuery = z.strictObject({
   from: decimal(0, Number.MAX_SAFE_INTEGER)

@@ -1,7 +1,12 @@
 /** The five answers about an execution, from what the latest checkpoint covers of it, each record with its proof. */
 import { formatHex } from '@rootspan/lineage/bytes'
 import { parseContext } from '@rootspan/lineage/continuity/context'
-import { type Continuity, continuityOf, NOT_JUDGED, parseJudgement } from '@rootspan/lineage/continuity/judgement'
+import {
+  type Continuity,
+  continuityOf,
+  NOT_JUDGED,
+  parseJudgement,
+} from '@rootspan/lineage/continuity/judgement'
 import { type Answer, type Clause, why } from '@rootspan/lineage/continuity/why'
 import { parseEntry } from '@rootspan/lineage/record/entry'
 import { heldOf } from '@rootspan/lineage/record/erase'

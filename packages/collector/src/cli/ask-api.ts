@@ -30,7 +30,8 @@ export async function askApi<T>(url: string, path: string, schema: z.ZodType<T>)
   }
   const body = parseJson(text)
   if (!response.ok) {
-    const { message, next } = (body as { error?: { message?: string; next?: string } } | undefined)?.error ?? {}
+    const { message, next } =
+      (body as { error?: { message?: string; next?: string } } | undefined)?.error ?? {}
     throw unanswered(
       `${target.origin} answered ${response.status}${message === undefined ? '' : `: ${message}`}`,
       next ?? 'Check that --url is the API of a collector.',

@@ -101,7 +101,8 @@ function parseSince(text: string): string {
         ? Date.parse(text)
         : Number.NaN
       : Date.now() - Number(count) * UNITS[unit!]!
-  if (Number.isNaN(millis)) throw new InvalidArgumentError('Give 30m, 24h, 7d, or an ISO 8601 time with a zone.')
+  if (Number.isNaN(millis))
+    throw new InvalidArgumentError('Give 30m, 24h, 7d, or an ISO 8601 time with a zone.')
   return `${BigInt(Math.max(0, Math.floor(millis))) * 1_000_000n}`
 }
 

@@ -25,7 +25,16 @@ export function sarifOf(findings: readonly FindingSummary[]): object {
   }
 }
 
-function ruleOf({ id, title, severity, scope, version, looksAt, guards, remedy }: (typeof RULES)[number]): object {
+function ruleOf({
+  id,
+  title,
+  severity,
+  scope,
+  version,
+  looksAt,
+  guards,
+  remedy,
+}: (typeof RULES)[number]): object {
   return {
     id,
     shortDescription: { text: title },

@@ -59,7 +59,9 @@ function proofOf(
   return [
     ...(places.length === 0
       ? []
-      : [`${places.length === 1 ? 'leaf' : 'leaves'} ${places.join(', ')}, under the checkpoint of size ${size}`]),
+      : [
+          `${places.length === 1 ? 'leaf' : 'leaves'} ${places.join(', ')}, under the checkpoint of size ${size}`,
+        ]),
     ...(elsewhere === 0 ? [] : [`${elsewhere} of another execution`]),
   ]
 }
