@@ -1,6 +1,7 @@
 /** `rootspan-verify why`: verifies, and then answers the five questions, every clause with its records. */
 import { formatHex } from '@rootspan/lineage/bytes'
-import { type Clause, why } from '@rootspan/lineage/continuity/why'
+import { continuityOf } from '@rootspan/lineage/continuity/judgement'
+import { type Answer, type Clause, why } from '@rootspan/lineage/continuity/why'
 import { type VerifiedExecution, verify } from '@rootspan/lineage/verify'
 import { verdictJson } from './execution.ts'
 import { type ExitCode, failureOf, printFailure, readPolicy, VERIFIED } from './outcome.ts'
@@ -36,6 +37,12 @@ export async function whyCommand(world: World, file: string, options: WhyOptions
   return VERIFIED
 }
 
+/** A judgement that the verdict does not stand for was not made again. */
+function answersOf(execution: VerifiedExecution): readonly Answer[] {
+  const { judgement, verdict } = execution
+  return why(execution.execution(), judgement, continuityOf(judgement) === verdict.continuity.state)
+}
+
 function whyText(
   file: string,
   execution: VerifiedExecution,
@@ -43,13 +50,13 @@ function whyText(
   colors: Colors,
 ): string {
   const { bold, green, dim, yellow } = colors
-  const { checkpoint, traceId, judgement } = execution
+  const { checkpoint, traceId } = execution
   const lines = [
     `${green(bold('VERIFIED'))}  ${printable(file)}`,
     `  ${dim('execution')}  ${formatHex(traceId)}`,
     `  ${dim('log')}        ${printable(checkpoint.origin)}`,
   ]
-  for (const { title, clauses } of why(execution.execution(), judgement)) {
+  for (const { title, clauses } of answersOf(execution)) {
     lines.push('', bold(title))
     for (const clause of clauses) {
       const mark = clause.basis === 'recorded' ? '' : yellow(` [${clause.basis}]`)
@@ -88,7 +95,7 @@ function proofOf({ records }: Clause, indexOf: ReadonlyMap<string, number>, size
 }
 
 function whyJson(file: string, execution: VerifiedExecution, indexOf: ReadonlyMap<string, number>): object {
-  const answers = why(execution.execution(), execution.judgement)
+  const answers = answersOf(execution)
   return {
     file,
     ...verdictJson(execution),

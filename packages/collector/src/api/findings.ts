@@ -25,8 +25,8 @@ const MAX_FINDINGS = 2000
 export interface SubjectSummary {
   readonly leafHash: string
   /** Absent where it is of another execution, or cannot be told any more. */
-  leafIndex?: number
-  spanId?: string
+  leafIndex?: number | undefined
+  spanId?: string | undefined
 }
 
 /** A finding of an execution. */

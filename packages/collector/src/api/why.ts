@@ -1,5 +1,5 @@
 /** The five answers about an execution, from what the latest checkpoint covers of it, each record with its proof. */
-import { formatHex } from '@rootspan/lineage/bytes'
+import { equalBytes, formatHex } from '@rootspan/lineage/bytes'
 import { parseContext } from '@rootspan/lineage/continuity/context'
 import {
   type Continuity,
@@ -7,6 +7,7 @@ import {
   NOT_JUDGED,
   parseJudgement,
 } from '@rootspan/lineage/continuity/judgement'
+import { RULESET_DIGEST } from '@rootspan/lineage/continuity/ruleset'
 import { type Answer, type Clause, why } from '@rootspan/lineage/continuity/why'
 import { parseEntry } from '@rootspan/lineage/record/entry'
 import { heldOf } from '@rootspan/lineage/record/erase'
@@ -50,19 +51,20 @@ export async function answerWhy(
     history.add(row.first, entries.map(parseEntry), leaves, row.closed, () => heldOf({ entries }, payload))
     last = payload
   }
-  const { tenant, traceId, evaluatedAt, context } = last!
+  const { tenant, traceId, evaluatedAt, context, ruleset = new Uint8Array(0) } = last!
   const judgement = last!.form === 'whole' ? parseJudgement(last!.judgement) : NOT_JUDGED
   const execution = history
     .builder()
     .execution({ tenant, traceId, evaluatedAt }, parseContext(context ?? new Uint8Array(0)))
-  const answers = why(execution, judgement)
+  const isRecomputed = ruleset.length === 0 || equalBytes(ruleset, RULESET_DIGEST)
+  const answers = why(execution, judgement, isRecomputed)
   const named = answers.flatMap(({ clauses }) => clauses.flatMap(({ records }) => records))
   const places = await placesOf(reader, rows, named)
   const id = formatHex(traceId)
   return {
     traceId: id,
     checkpointSize: size,
-    continuity: continuityOf(judgement),
+    continuity: isRecomputed ? continuityOf(judgement) : 'unknown',
     answers: answers.map((answer) => ({
       ...answer,
       clauses: answer.clauses.map((clause) => ({

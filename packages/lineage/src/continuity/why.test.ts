@@ -127,7 +127,7 @@ test('an action that nothing permitted is told before all that something did', (
     },
     acts(11 + 2 * at, `step ${at}`, { 'decision.id': `d${at}` }),
   ]).flat()
-  const { policy } = ask([entry, ...many, acts(99, 'wipe')])
+  const { policy } = ask([entry, { ...acts(99, 'wipe'), at: 0.011 }, ...many])
   expect(policy.clauses[0]).toMatchObject({
     text: 'Action "wipe" of api: no decision about it was recorded',
     basis: 'unknown',
@@ -181,6 +181,13 @@ test('findings come with their rule and records after the verdict', () => {
   expect(continuity.clauses[0]!.text).toBe('No, by 1 finding')
   expect(continuity.clauses[1]!.text).toMatch(/^GC-A01 \(critical, .+\): so it is$/)
   expect(continuity.clauses[1]!.records).toEqual([leaf])
+})
+
+test('a judgement by rules that are not known here is told as what was recorded', () => {
+  const intact: Judgement = { results: [{ rule: 'GC-A01', result: 'pass', missing: [] }], findings: [] }
+  const [first] = why(executionOf([entry]), intact, false)[4]!.clauses
+  expect(first).toMatchObject({ basis: 'unknown' })
+  expect(first!.text).toBe('It was recorded as intact by rules that are not known here, and not judged again')
 })
 
 test('what came from outside, or from another execution, is said so', () => {

@@ -40,15 +40,20 @@ const MAX_RECORDS = 8
 const MAX_NAMES = 4
 /** Characters of a name that are told. */
 const MAX_NAME = 120
+/** Characters of what a rule says that are told. */
+const MAX_DETAIL = 1000
 
-/** Always five, in the order of {@link QUESTIONS}. */
-export function why(execution: Execution, judgement: Judgement): readonly Answer[] {
+/**
+ * Always five, in the order of {@link QUESTIONS}. `isRecomputed` is false where the judgement was made by rules that are
+ * not known here: it is told as what was recorded then.
+ */
+export function why(execution: Execution, judgement: Judgement, isRecomputed = true): readonly Answer[] {
   return [
     answer('why', 'Why did it run?', whyItRan(execution)),
     answer('who', 'Who authorized it?', whoAuthorized(execution)),
     answer('policy', 'What policy permitted it?', whatPermitted(execution)),
     answer('trust', 'How did trust persist while it ran?', howTrustPersisted(execution)),
-    answer('continuity', 'Did governance stay continuous?', wasContinuous(execution, judgement)),
+    answer('continuity', 'Did governance stay continuous?', wasContinuous(execution, judgement, isRecomputed)),
   ]
 }
 
@@ -297,15 +302,21 @@ function howTrustPersisted({ authorizations, verifications, transitions, spans }
   return [unknown('Nothing was recorded about trust while it ran', governed)]
 }
 
-function wasContinuous({ erased, services }: Execution, judgement: Judgement): Clause[] {
+function wasContinuous(
+  { erased, services }: Execution,
+  judgement: Judgement,
+  isRecomputed: boolean,
+): Clause[] {
   const state = continuityOf(judgement)
   const clauses: Clause[] = judgement.findings.map(({ rule, severity, detail, subjects }) => ({
-    text: `${rule} (${severity}, ${ruleOf(rule)?.title ?? 'unknown rule'}): ${detail}`,
+    text: `${rule} (${severity}, ${ruleOf(rule)?.title ?? 'unknown rule'}): ${oneLine(detail)}`,
     records: subjects,
     basis: 'recorded',
   }))
   const missing = judgement.results.filter(({ missing }) => missing.length > 0)
-  if (state === 'intact')
+  if (!isRecomputed)
+    clauses.unshift(unknown(`It was recorded as ${state} by rules that are not known here, and not judged again`))
+  else if (state === 'intact')
     clauses.unshift({
       text: `Yes, by the ${count(judgement.results.length, 'rule')} that had something to look at`,
       records: [],
@@ -326,7 +337,7 @@ function wasContinuous({ erased, services }: Execution, judgement: Judgement): C
   else if (judgement.results.length === 0) clauses.unshift(unknown(`Nobody can say${coverage(services)}`))
   else clauses.unshift(unknown(`Nothing was found, and ${count(missing.length, 'rule')} could not tell`))
   for (const { rule, missing: what } of missing)
-    clauses.push(unknown(`${rule} does not know ${what.join('; ')}`))
+    clauses.push(unknown(`${rule} does not know ${oneLine(what.join('; '))}`))
   for (const segment of erased)
     clauses.push(unknown(`Something of segment ${segment} was erased or is withheld`))
   return clauses
@@ -382,6 +393,14 @@ function quote(name: string): string {
 /** A name that is quoted only where it could be taken for something else. */
 function word(name: string): string {
   return /^[\p{L}\p{N}\p{M}._:/@#+$~=?&%*<>[\]…-]+$/u.test(cut(name)) ? cut(name) : quote(name)
+}
+
+/** What a rule says holds names of services as they are. */
+function oneLine(text: string): string {
+  const whole = text
+    .toWellFormed()
+    .replace(/[\p{Cc}\p{Zl}\p{Zp}]/gu, (one) => JSON.stringify(one).slice(1, -1))
+  return whole.length <= MAX_DETAIL ? whole : `${whole.slice(0, MAX_DETAIL).toWellFormed()}…`
 }
 
 function cut(name: string): string {
