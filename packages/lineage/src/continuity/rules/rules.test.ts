@@ -92,7 +92,7 @@ describe('on facts of any kind', () => {
       `governance.${key}`,
       fc.oneof({ arbitrary: VALUES[key]!, weight: 12 }, { arbitrary: anything, weight: 1 }),
     ])
-    return fc.record(Object.fromEntries(values), { requiredKeys: [] })
+    return fc.record(Object.fromEntries(values), { requiredKeys: [] }).map((some) => some as Attributes)
   }
   const eventOf = (kind: string, ...groups: readonly string[]): fc.Arbitrary<VectorEvent> =>
     fc.record({
