@@ -8,6 +8,7 @@ import { filesOf, readSpecs, VECTORS } from '../test/vectors/continuity/make.ts'
 import { NAMES_FILE, namesText, REFERENCE_FILE, referenceText } from './conventions.ts'
 import { ENTRY_FILE, entryText } from './instrument-pages.ts'
 import { OPENAPI_FILE, openapiText } from './openapi.ts'
+import { RULES_FILE, rulesText } from './rule-page.ts'
 import { root } from './workspace.ts'
 
 /** Path from the repository's root, and how its text is made. Deterministic: no clock, no machine. */
@@ -16,6 +17,7 @@ const generated: ReadonlyMap<string, () => Promise<string>> = new Map([
   [NAMES_FILE, namesText],
   [REFERENCE_FILE, referenceText],
   [ENTRY_FILE, entryText],
+  [RULES_FILE, rulesText],
   ...(await readSpecs()).flatMap((vector) =>
     [...filesOf(vector)].map(([path, text]) => [path, async () => text] as const),
   ),

@@ -348,7 +348,7 @@ function placeOf(index: number): string {
   return path
 }
 
-function splitEntries(bundle: Uint8Array): Uint8Array[] {
+export function splitEntries(bundle: Uint8Array): Uint8Array[] {
   const entries: Uint8Array[] = []
   for (let at = 0; at < bundle.length; ) {
     const width = 2 + bundle[at]! * 256 + bundle[at + 1]!

@@ -103,7 +103,7 @@ function idOf(entry: Uint8Array): number {
 
 const KINDS = ['', 'internal', 'server', 'client', 'producer', 'consumer']
 
-function specOf(span: VectorSpan, services: NonNullable<Vector['services']>): SpanSpec {
+export function specOf(span: VectorSpan, services: NonNullable<Vector['services']>): SpanSpec {
   const { id, at = id / 100, takes = 0.005, service = 'api', kind = 'internal', failed, remote } = span
   return {
     id,

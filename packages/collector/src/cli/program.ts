@@ -13,6 +13,7 @@ import { addFsck, FoundProblems } from './fsck.ts'
 import { addInit } from './init.ts'
 import { colorsOf, printError } from './io.ts'
 import { addKeygen } from './keygen.ts'
+import { addRules } from './rules.ts'
 import { addRun, type RunIo } from './run.ts'
 
 /** The program, its streams and signals passed in. */
@@ -42,6 +43,7 @@ Examples:
   $ rootspan run                            OTLP on 127.0.0.1:4317 and :4318, API on 127.0.0.1:4320
   $ rootspan first-trace                    send a small trace, see it verified
   $ rootspan fsck                           check everything on disk
+  $ rootspan rules test traces.json         see what the continuity rules find
   $ rootspan erase --trace <id> --dry-run   see what an erasure would touch
 
 Exit codes:
@@ -56,6 +58,7 @@ Exit codes:
   addErase(program, io)
   addConfig(program, io)
   addKeygen(program, io)
+  addRules(program, io)
   addCompletion(program, io)
   return program
 }

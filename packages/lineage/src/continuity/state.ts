@@ -9,7 +9,8 @@ import type { Transition } from './facts.ts'
 import { type Execution, type Node, SKEW } from './model.ts'
 import type { Subject } from './rule.ts'
 
-const NEXT: Readonly<Record<string, readonly string[]>> = {
+/** Which states may follow each; `overridden` may follow any that is not sealed. */
+export const NEXT_STATES: Readonly<Record<string, readonly string[]>> = {
   requested: ['authorized', 'refused'],
   authorized: ['permitted', 'awaiting_approval', 'refused'],
   permitted: ['executing', 'awaiting_approval', 'refused'],
@@ -43,12 +44,12 @@ export const TERMINAL: ReadonlySet<string> = new Set([
 export const HELD: ReadonlySet<string> = new Set(['awaiting_approval', 'suspended'])
 
 export function isState(name: string): boolean {
-  return Object.hasOwn(NEXT, name)
+  return Object.hasOwn(NEXT_STATES, name)
 }
 
 /** Whether `to` may follow `from`, both of them states. A human may override anything but what is sealed. */
 export function mayFollow(from: string, to: string): boolean {
-  return from === to || NEXT[from]!.includes(to) || (to === 'overridden' && from !== 'sealed')
+  return from === to || NEXT_STATES[from]!.includes(to) || (to === 'overridden' && from !== 'sealed')
 }
 
 /** What made a state. */

@@ -5,6 +5,7 @@ import {
   governance,
   inherited,
   REQUEST,
+  sha256,
   token,
   type Vector,
   type VectorSpan,
@@ -24,12 +25,10 @@ const request = (of: Partial<VectorSpan> = {}, at = 0): VectorSpan[] => [
   },
 ]
 
-const EMITTER = 'b6f2c5b7a1e84d0c9c5b1f7e2d3a4c5b'
-
-/** A process that numbers its spans in the order in which they end. */
-const process: VectorSpan[] = [
-  ...request().map((span) => ({ ...span, numbered: [EMITTER, [2, 0, 1][span.id - 1]!] as const })),
-]
+/** A request in a process that numbers its spans in the order in which they end; one process for each vector. */
+const numbered = (process: string): VectorSpan[] =>
+  request().map((span) => ({ ...span, numbered: [emitter(process), [2, 0, 1][span.id - 1]!] }))
+const emitter = (process: string): string => sha256(process).slice(0, 32)
 
 export const COVERAGE: readonly Vector[] = [
   {
@@ -88,16 +87,16 @@ export const COVERAGE: readonly Vector[] = [
     rule: 'GC-T03',
     name: 'clean',
     // Late, and as old as it says.
-    requests: [process, 'settle', [{ id: 4, parent: 1, at: 5, events: [inherited('t')], numbered: [EMITTER, 3] }]],
+    requests: [numbered('T03 clean'), 'settle', [{ id: 4, parent: 1, at: 5, events: [inherited('t')], numbered: [emitter('T03 clean'), 3] }]],
     findings: [],
   },
   {
     rule: 'GC-T03',
     name: 'violating',
     requests: [
-      process.map((span) => (span.id === 1 ? { ...span, takes: 30 } : span)),
+      numbered('T03 violating').map((span) => (span.id === 1 ? { ...span, takes: 30 } : span)),
       'settle',
-      [{ id: 4, parent: 1, at: 5, events: [inherited('t')], numbered: [EMITTER, 3] }],
+      [{ id: 4, parent: 1, at: 5, events: [inherited('t')], numbered: [emitter('T03 violating'), 3] }],
     ],
     findings: [
       {
@@ -111,7 +110,7 @@ export const COVERAGE: readonly Vector[] = [
   {
     rule: 'GC-T03',
     name: 'unknown',
-    requests: [process, 'settle', [{ id: 4, parent: 1, at: 5, events: [inherited('t')] }]],
+    requests: [numbered('T03 unknown'), 'settle', [{ id: 4, parent: 1, at: 5, events: [inherited('t')] }]],
     findings: [],
     unknown: [{ rule: 'GC-T03', missing: 'the number of a late span' }],
   },

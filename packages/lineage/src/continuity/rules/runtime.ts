@@ -55,7 +55,7 @@ const illegal: Rule = {
   looksAt: 'Transitions of state from one state to another that may not follow it.',
   guards: [
     'Transitions that do not say from where are left out.',
-    'Unknown for states that are none of those listed below.',
+    'Unknown for states that the state machine does not have.',
     'A human may override anything that is not sealed.',
   ],
   remedy: 'Find out who changed the state past the checks that belong between the two.',
