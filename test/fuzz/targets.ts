@@ -39,6 +39,7 @@ import {
   SPAN_NESTING,
 } from './otlp.ts'
 import { scanChecked } from './otlp-check.ts'
+import { pushTargets } from './push.ts'
 import { recordTargets } from './records.ts'
 
 export interface Target {
@@ -217,7 +218,7 @@ const otlpTargets: readonly Target[] = [
   },
 ]
 
-export const targets: readonly Target[] = [...otlpTargets, ...recordTargets, ...logTargets]
+export const targets: readonly Target[] = [...otlpTargets, ...recordTargets, ...logTargets, ...pushTargets]
 
 function useValues(attributes: readonly KeyValue[]): void {
   for (const { value } of attributes) {

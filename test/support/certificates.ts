@@ -68,7 +68,7 @@ function certify({ subject, issuer, publicKey, signer, isAuthority }: Request): 
   )
   const signature = Buffer.concat([Buffer.from([0]), sign('sha256', content, signer)])
   const text = sequence(content, algorithm, der(0x03, signature)).toString('base64')
-  return `-----BEGIN CERTIFICATE-----\n${text.replace(/.{64}/g, '$&\n')}\n-----END CERTIFICATE-----\n`
+  return `-----BEGIN CERTIFICATE-----\n${text.match(/.{1,64}/g)!.join('\n')}\n-----END CERTIFICATE-----\n`
 }
 
 function pair(): { publicKey: KeyObject; privateKey: KeyObject } {
@@ -81,7 +81,8 @@ function pem(key: KeyObject): string {
 
 function der(tag: number, content: Uint8Array): Buffer {
   const { length } = content
-  const head = length < 128 ? [tag, length] : [tag, 0x82, length >> 8, length & 255]
+  const head =
+    length < 128 ? [tag, length] : length < 256 ? [tag, 0x81, length] : [tag, 0x82, length >> 8, length & 255]
   return Buffer.concat([Buffer.from(head), content])
 }
 

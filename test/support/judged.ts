@@ -1,8 +1,10 @@
 /** Executions in the form of the continuity vectors, judged in process by all rules: for tests of single rules. */
 import { createHash } from 'node:crypto'
 import { formatHex } from '@rootspan/lineage/bytes'
+import { EMPTY_CONTEXT } from '@rootspan/lineage/continuity/context'
 import { parseJudgement, type Result } from '@rootspan/lineage/continuity/judgement'
-import { parseEntry } from '@rootspan/lineage/record/entry'
+import { type Execution, ExecutionBuilder } from '@rootspan/lineage/continuity/model'
+import { Parent, parseEntry } from '@rootspan/lineage/record/entry'
 import { parsePayload } from '@rootspan/lineage/record/payload'
 import { INSTRUMENTED, numberSpans, type Vector, type VectorSpan } from '../vectors/continuity/spec.ts'
 import { EPOCH, type SpanSpec, TestLog, traceIdOf } from './executions.ts'
@@ -52,6 +54,43 @@ export function judged(
           detail,
         })),
   }
+}
+
+/**
+ * An execution of one segment as rules see it, without a log: leaf hashes are made up, and spans are linked to parents
+ * in the order in which they are given.
+ */
+export function executionOf(spans: readonly VectorSpan[], services: Vector['services'] = {}): Execution {
+  const builder = new ExecutionBuilder()
+  const seen = new Set<number>()
+  const log = new TestLog(undefined, EPOCH + 60_000_000_000n)
+  const inputs = log.request(
+    1,
+    spans.map((span) => specOf(span, services)),
+  )
+  builder.add({
+    segment: 0,
+    isWhole: true,
+    spans: spans.map(({ id, parent = 0, events = [] }, at) => {
+      const isLinked = seen.has(parent)
+      seen.add(id)
+      return {
+        input: inputs[at]!,
+        leaf: madeUp(id, 0),
+        factLeaves: Array.from({ length: events.length + 4 }, (_, fact) => madeUp(id, fact + 1)),
+        parent: isLinked ? Parent.linked : parent === 0 ? Parent.root : Parent.awaiting,
+        parentLeaf: madeUp(isLinked ? parent : 0, 0),
+      }
+    }),
+  })
+  return builder.execution({ tenant: '', traceId: traceIdOf(1), evaluatedAt: EPOCH }, EMPTY_CONTEXT)
+}
+
+function madeUp(span: number, fact: number): Uint8Array {
+  const leaf = new Uint8Array(32)
+  new DataView(leaf.buffer).setUint32(0, span)
+  new DataView(leaf.buffer).setUint32(4, fact)
+  return leaf
 }
 
 function leafOf(entry: Uint8Array): string {

@@ -30,22 +30,32 @@ export interface Ahead {
   readonly seedOf: Uint32Array
 }
 
-/** Computes it for one request; copies the rows of `table`. */
+/**
+ * Computes it for one request; copies the rows of `table`. `allocate` is asked twice for at least so many bytes: for
+ * the rows, which are read once, and for the rest, which lives as long as a span of the request is open.
+ */
 export function workAhead(
   request: { readonly seed: Uint8Array; readonly receipt: Uint8Array; readonly body: Uint8Array },
   tenant: string,
   table: SpanTable,
   committer: Committer,
+  allocate: (bytes: number) => ArrayBuffer = (bytes) => new ArrayBuffer(bytes),
 ): Ahead {
   const { seed, receipt } = request
   const { count } = table
-  const words = table.words.slice(0, count * WORDS_PER_SPAN)
+  const rows = count * WORDS_PER_SPAN
+  const words = new Uint32Array(allocate(rows * 4), 0, rows)
+  words.set(table.words.subarray(0, rows))
   // A plain array makes views for a fraction of what a Buffer takes.
   const body = new Uint8Array(request.body.buffer, request.body.byteOffset, request.body.byteLength)
-  const { ids, seedOf } = numberTraces(body, words, count)
-  const seeds = committer.traceSeeds(seed, utf8(tenant), body, ids)
+  const { ids, numbers } = numberTraces(body, words, count)
+  const kept = allocate(count * 36 + ids.length * 32)
+  const seedOf = new Uint32Array(kept, 0, count)
+  seedOf.set(numbers)
+  const evidence = Buffer.from(kept, count * 4, count * 32)
+  const seeds = new Uint8Array(kept, count * 36, ids.length * 32)
+  committer.traceSeeds(seed, utf8(tenant), body, ids, seeds)
   const salts = committer.evidenceSalts(seeds, seedOf)
-  const evidence = Buffer.allocUnsafeSlow(count * 32)
   let scope = -1
   let resource = -1
   let context: Uint8Array | undefined
@@ -75,15 +85,18 @@ function numberTraces(
   body: Uint8Array,
   words: Uint32Array,
   count: number,
-): { ids: number[]; seedOf: Uint32Array } {
+): { ids: number[]; numbers: number[] } {
   const text = Buffer.from(body.buffer, body.byteOffset, body.byteLength)
   const known = new Map<string, number>()
   const ids: number[] = []
-  const seedOf = new Uint32Array(count)
+  const numbers: number[] = []
   let last = -1
   let number = 0
   for (let index = 0, row = 0; index < count; index++, row += WORDS_PER_SPAN) {
-    if (words[row + FAULT] !== 0) continue
+    if (words[row + FAULT] !== 0) {
+      numbers.push(0)
+      continue
+    }
     const at = words[row + TRACE_ID]!
     if (last === -1 || !isSameTrace(body, last, at)) {
       last = at
@@ -91,9 +104,9 @@ function numberTraces(
       number = known.get(id) ?? ids.push(at) - 1
       known.set(id, number)
     }
-    seedOf[index] = number
+    numbers.push(number)
   }
-  return { ids, seedOf }
+  return { ids, numbers }
 }
 
 function isSameTrace(body: Uint8Array, a: number, b: number): boolean {

@@ -23,6 +23,7 @@ const SLOTS = [
   'requests_refused_timeout',
   'requests_refused_not_found',
   'requests_refused_not_allowed',
+  'requests_refused_unauthenticated',
   'requests_aborted',
   'bytes_received',
   'spans_accepted',

@@ -19,6 +19,7 @@ import { Committer } from '@rootspan/lineage/record/commitment'
 import { workAhead } from './ahead.ts'
 import type { ApiCommand, ApiMessage, ApiOptions } from './api/options.ts'
 import { Board } from './board.ts'
+import { BufferPool, MIN_POOLED_BYTES } from './buffer-pool.ts'
 import type { Config } from './config.ts'
 import { formatEndpoint } from './config-units.ts'
 import { finishErasures, restoreStore } from './erase/finish.ts'
@@ -31,6 +32,7 @@ import { Budget } from './receiver/budget.ts'
 import { startGrpcReceiver } from './receiver/grpc.ts'
 import { startHttpReceiver } from './receiver/http.ts'
 import { createIngest, DEFAULT_TENANT, type IngestOptions } from './receiver/ingest.ts'
+import { openRoutes } from './receiver/push.ts'
 import { openQuarantine } from './receiver/quarantine.ts'
 import { type Ingest, type ReceiverOptions, Refusal, type RunningReceiver } from './receiver/receiver.ts'
 import { cursorEnd } from './store/cursor.ts'
@@ -86,25 +88,42 @@ export async function startCollector(config: Config, identity: Identity, log: Lo
     counters: board,
   })
 
-  const pipeline = startPipeline(pipelineOptions(config, identity, directories, board), journal, log, fail)
+  const pool = new BufferPool(POOL_BYTES)
+  const pipeline = startPipeline(
+    pipelineOptions(config, identity, directories, board),
+    journal,
+    pool,
+    log,
+    fail,
+  )
   await Promise.race([pipeline.ready, failure.promise])
 
   const gate = createGate(config, journal, board)
+  const now = (): bigint => BigInt(Date.now()) * 1_000_000n
   const ingest = timed(
     createIngest({
       journal: counted(journal, board),
       quarantine,
       counters: board,
-      now: () => BigInt(Date.now()) * 1_000_000n,
+      now,
       random: createRandom(),
-      workAhead: createAhead(pipeline.post, board, fail),
+      workAhead: createAhead(pipeline.post, pool, board, fail),
       gate,
     }),
     board,
   )
   const budget = new Budget(config.receivers.inFlightBytes)
   const onBug = (error: unknown): void => log.error({ err: error }, 'bug in a receiver')
-  const receivers = await startReceivers(config, { ingest, budget, counters: board, gate, onBug })
+  const routes = await openRoutes(config.receivers, ingest, now)
+  const receivers = await startReceivers(config, {
+    ingest,
+    budget,
+    pool,
+    counters: board,
+    gate,
+    routes,
+    onBug,
+  })
   const api = config.api.enabled
     ? await startApi(apiOptions(config, identity, directories, board), log, fail)
     : undefined
@@ -193,6 +212,7 @@ type PipelinePort = (command: PipelineCommand, transfer: readonly ArrayBuffer[])
 function startPipeline(
   options: PipelineOptions,
   journal: Journal,
+  pool: BufferPool,
   log: Logger,
   fail: (error: Error) => void,
 ): { ready: Promise<void>; post: PipelinePort; close(): Promise<void> } {
@@ -201,6 +221,7 @@ function startPipeline(
   const worker = startThread('pipeline', options, fail)
   worker.on('message', (message: PipelineMessage) => {
     if (message.type === 'ready') ready.resolve()
+    else if (message.type === 'give') for (const buffer of message.buffers) pool.comeBack(buffer)
     else if (message.type === 'closed') drained.resolve()
     else if (message.type === 'log') log[message.level](message.fields, message.message)
     else journal.trim(message.from).catch(fail)
@@ -242,7 +263,8 @@ function timed(ingest: Ingest, board: Board): Ingest {
   return async (request) => {
     const start = performance.now()
     const accepted = await ingest(request)
-    if (request.signal === 'traces') board.observeAck((performance.now() - start) / 1000)
+    if (request.signal === 'traces' || accepted.position !== undefined)
+      board.observeAck((performance.now() - start) / 1000)
     return accepted
   }
 }
@@ -250,16 +272,21 @@ function timed(ingest: Ingest, board: Board): Ingest {
 /** Bodies are handed over as long as the pipeline is not further behind than this; else it reads them back later. */
 const HANDED_BYTES = 64 * 1024 * 1024
 
+/** Bound of the buffers in which requests go round: what the pipeline keeps of them, and what is on its way to it. */
+const POOL_BYTES = 64 * 1024 * 1024
+
 /**
  * Hands every durable request to the pipeline, which takes them without a gap: a request that is not handed over would
  * hold up all that come after it. So a failure here is the end, and a restart reads it from the journal.
  */
 function createAhead(
   post: PipelinePort,
+  pool: BufferPool,
   board: Board,
   fail: (error: Error) => void,
 ): NonNullable<IngestOptions['workAhead']> {
   const committer = new Committer()
+  const allocate = (bytes: number): ArrayBuffer => pool.take(bytes) ?? new ArrayBuffer(bytes)
   const failing = <T>(work: () => T): T => {
     try {
       return work()
@@ -269,30 +296,34 @@ function createAhead(
     }
   }
   return (frame, table) => {
-    const ahead = failing(() => workAhead(frame, DEFAULT_TENANT, table, committer))
+    const ahead = failing(() => workAhead(frame, DEFAULT_TENANT, table, committer, allocate))
     return (position) => {
+      const own = [ahead.table.words.buffer as ArrayBuffer, ahead.evidence.buffer as ArrayBuffer]
+      if (position === undefined) {
+        for (const buffer of own) pool.release(buffer)
+        return
+      }
       const isClose = lagOf(board) < HANDED_BYTES
       const { seed, receipt } = frame
       const bodyLength = frame.body.length
-      const body = isClose ? ownBuffer(frame.body) : undefined
-      const parts = [ahead.table.words, ahead.evidence, ahead.seeds, ahead.seedOf, ...(body ? [body] : [])]
-      failing(() =>
-        post(
-          { type: 'frame', position, seed, receipt, bodyLength, body, ahead },
-          parts.map(({ buffer }) => buffer as ArrayBuffer),
-        ),
-      )
+      const body = isClose ? ownBody(frame.body, pool) : undefined
+      if (body !== undefined) own.push(body.buffer as ArrayBuffer)
+      for (const buffer of own) pool.handOver(buffer)
+      failing(() => post({ type: 'frame', position, seed, receipt, bodyLength, body, ahead }, own))
     }
   }
 }
 
-/** A body above this was joined out of chunks. What one read of a socket gave, other requests may lie in as well. */
-const JOINED_BYTES = 128 * 1024
-
-/** The bytes in a buffer that may be given away: their own, or a copy where others may share it. */
-function ownBuffer(bytes: Uint8Array): Uint8Array {
-  const isOwn = bytes.length > JOINED_BYTES && bytes.buffer.byteLength - bytes.length < 256
-  return isOwn ? bytes : new Uint8Array(bytes)
+/** The bytes in a buffer that may be given away; `undefined` where there is no room for it. */
+function ownBody(bytes: Uint8Array, pool: BufferPool): Uint8Array | undefined {
+  if (pool.holds(bytes)) return bytes
+  // What one read of a socket gave, other requests may lie in as well.
+  if (bytes.length < MIN_POOLED_BYTES) return new Uint8Array(bytes)
+  const buffer = pool.take(bytes.length)
+  if (buffer === undefined) return undefined
+  const body = new Uint8Array(buffer, 0, bytes.length)
+  body.set(bytes)
+  return body
 }
 
 function lagOf(board: Board): number {

@@ -29,6 +29,17 @@ const allowRemote = () =>
       'Allow an endpoint that other machines can reach. Nobody who connects is authenticated or encrypted yet: set it only where a firewall, a private network or a proxy decides who may connect.',
     )
 
+const text = () =>
+  z
+    .string({ error: 'expected text' })
+    .min(1, 'expected text')
+    .max(2048, 'expected at most 2048 characters')
+    .optional()
+
+function isHttps(url: string): boolean {
+  return URL.canParse(url) && new URL(url).protocol === 'https:'
+}
+
 const enabled = (what: string) => flag().prefault(true).describe(`Whether to start ${what}.`)
 
 const receiver = (what: string, address: string) =>
@@ -42,6 +53,20 @@ const receiver = (what: string, address: string) =>
       .prefault('64MiB')
       .describe('Largest request, before and after decompression. What is larger is refused for good.'),
   })
+
+const pushed = (what: string, path: string, more: string) => ({
+  enabled: flag()
+    .prefault(false)
+    .describe(`Whether to take ${what}, on the endpoint of the OTLP/HTTP receiver.`),
+  path: z
+    .string({ error: 'expected a path' })
+    .regex(/^(?:\/[A-Za-z0-9._~-]+)+$/, 'expected a path such as /opa/logs')
+    .prefault(path)
+    .describe(`Where ${what} are posted. ${more}`),
+  token_file: directory()
+    .optional()
+    .describe('The file with the bearer token that must be sent, of at least 16 characters. Required.'),
+})
 
 /** What a journal segment must hold beside the largest request. */
 const FRAME_ROOM = 128 * 1024
@@ -81,6 +106,46 @@ const settings = section({
     http: receiver('the OTLP/HTTP receiver', '127.0.0.1:4318').describe(
       'OTLP over HTTP, as protobuf or JSON.',
     ),
+    opa: section({
+      ...pushed(
+        "OPA's decision logs",
+        '/opa/logs',
+        'OPA posts to /logs under the URL of its service, which is then that of the receiver and /opa.',
+      ),
+      peer: z
+        .string({ error: 'expected a name' })
+        .min(1, 'expected a name')
+        .max(255, 'expected a name of at most 255 characters')
+        .prefault('opa')
+        .describe('Who holds the token, as receipts name it.'),
+      max_request_bytes: size('1KiB', '64MiB')
+        .prefault('8MiB')
+        .describe('Largest upload, before and after decompression.'),
+    }).describe('Decision logs of Open Policy Agent.'),
+    ssf: section({
+      ...pushed(
+        'security event tokens',
+        '/ssf/events',
+        'The push endpoint that the stream is configured with.',
+      ),
+      issuer: text().describe('The transmitter: the issuer that every token must have. Required.'),
+      audience: text().describe('The audience that every token must have: the one of the stream. Required.'),
+      jwks_file: directory()
+        .optional()
+        .describe(
+          'A file with the JSON Web Key Set of the transmitter. Either this or jwks_url is required.',
+        ),
+      jwks_url: text()
+        .refine((url) => url === undefined || isHttps(url), 'expected an https URL')
+        .describe(
+          'The https URL of it, from which keys are fetched when they are needed, and kept for ten minutes.',
+        ),
+      fingerprint_key_file: directory()
+        .optional()
+        .describe(
+          'The file with the fingerprint key of the services, so that a subject or session that is revoked can be recognised on their spans. Without it subjects are kept as they are sent.',
+        ),
+    }).describe('Revocations by the Shared Signals Framework.'),
     in_flight_bytes: size('1MiB', '64GiB')
       .prefault('256MiB')
       .describe(
@@ -172,6 +237,7 @@ function checkTogether(config: RawConfig, context: z.RefinementCtx): void {
   const fail = (path: string, message: string) =>
     context.addIssue({ code: 'custom', path: path.split('.'), message })
   const { grpc, http } = config.receivers
+  checkPushed(config, fail)
   const listeners = { 'receivers.grpc': grpc, 'receivers.http': http, api: config.api }
   const taken = new Map<string, string>()
   for (const [name, listener] of Object.entries(listeners)) {
@@ -204,6 +270,27 @@ function checkTogether(config: RawConfig, context: z.RefinementCtx): void {
     fail('signer.directory', 'lies in storage.directory: an old copy of the data would bring its own memory')
   else if (isWithin(config.signer.directory, config.storage.directory))
     fail('storage.directory', 'lies in signer.directory: a copy of the signer would bring old data')
+}
+
+/** Nothing is taken without credentials to compare with. */
+function checkPushed(config: RawConfig, fail: (path: string, message: string) => void): void {
+  const { opa, ssf, http } = config.receivers
+  const paths = new Set(['/v1/traces', '/v1/metrics', '/v1/logs'])
+  for (const [name, route] of Object.entries({ opa, ssf })) {
+    if (!route.enabled) continue
+    const place = `receivers.${name}`
+    if (!http.enabled) fail(`${place}.enabled`, 'needs receivers.http, which is not enabled')
+    if (route.token_file === undefined)
+      fail(`${place}.token_file`, 'is required: nothing is taken without a token')
+    if (paths.has(route.path)) fail(`${place}.path`, `${route.path} is taken already`)
+    paths.add(route.path)
+  }
+  if (!ssf.enabled) return
+  for (const name of ['issuer', 'audience'] as const)
+    if (ssf[name] === undefined)
+      fail(`receivers.ssf.${name}`, 'is required: tokens of anybody else are refused')
+  if ((ssf.jwks_file === undefined) === (ssf.jwks_url === undefined))
+    fail('receivers.ssf.jwks_file', 'either this or receivers.ssf.jwks_url is required, and not both')
 }
 
 /** Whether a path is a directory or lies below it. */

@@ -56,13 +56,12 @@ test('every setting can be set, is told apart from every other, and is described
   expect(new Set(paths).size).toBe(paths.length)
   for (const { path, description, default: value } of listSettings()) {
     expect(description, path).toMatch(/^[A-Z].*[.]$/)
-    if (path === 'log.origin') continue
     const text = path
       .split('.')
       .map((key, depth) => `${'  '.repeat(depth)}${key}:`)
       .join('\n')
-    expect(parse(`${text} ${JSON.stringify(value)}`), path).toEqual(parse(''))
-    expect(problemsOf(`${text} [1]`)[0], path).toContain(`${path}: expected`)
+    if (value !== undefined) expect(parse(`${text} ${JSON.stringify(value)}`), path).toEqual(parse(''))
+    if (path !== 'log.origin') expect(problemsOf(`${text} [1]`)[0], path).toContain(`${path}: expected`)
   }
 })
 
@@ -360,7 +359,7 @@ test('the example file is the defaults, and mentions every setting', () => {
   const text = readFileSync(new URL('deploy/rootspan.example.yaml', root), 'utf8')
   const example = parse(text)
   expect(example).toEqual(parse(''))
-  const uncommented = text.replace(/^( *)# (origin: )/m, '$1$2')
+  const uncommented = text.replace(/^( *)# ([a-z_]+: )/gm, '$1$2')
   for (const { path } of listSettings())
     expect(uncommented, path).toMatch(new RegExp(`^\\s*${path.split('.').at(-1)}:`, 'm'))
 })
@@ -369,4 +368,46 @@ test('the reference page lists every setting with its default and description', 
   const text = readFileSync(new URL('docs/operate/configuration.md', root), 'utf8')
   for (const { path, default: value, description } of listSettings())
     expect(text).toContain(`| \`${path}\` | ${value === undefined ? '' : `\`${value}\``} | ${description} |`)
+})
+
+describe('what others push', () => {
+  const opa = (more: string) => `receivers: {opa: {enabled: true${more}}}`
+  const ssf = (more: string) =>
+    `receivers: {ssf: {enabled: true, token_file: t, issuer: i, audience: a${more}}}`
+
+  test('is off by default, and needs credentials to compare with', () => {
+    const { receivers } = parse('')
+    expect([receivers.opa.enabled, receivers.ssf.enabled]).toEqual([false, false])
+    expect(parse(opa(', token_file: t')).receivers.opa).toMatchObject({ path: '/opa/logs', peer: 'opa' })
+    expect(parse(ssf(', jwks_file: k')).receivers.ssf).toMatchObject({ jwksFile: 'k' })
+    expect(parse(ssf(', jwks_url: "https://idp.example/keys"')).receivers.ssf.jwksFile).toBeUndefined()
+  })
+
+  test.each([
+    [opa(''), 'receivers.opa.token_file: is required: nothing is taken without a token'],
+    [opa(', token_file: t, path: opa'), 'receivers.opa.path: expected a path such as /opa/logs'],
+    [opa(', token_file: t, path: /v1/logs'), 'receivers.opa.path: /v1/logs is taken already'],
+    [ssf(''), 'receivers.ssf.jwks_file: either this or receivers.ssf.jwks_url is required, and not both'],
+    [
+      ssf(', jwks_file: k, jwks_url: "https://idp.example/keys"'),
+      'receivers.ssf.jwks_file: either this or receivers.ssf.jwks_url is required, and not both',
+    ],
+    [ssf(', jwks_url: "http://idp.example/keys"'), 'receivers.ssf.jwks_url: expected an https URL'],
+    [
+      'receivers: {ssf: {enabled: true, token_file: t, audience: a, jwks_file: k}}',
+      'receivers.ssf.issuer: is required: tokens of anybody else are refused',
+    ],
+    [
+      'receivers: {http: {enabled: false}, opa: {enabled: true, token_file: t}}',
+      'receivers.opa.enabled: needs receivers.http, which is not enabled',
+    ],
+  ])('%s', (text, problem) => {
+    expect(problemsOf(text)).toEqual([expect.stringContaining(problem)])
+  })
+
+  test('both at one path are refused', () => {
+    const text =
+      'receivers: {opa: {enabled: true, token_file: t, path: /x}, ssf: {enabled: true, token_file: t, issuer: i, audience: a, jwks_file: k, path: /x}}'
+    expect(problemsOf(text)).toEqual([expect.stringContaining('receivers.ssf.path: /x is taken already')])
+  })
 })

@@ -21,13 +21,13 @@ import {
   type Skew,
   type Use,
 } from '@rootspan/lineage/continuity/context'
-import { linkOf } from '@rootspan/lineage/continuity/emitter'
 import type { Authorization } from '@rootspan/lineage/continuity/facts'
 import { type Execution, type Node, SKEW } from '@rootspan/lineage/continuity/model'
 import { policyOf, versionOf } from '@rootspan/lineage/continuity/rules/policy'
 import { oneTimeBy, revocableBy } from '@rootspan/lineage/continuity/rules/reuse'
 import { sha256 } from '@rootspan/lineage/crypto'
 import { WireReader, WireWriter } from '@rootspan/lineage/wire'
+import { Numbering } from './numbering.ts'
 import type { KnowledgeRow } from './store/log-store.ts'
 
 const MAX_REVOCATIONS = 100_000
@@ -36,9 +36,6 @@ const MAX_POLICIES = 10_000
 /** Versions of one policy at one service that are kept. */
 const MAX_VERSIONS = 8
 const MAX_EMITTERS = 4096
-/** Spans of one process that a late neighbour may still be compared with. */
-const MAX_WINDOW = 1024
-const MAX_GAPS = 256
 const MAX_CLOCKS = 4096
 /** Samples of which the median is how far a clock is off; and how many there must be. */
 const SAMPLES = 15
@@ -47,19 +44,12 @@ const ENOUGH_SAMPLES = 5
 const CLIENT = 3
 const SERVER = 2
 
-interface Emitter {
-  /** Spans by their number, the latest MAX_WINDOW in order of arrival. */
-  readonly window: Map<bigint, Neighbour>
-  highest: bigint
-  gaps: Gap[]
-}
-
 export class Knowledge {
   readonly #revocations = new Bounded<Revocation>(MAX_REVOCATIONS)
   readonly #uses = new Bounded<Use>(MAX_USES)
   /** By policy; each by service, versions in the order in which they were seen first. */
   readonly #policies = new Bounded<Map<string, PolicyVersion[]>>(MAX_POLICIES)
-  readonly #emitters = new Bounded<Emitter>(MAX_EMITTERS)
+  readonly #emitters = new Bounded<Numbering>(MAX_EMITTERS)
   readonly #clocks = new Bounded<{ skew: Skew; samples: bigint[] }>(MAX_CLOCKS)
   #rows: KnowledgeRow[] = []
 
@@ -198,23 +188,14 @@ export class Knowledge {
 
   #learnNumber(node: Node, { tenant, traceId, evaluatedAt }: Execution): void {
     if (node.emitter === undefined) return
-    const { id, seq, prev } = node.emitter
+    const { id, seq, prev = '' } = node.emitter
     const key = JSON.stringify([tenant, id])
-    let emitter = this.#emitters.get(key)
-    if (emitter === undefined) {
-      // Numbers before the first that came are not missed: this collector may not have been there.
-      emitter = { window: new Map(), highest: seq, gaps: [] }
-      this.#emitters.put(key, emitter)
+    let numbering = this.#emitters.get(key)
+    if (numbering === undefined) {
+      numbering = new Numbering(id, seq)
+      this.#emitters.put(key, numbering)
     }
-    if (emitter.window.has(seq)) return
-    const spanId = idBytes(node.id)
-    emitter.window.set(seq, { emitter: id, seq, prev: prev ?? '', spanId, leaf: node.leaf, traceId })
-    if (emitter.window.size > MAX_WINDOW) emitter.window.delete(emitter.window.keys().next().value!)
-    if (seq > emitter.highest + 1n) {
-      emitter.gaps.push({ emitter: id, from: emitter.highest + 1n, to: seq - 1n, noticedAt: evaluatedAt })
-      if (emitter.gaps.length > MAX_GAPS) emitter.gaps.shift()
-    } else if (seq < emitter.highest) emitter.gaps = emitter.gaps.flatMap((gap) => without(gap, seq))
-    if (seq > emitter.highest) emitter.highest = seq
+    numbering.add({ emitter: id, seq, prev, spanId: idBytes(node.id), leaf: node.leaf, traceId }, evaluatedAt)
   }
 
   #revocationsOf({ tenant, authorizations }: Execution): Revocation[] {
@@ -259,36 +240,26 @@ export class Knowledge {
     return found
   }
 
-  #numberingOf(execution: Execution): Pick<Context, 'neighbours' | 'gaps'> {
-    const neighbours: Neighbour[] = []
-    const gaps: Gap[] = []
+  #numberingOf({ tenant, traceId, spans }: Execution): Pick<Context, 'neighbours' | 'gaps'> {
     const ranges = new Map<string, { low: bigint; high: bigint }>()
-    const traceId = formatHex(execution.traceId)
-    const emitterOf = (id: string) => this.#emitters.get(JSON.stringify([execution.tenant, id]))
-    for (const node of execution.spans) {
-      if (node.emitter === undefined) continue
-      const { id, seq, prev = '' } = node.emitter
+    for (const { emitter } of spans) {
+      if (emitter === undefined) continue
+      const { id, seq } = emitter
       const range = ranges.get(id)
       if (range === undefined) ranges.set(id, { low: seq, high: seq })
-      else {
-        if (seq < range.low) range.low = seq
-        if (seq > range.high) range.high = seq
-      }
-      const window = emitterOf(id)?.window
-      for (const other of [window?.get(seq), window?.get(seq - 1n), window?.get(seq + 1n)]) {
-        if (other === undefined || formatHex(other.traceId) === traceId) continue
-        const link = (one: Neighbour): string =>
-          linkOf(id, one.seq, formatHex(one.traceId), formatHex(one.spanId), one.prev)
-        const own = linkOf(id, seq, traceId, node.id, prev)
-        const isGood =
-          other.seq === seq - 1n ? link(other) === prev : other.seq === seq + 1n && own === other.prev
-        if (!isGood && neighbours.length < MAX_STATEMENTS) neighbours.push(other)
-      }
+      else if (seq < range.low) range.low = seq
+      else if (seq > range.high) range.high = seq
     }
-    for (const [id, { low, high }] of ranges)
-      for (const gap of emitterOf(id)?.gaps ?? [])
-        if (gap.from > low && gap.to < high && gaps.length < MAX_STATEMENTS) gaps.push(gap)
-    return { neighbours, gaps }
+    const neighbours = new Set<Neighbour>()
+    const gaps: Gap[] = []
+    const trace = formatHex(traceId)
+    for (const [id, { low, high }] of ranges) {
+      const numbering = this.#emitters.get(JSON.stringify([tenant, id]))
+      if (numbering === undefined) continue
+      gaps.push(...numbering.gapsBetween(low, high))
+      for (const other of numbering.against(trace)) neighbours.add(other)
+    }
+    return { neighbours: [...neighbours].slice(0, MAX_STATEMENTS), gaps: gaps.slice(0, MAX_STATEMENTS) }
   }
 
   #skewsOf({ tenant, spans }: Execution): Skew[] {
@@ -347,15 +318,6 @@ function newest({ spans }: Execution): readonly Node[] {
   let at = spans.length
   while (at > 0 && spans[at - 1]!.segment === last) at--
   return spans.slice(at)
-}
-
-/** What is left of a gap when a number of it has come. */
-function without(gap: Gap, seq: bigint): Gap[] {
-  if (seq < gap.from || seq > gap.to) return [gap]
-  return [
-    { ...gap, to: seq - 1n },
-    { ...gap, from: seq + 1n },
-  ].filter(({ from, to }) => from <= to)
 }
 
 function hashedKey(...names: readonly string[]): string {

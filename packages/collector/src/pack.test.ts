@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import fs from 'node:fs'
 import { mkdtemp } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -14,6 +15,7 @@ import {
   type PackOptions,
   PackReader,
   type Packs,
+  RECORDS,
 } from './pack.ts'
 
 const root = fs.mkdtempSync(join(tmpdir(), 'rootspan-pack-'))
@@ -60,6 +62,22 @@ test('blocks come back from their references, in any thread-like reader and eith
   expect(await packs.append([], DAY)).toEqual([])
   await packs.shutdown()
   reader.close()
+})
+
+test('what compression does not make shorter, and what is of the class of records, is stored as it is', async () => {
+  const { directory, packs } = await opened()
+  const random = randomBytes(70_000)
+  const [small, large] = await packs.append([random.subarray(0, 100), random], DAY)
+  const [record] = await packs.append([block(1, 70_000)], DAY, RECORDS)
+  expect([small, large, record].map((ref) => ref!.length)).toEqual([120, 70_020, 70_020])
+  await packs.sync()
+  const reader = new PackReader({ directory, files: nodeFiles })
+  expect(Buffer.from(await reader.read(large!, MAX)).equals(random)).toBe(true)
+  expect(Buffer.from(reader.readSync(record!, MAX)).equals(block(1, 70_000))).toBe(true)
+  expect(reader.path(record!.pack)).toMatch(/\/records-\d{8}-0001\.pack$/)
+  await expect(reader.read(large!, 1000)).rejects.toThrow(PackCorruption)
+  reader.close()
+  await packs.shutdown()
 })
 
 test('packs go by class and day, end in time, and have ids that never come back', async () => {

@@ -3,7 +3,8 @@
  *
  * It owns everything that decides: assembler, sequencer, tree, signer, and LevelDB's writes. What the journal held at
  * the start it reads from the files; what is appended later the main thread hands over, frame by frame, once it is
- * durable. Its own messages are `ready`, `keep` (the journal below is not needed any more), `log` and `closed`.
+ * durable. Its own messages are `ready`, `keep` (the journal below is not needed any more), `give` (buffers of requests
+ * come back), `log` and `closed`.
  */
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
 import { equalBytes } from '@rootspan/lineage/bytes'
@@ -17,8 +18,9 @@ import type { TileTree } from '@rootspan/lineage/tlog/tile-tree'
 import type { Ahead } from './ahead.ts'
 import { Assembler, type TakenFrame } from './assembler.ts'
 import { Board } from './board.ts'
+import { Returns } from './buffer-pool.ts'
 import { nodeFiles } from './files.ts'
-import { discard, FrameCache, JournalReader } from './journal/reader.ts'
+import { FrameCache, JournalReader } from './journal/reader.ts'
 import { scanFrame } from './journal/scan.ts'
 import { openLog } from './open-log.ts'
 import { type Committed, Sequencer, type Settled } from './sequencer.ts'
@@ -47,6 +49,7 @@ export interface PipelineOptions {
 export type PipelineMessage =
   | { readonly type: 'ready' }
   | { readonly type: 'keep'; readonly from: number }
+  | { readonly type: 'give'; readonly buffers: readonly ArrayBuffer[] }
   | {
       readonly type: 'log'
       readonly level: 'info' | 'warn'
@@ -57,7 +60,7 @@ export type PipelineMessage =
 
 export type PipelineCommand = { readonly type: 'close' } | ({ readonly type: 'frame' } & HandedFrame)
 
-/** A durable frame of the journal. */
+/** A durable frame of the journal. The buffers of body and `ahead` are the pipeline's, until it gives them back. */
 export interface HandedFrame {
   readonly position: number
   readonly seed: Uint8Array
@@ -73,13 +76,14 @@ const COMMIT_SPANS = 8192
 /** A commit with less than this waits until the last one is this long ago, so that a trickle costs little. */
 const SMALL_COMMIT_SPANS = 4096
 const COMMIT_MILLIS = 100
-const FOLLOW_BYTES = 2 * 1024 * 1024
+/** Taken from the journal's files in one go. */
+const READ_BYTES = 2 * 1024 * 1024
 /**
  * Bytes of handed requests that are followed at most before the next commit. Else as many spans are followed as a
  * commit takes: with fewer, requests would pile up while traces run out, a quiet period later, and with more the traces.
  */
-const HANDED_BYTES = 16 * 1024 * 1024
-const CACHE_BOUNDS = { readBytes: 32 * 1024 * 1024, handedBytes: 64 * 1024 * 1024 }
+const FOLLOW_BYTES = 8 * 1024 * 1024
+const CACHE_BOUNDS = { readBytes: 12 * 1024 * 1024, handedBytes: 20 * 1024 * 1024 }
 
 class Pipeline {
   readonly #options: PipelineOptions
@@ -93,6 +97,7 @@ class Pipeline {
   readonly #signer: CheckpointSigner
   #table = createSpanTable()
   readonly #frames: FrameCache
+  readonly #returns: Returns
   readonly #handed = new Map<number, HandedFrame>()
   /** Positions below were in the journal before this start: nobody hands them over. */
   readonly #handedFrom: number
@@ -108,6 +113,7 @@ class Pipeline {
     this.#board = parts.board
     this.#handedFrom = parts.board.get('journal_durable_position')
     this.#frames = parts.frames
+    this.#returns = parts.returns
     this.#port = parts.port
     this.#journal = parts.journal
     this.#assembler = parts.assembler
@@ -158,6 +164,13 @@ class Pipeline {
       await this.#board.wait(mark, Math.max(1, Math.min(due, 1000)))
     }
     this.#report()
+    this.#giveBack()
+  }
+
+  #giveBack(): void {
+    const buffers = this.#returns.take()
+    if (buffers.length > 0)
+      this.#port.postMessage({ type: 'give', buffers } satisfies PipelineMessage, buffers)
   }
 
   #due(now: number): Settled[] {
@@ -183,7 +196,7 @@ class Pipeline {
     let bytes = 0
     let spans = 0
     if (this.#journal.next < this.#handedFrom) {
-      for (const frame of this.#journal.read(this.#handedFrom, FOLLOW_BYTES)) {
+      for (const frame of this.#journal.read(this.#handedFrom, READ_BYTES)) {
         this.#take(frame, scanFrame(frame, this.#table).table, start)
       }
       if (this.#table.words.length > 65_536 * WORDS_PER_SPAN) this.#table = createSpanTable()
@@ -192,10 +205,11 @@ class Pipeline {
         const { position, ahead } = frame
         const body = frame.body ?? this.#frames.frame(position).body
         this.#take({ ...frame, body }, ahead.table, start, ahead)
-        if (frame.body !== undefined && !this.#frames.hand(position, frame.body)) discard(frame.body)
+        this.#returns.add(ahead.table.words.buffer as ArrayBuffer)
+        this.#frames.hand(position, frame.body, ahead.evidence)
         bytes += frame.bodyLength
         spans += ahead.table.count
-        if (spans >= COMMIT_SPANS || bytes >= HANDED_BYTES || this.#assembler.hasFullTraces) break
+        if (spans >= COMMIT_SPANS || bytes >= FOLLOW_BYTES || this.#assembler.hasFullTraces) break
       }
     }
     // As the gate counts what is appended: bodies, and none of before this start.
@@ -296,6 +310,7 @@ interface PipelineParts {
   readonly port: MessagePort
   readonly journal: JournalReader
   readonly frames: FrameCache
+  readonly returns: Returns
   readonly assembler: Assembler
   readonly makeSequencer: (onCommit: (done: Committed) => void) => Sequencer
   readonly store: LevelLogStore
@@ -325,16 +340,18 @@ async function start(options: PipelineOptions, port: MessagePort): Promise<void>
   const journal = new JournalReader({
     directory: options.journalDirectory,
     from: cursor.next,
-    chunkBytes: FOLLOW_BYTES,
+    chunkBytes: READ_BYTES,
   })
   const assembler = new Assembler(options, cursor)
-  const frames = new FrameCache(journal, CACHE_BOUNDS)
+  const returns = new Returns()
+  const frames = new FrameCache(journal, CACHE_BOUNDS, (buffer) => returns.add(buffer))
   const pipeline = new Pipeline({
     options,
     board,
     port,
     journal,
     frames,
+    returns,
     assembler,
     makeSequencer: (onCommit) => new Sequencer({ ...opened, assembler, frames, now, onCommit }),
     store,

@@ -44,7 +44,7 @@ export function createContinuity(parts: ContinuityParts): Continuity {
     const marked = { ...countsNow(), ...attributes }
     const span = tracer().startSpan(name, { root, attributes: marked }, context)
     if (root && span.isRecording()) nameTrace(span, emitter.id)
-    emitter.govern(span)
+    emitter.link(span)
     span.end()
     return span
   }
@@ -54,8 +54,7 @@ export function createContinuity(parts: ContinuityParts): Continuity {
     return {
       [Name.emitterDelivery]: path?.kind ?? 'batch',
       [Name.emitterOpen]: emitter.open,
-      [Name.emitterTruncated]:
-        counts.droppedAttributes + counts.droppedEvents + counts.droppedLinks + counts.cutValues,
+      [Name.emitterTruncated]: counts.droppedAttributes + counts.droppedEvents + counts.droppedLinks,
       [Name.emitterUnrecorded]: counts.unrecorded,
       [Name.emitterErrors]: log.failures,
       ...(path !== undefined && {

@@ -48,8 +48,9 @@ export function filesOf(vector: Vector): Map<string, string> {
     next += spans.length
     return requestOf(vector, numbered.slice(from, next))
   })
+  const isOne = all.every(({ trace = 0 }) => trace === 0)
   const findings = vector.findings.map(({ rule, severity, spans, detail, trace = 0 }) => ({
-    ...(trace !== 0 && { traceId: traceIdOf(vector, trace) }),
+    ...(!isOne && { traceId: traceIdOf(vector, trace) }),
     rule,
     severity,
     spans: spans.map((span) => spanName(vector, span)),
@@ -64,7 +65,7 @@ export function filesOf(vector: Vector): Map<string, string> {
       `${path}.unknown.json`,
       pretty(
         vector.unknown.map(({ trace = 0, ...one }) => ({
-          ...(trace !== 0 && { traceId: traceIdOf(vector, trace) }),
+          ...(!isOne && { traceId: traceIdOf(vector, trace) }),
           ...one,
         })),
       ),

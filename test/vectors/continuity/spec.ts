@@ -89,7 +89,7 @@ export const INSTRUMENTED: Attributes = {
 const FIRST_LINK = '0'.repeat(64)
 
 /**
- * The attributes of an emitter on spans that have a number, chained as the instrumentation does. `traceIdOf` gives the
+ * The attributes of an emitter on spans that have a number, chained as the instrumentation does, with a link on each. `traceIdOf` gives the
  * hexadecimal id of a span's trace.
  */
 export function numberSpans(spans: readonly VectorSpan[], traceIdOf: (trace: number) => string): VectorSpan[] {
@@ -101,8 +101,9 @@ export function numberSpans(spans: readonly VectorSpan[], traceIdOf: (trace: num
     const [emitter, seq, said] = span.numbered
     const elsewhere = seq === 0 ? FIRST_LINK : sha256(`before ${emitter} ${seq}`)
     const prev = said ?? links.get(`${emitter} ${seq - 1}`) ?? elsewhere
-    const lines = ['rootspan/emitter/v1', emitter, seq, traceIdOf(span.trace ?? 0), spanIdOf(span.id), prev, '']
-    if (!links.has(`${emitter} ${seq}`)) links.set(`${emitter} ${seq}`, sha256(lines.join('\n')))
+    const ids = `${traceIdOf(span.trace ?? 0)}${spanIdOf(span.id)}`
+    const link = sha256(`rootspan/emitter/v2\n${emitter}\n${seq}\n${prev}\n${ids}\n`)
+    if (!links.has(`${emitter} ${seq}`)) links.set(`${emitter} ${seq}`, link)
     marks.set(span, governance({ 'emitter.id': emitter, 'emitter.seq': seq, 'emitter.prev': prev }))
   }
   return spans.map((span) => {

@@ -112,6 +112,52 @@ NEXT = {
     "packs": [[0, 732], [7, 32]], "rows": [RUN], "nextPack": 9,
 }
 
+def reference(pack, offset, length):
+    return b"\x00" + number(1, pack, True) + number(2, offset, True) + number(3, length, True)
+
+
+def partial(width, hashes, entries):
+    return bytes([width]) + hashes + b"".join(struct.pack(">H", len(e)) + e for e in entries)
+
+
+def terms(rows):
+    """The lists of rows, each with the rows of its trace before it: a value for each quarter of a second."""
+    lists = {}
+    for r, earlier in rows:
+        start = int((earlier + [r])[0]["start"])
+        names, traces = lists.setdefault(start >> 28, ([], []))
+        known = [cut(s) for before in earlier for s in before["services"]]
+        new = [cut(s) for s in r["services"] if cut(s) not in known]
+        for name in new:
+            if name not in names:
+                names.append(name)
+        if earlier and not new:
+            continue
+        traces.append(
+            sized(1, r["tenant"].encode()) + sized(2, bytes.fromhex(r["traceId"])) + number(3, start % 2**28, True)
+            + number(4, 0 if earlier else 1) + sized(5, b"".join(varint(names.index(name)) for name in new))
+        )
+    return [
+        {
+            "quarter": quarter,
+            "services": [name.hex() for name in names],
+            "hex": (b"".join(sized(1, n, True) for n in names) + b"".join(sized(2, t) for t in traces)).hex(),
+        }
+        for quarter, (names, traces) in lists.items()
+        if traces
+    ]
+
+
+def cut(service):
+    return service.encode()[:255]
+
+
+TERM_ROWS = [
+    [FIRST, []],
+    [{**LATER, "services": ["gateway", "checkout"]}, [FIRST]],
+    [{**LATER, "services": ["checkout"]}, [FIRST]],
+    [{**LATER, "start": "18446744073709551615", "services": ["gateway", "\u00e4" * 200]}, []],
+]
 good_row = row(FIRST)
 good_commit = commit(GENESIS)
 values = {
@@ -121,6 +167,23 @@ values = {
         {"fields": c, "hex": commit(c).hex(), "digest": hashlib.sha256(commit_body(c)).hexdigest()}
         for c in (GENESIS, NEXT)
     ],
+    "bundles": [
+        {"fields": {"pack": p, "offset": o, "length": n}, "hex": reference(p, o, n).hex()}
+        for p, o, n in ((0, 32, 36000), (300, 2**32, 17_000_000))
+    ]
+    + [{"fields": {"width": 2, "hashes": "11" * 64, "entries": "0001aa0002bbcc"}, "hex": partial(2, b"\x11" * 64, [b"\xaa", b"\xbb\xcc"]).hex()}],
+    "invalidBundles": [
+        {"why": "nothing", "hex": ""},
+        {"why": "a reference to nothing", "hex": "00"},
+        {"why": "a reference without a length", "hex": reference(0, 32, 5)[:-2].hex()},
+        {"why": "a reference with more behind it", "hex": (reference(0, 32, 5) + number(4, 1)).hex()},
+        {"why": "fewer hashes than it says", "hex": "02" + "11" * 63},
+        {"why": "hashes and no entries", "hex": "02" + "11" * 64 + "000000"},
+    ],
+    "terms": {
+        "rows": [{"row": r, "earlier": earlier} for r, earlier in TERM_ROWS],
+        "lists": terms(TERM_ROWS),
+    },
     "invalidCursors": [
         {"why": "an unknown field", "hex": (cursor(CURSORS[1]) + number(4, 1)).hex()},
         {"why": "cut off in a run", "hex": cursor(CURSORS[2])[:-1].hex()},

@@ -138,6 +138,7 @@ const REFUSALS = [
   ['timeout', 'requests_refused_timeout'],
   ['not_found', 'requests_refused_not_found'],
   ['not_allowed', 'requests_refused_not_allowed'],
+  ['unauthenticated', 'requests_refused_unauthenticated'],
 ] as const
 
 const METRICS: readonly Metric[] = [

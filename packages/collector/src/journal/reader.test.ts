@@ -223,7 +223,7 @@ test('the cache keeps what was used last, within its bytes', async () => {
   await journal.close()
 })
 
-test('what was handed over is kept until it is released, as far as there is room', async () => {
+test('what was handed over is kept until it is released, as far as there is room, and then given back', async () => {
   const { directory, journal } = await filled(30)
   const reader = new JournalReader({ directory, from: 0, until: 30 })
   const read: number[] = []
@@ -231,20 +231,48 @@ test('what was handed over is kept until it is released, as far as there is room
     read.push(position)
     return reader.readFrame(position)
   }
-  const cache = new FrameCache({ readFrame }, { readBytes: 1e6, handedBytes: 250 })
+  const back: ArrayBuffer[] = []
+  const cache = new FrameCache({ readFrame }, { readBytes: 1e6, handedBytes: 250 }, (buffer) =>
+    back.push(buffer),
+  )
   const bodies = [1, 2, 3].map((byte) => new Uint8Array(100).fill(byte))
-  for (const [position, body] of bodies.entries()) cache.hand(position, body)
+  const kept = [0, 1, 2, 3].map(() => new Uint8Array(10))
+  for (const [position, body] of bodies.entries()) cache.hand(position, body, kept[position]!)
+  cache.hand(3, undefined, kept[3]!)
   expect([cache.frame(0).body, cache.frame(1).body]).toEqual([bodies[0], bodies[1]])
   expect(read).toEqual([])
-  expect(cache.frame(2).body).toEqual(reader.readFrame(2).body)
-  expect(read).toEqual([2])
-  for (const position of [0, 1, 2, 7]) cache.release(position)
+  expect(back).toEqual([bodies[2]!.buffer])
+  for (const position of [2, 3]) expect(cache.frame(position).body).toEqual(reader.readFrame(position).body)
+  expect(read).toEqual([2, 3])
+  for (const position of [0, 1, 2, 3, 7]) cache.release(position)
   expect(cache.bytes).toBe(0)
-  expect([bodies[0]!.length, bodies[1]!.length]).toEqual([100, 100])
+  expect(back).toHaveLength(1)
   cache.free()
-  expect([bodies[0]!.length, bodies[1]!.length]).toEqual([0, 0])
-  cache.hand(2, bodies[2]!)
+  cache.free()
+  const given = new Set(back)
+  expect(back).toHaveLength(7)
+  expect([...bodies, ...kept].every(({ buffer }) => given.has(buffer))).toBe(true)
+  cache.hand(2, bodies[2]!, kept[2]!)
   expect(cache.frame(2).body).toBe(bodies[2])
+  await journal.close()
+})
+
+test('what was read back is not written over before all is let go of, and then its buffer is used again', async () => {
+  const { directory, journal } = await filled(30)
+  const reader = new JournalReader({ directory, from: 0, until: 30 })
+  const size = reader.readFrame(0).bytes.length
+  const cache = new FrameCache(reader, { readBytes: 3 * size, handedBytes: 0 })
+  const seen = Array.from({ length: 30 }, (_, position) => cache.frame(position).body)
+  for (const [position, body] of seen.entries()) expect(body).toEqual(reader.readFrame(position).body)
+  cache.free()
+  const before = new Set(seen.map(({ buffer }) => buffer))
+  const again: ArrayBufferLike[] = []
+  for (const position of [0, 1, 2, 3]) {
+    const { body } = cache.frame(position)
+    expect(body).toEqual(reader.readFrame(position).body)
+    again.push(body.buffer)
+  }
+  expect(again.some((buffer) => before.has(buffer))).toBe(true)
   await journal.close()
 })
 

@@ -147,12 +147,13 @@ export class JournalReader {
    * One frame below what is known to be durable, in a buffer of its own. Costs two reads when the reader has passed
    * it or its segment has an index, else a walk over the headers of its segment.
    * Throws RangeError for a position that is not durable yet, {@link JournalCorruption} for one that is not there.
+   * `allocate` gives the buffer, of exactly the bytes that it is asked for.
    */
-  readFrame(position: number): Frame {
+  readFrame(position: number, allocate: (bytes: number) => Buffer = Buffer.allocUnsafeSlow): Frame {
     if (!(position < this.#until)) throw new RangeError(`position ${position} is not known to be durable`)
     const { segment, offset: from } = this.#locate(position)
     const { header, offset } = this.#headerAt(segment, from)
-    const bytes = Buffer.allocUnsafeSlow(header.frameLength)
+    const bytes = allocate(header.frameLength)
     if (readFullySync(segment.file, bytes, offset) < bytes.length)
       throw this.#corrupt(segment, offset, 'frame is cut short')
     if (!payloadHolds(bytes, 0, header)) throw this.#corrupt(segment, offset, 'frame payload checksum')
@@ -361,68 +362,92 @@ export class JournalReader {
 export type FrameBody = Pick<Frame, 'body'>
 
 export interface FrameCacheBounds {
+  /** Of frames that were read back; as much again waits to be read into. */
   readonly readBytes: number
   readonly handedBytes: number
+}
+
+interface HandedOver {
+  /** Nothing where there was no room for it. */
+  readonly frame: FrameBody | undefined
+  readonly bytes: number
+  /** What else is needed as long as a span of the frame is open. */
+  readonly kept: Uint8Array
 }
 
 /**
  * Bodies of frames by position, within a number of bytes. Those that were handed over stay until they are released,
  * and are not taken in when there is no room; others are read when they are asked for, and the least recently used
- * of them give way. It owns what was handed over, and gives that memory back by itself: left to the collection of
- * garbage, as much again would be waiting for it.
+ * of them give way. It owns the buffers of what was handed over, and gives them back through `giveBack`.
  */
 export class FrameCache {
   readonly #reader: Pick<JournalReader, 'readFrame'>
   readonly #bounds: FrameCacheBounds
-  readonly #handed = new Map<number, FrameBody>()
+  readonly #giveBack: (buffer: ArrayBuffer) => void
+  readonly #handed = new Map<number, HandedOver>()
   /** Least recently used first. */
   readonly #read = new Map<number, Frame>()
-  /** Bodies that were released and may still be looked at. */
-  #released: Uint8Array[] = []
+  /** What was released and may still be looked at. */
+  #released: HandedOver[] = []
+  /** Buffers of frames that were read back and gave way: those that may still be looked at, and those to read into. */
+  #evicted: Buffer[] = []
+  #spare: Buffer[] = []
+  #waitingBytes = 0
   #handedBytes = 0
   #readBytes = 0
 
-  constructor(reader: Pick<JournalReader, 'readFrame'>, bounds: FrameCacheBounds) {
+  constructor(
+    reader: Pick<JournalReader, 'readFrame'>,
+    bounds: FrameCacheBounds,
+    giveBack: (buffer: ArrayBuffer) => void = () => {},
+  ) {
     this.#reader = reader
     this.#bounds = bounds
+    this.#giveBack = giveBack
   }
 
   get bytes(): number {
     return this.#handedBytes + this.#readBytes
   }
 
-  /** Takes a body, if it fits into the bound beside what was handed over before. Returns whether it did. */
-  hand(position: number, body: Uint8Array): boolean {
-    if (this.#handedBytes + body.length > this.#bounds.handedBytes) return false
-    this.#handed.set(position, { body })
-    this.#handedBytes += body.length
-    return true
+  /**
+   * Takes what was handed over of a frame: its body, where it fits into the bound beside what was handed over before,
+   * and what else is to be kept until it is released.
+   */
+  hand(position: number, body: Uint8Array | undefined, kept: Uint8Array): void {
+    const fits = body !== undefined && this.#handedBytes + body.length <= this.#bounds.handedBytes
+    const bytes = fits ? body.length : 0
+    this.#handed.set(position, { frame: fits ? { body } : undefined, bytes, kept })
+    this.#handedBytes += bytes
+    if (body !== undefined && !fits) this.#giveBack(body.buffer as ArrayBuffer)
   }
 
-  /** Nobody will ask for this frame again. Its body may be looked at until {@link free}. */
+  /** Nobody will ask for this frame again. What there is of it may be looked at until {@link free}. */
   release(position: number): void {
     const handed = this.#handed.get(position)
     if (handed !== undefined) {
-      this.#released.push(handed.body)
+      this.#released.push(handed)
       this.#handed.delete(position)
-      this.#handedBytes -= handed.body.length
+      this.#handedBytes -= handed.bytes
     }
     const read = this.#read.get(position)
-    if (read !== undefined) {
-      this.#read.delete(position)
-      this.#readBytes -= read.bytes.length
-    }
+    if (read !== undefined) this.#evict(position, read)
   }
 
-  /** Gives the memory of what was released back. */
+  /** Gives the buffers of what was released back, or reads into them again. Nobody looks at any frame any more. */
   free(): void {
-    for (const body of this.#released) discard(body)
+    for (const buffer of this.#evicted) this.#spare.push(buffer)
+    this.#evicted = []
+    for (const { frame, kept } of this.#released) {
+      if (frame !== undefined) this.#giveBack(frame.body.buffer as ArrayBuffer)
+      this.#giveBack(kept.buffer as ArrayBuffer)
+    }
     this.#released = []
   }
 
   /** As {@link JournalReader.readFrame}. A frame over the bound is read and not kept. */
   frame(position: number): FrameBody {
-    const handed = this.#handed.get(position)
+    const handed = this.#handed.get(position)?.frame
     if (handed !== undefined) return handed
     let frame = this.#read.get(position)
     if (frame !== undefined) {
@@ -430,22 +455,45 @@ export class FrameCache {
       this.#read.set(position, frame)
       return frame
     }
-    frame = this.#reader.readFrame(position)
+    frame = this.#reader.readFrame(position, this.#allocate)
     this.#read.set(position, frame)
     this.#readBytes += frame.bytes.length
-    for (const [oldest, { bytes }] of this.#read) {
+    for (const [oldest, other] of this.#read) {
       if (this.#readBytes <= this.#bounds.readBytes) break
-      this.#read.delete(oldest)
-      this.#readBytes -= bytes.length
+      this.#evict(oldest, other)
     }
     return frame
   }
+
+  #evict(position: number, { bytes }: Frame): void {
+    this.#read.delete(position)
+    this.#readBytes -= bytes.length
+    const buffer = Buffer.from(bytes.buffer)
+    if (this.#waitingBytes + buffer.length > this.#bounds.readBytes) return
+    this.#waitingBytes += buffer.length
+    this.#evicted.push(buffer)
+  }
+
+  /** Out of the buffers that wait, the last one that is large enough and not much too large; else a new one. */
+  readonly #allocate = (bytes: number): Buffer => {
+    for (let at = this.#spare.length - 1; at >= 0; at--) {
+      const buffer = this.#spare[at]!
+      if (buffer.length < bytes || buffer.length > bytes * 2) continue
+      this.#spare.splice(at, 1)
+      this.#waitingBytes -= buffer.length
+      return buffer.subarray(0, bytes)
+    }
+    // Others of the wrong sizes must not wait for ever.
+    const old = this.#spare.shift()
+    if (old !== undefined) this.#waitingBytes -= old.length
+    return Buffer.allocUnsafeSlow(
+      bytes < ROUNDED_BYTES ? bytes : Math.ceil(bytes / ROUNDED_BYTES) * ROUNDED_BYTES,
+    ).subarray(0, bytes)
+  }
 }
 
-/** Gives the memory of an array back at once; nobody may look at it any more. */
-export function discard(bytes: Uint8Array): void {
-  ;(bytes.buffer as ArrayBuffer).transfer(0)
-}
+/** Buffers of large frames are made a little larger, so that the next frame fits as well. */
+const ROUNDED_BYTES = 64 * 1024
 
 /** Index of the last element that is not above a value, in an ascending list; -1 when there is none. */
 function lastAtMost(ascending: readonly number[], value: number): number {

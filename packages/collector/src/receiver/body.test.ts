@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { gzipSync } from 'node:zlib'
 import { expect, test } from 'vitest'
+import { BufferPool } from '../buffer-pool.ts'
 import { gunzip, Intake } from './body.ts'
 import { Budget } from './budget.ts'
 import type { Refusal } from './receiver.ts'
@@ -22,11 +23,47 @@ test('a body is charged as it comes and given back once', () => {
   expect(budget.used).toBeGreaterThanOrEqual(5)
   expect([0, 1, 2, 3, 4].map((at) => String.fromCharCode(body.byte(at))).join('')).toBe('abcde')
   expect(() => body.byte(5)).toThrow('bad offset')
-  expect(Buffer.from(body.join()).toString()).toBe('abcde')
+  expect(Buffer.from(body.join(true)).toString()).toBe('abcde')
   expect(budget.used).toBeGreaterThanOrEqual(5)
   body.release()
   body.release()
   expect(budget.used).toBe(0)
+})
+
+test('chunks are joined in the pool, whose buffer is free again with the body, unless it was handed over', () => {
+  const pool = new BufferPool(1 << 20)
+  const intake = new Intake({
+    budget: new Budget(),
+    maxBytes: 1 << 20,
+    idleMillis: 1000,
+    totalMillis: 1000,
+    pool,
+  })
+  const chunks = [Buffer.alloc(9000, 1), Buffer.alloc(1, 2), Buffer.alloc(3000, 3)]
+  const filled = () => {
+    const body = intake.open(never)
+    for (const chunk of chunks) body.push(chunk)
+    return body
+  }
+  const first = filled()
+  const bytes = first.join(true)
+  expect(Buffer.compare(bytes, Buffer.concat(chunks))).toBe(0)
+  expect(pool.holds(bytes)).toBe(true)
+  first.release()
+  expect(pool.holds(bytes)).toBe(false)
+  const second = filled()
+  const same = second.join(true)
+  expect(same.buffer).toBe(bytes.buffer)
+  pool.handOver(same.buffer as ArrayBuffer)
+  second.release()
+  const third = filled()
+  expect(third.join(true).buffer).not.toBe(same.buffer)
+  third.release()
+  const compressed = filled()
+  const apart = compressed.join(false)
+  expect([pool.holds(apart), Buffer.compare(apart, bytes)]).toEqual([false, 0])
+  compressed.release()
+  intake.stop()
 })
 
 test('over the budget a chunk is refused and charges nothing', () => {
@@ -57,7 +94,7 @@ test('a body without progress expires once, one with progress or released does n
   const done = intake.open(() => expired.push('done'))
   const joined = intake.open(() => expired.push('joined'))
   done.release()
-  joined.join()
+  joined.join(true)
   for (let i = 0; i < 20; i++) {
     await sleep(40)
     busy.push(Buffer.of(1))

@@ -3,6 +3,7 @@
  * decompression, and gives up on those that do not make progress.
  */
 import { createGunzip, gunzipSync } from 'node:zlib'
+import type { BufferPool } from '../buffer-pool.ts'
 import type { Budget } from './budget.ts'
 import { Refusal, type RefusalCode } from './receiver.ts'
 
@@ -11,6 +12,8 @@ export interface IntakeOptions {
   readonly maxBytes: number
   readonly idleMillis: number
   readonly totalMillis: number
+  /** Where bodies of several chunks are joined; else in memory of their own. */
+  readonly pool?: BufferPool | undefined
 }
 
 /** The bodies of one receiver that are under way. Owns the timer that watches them. */
@@ -19,6 +22,7 @@ export class Intake {
   readonly maxBytes: number
   readonly #idleMillis: number
   readonly #totalMillis: number
+  readonly #pool: BufferPool | undefined
   readonly #open = new Set<Body>()
   readonly #timer: NodeJS.Timeout
   #now = performance.now()
@@ -28,13 +32,14 @@ export class Intake {
     this.maxBytes = options.maxBytes
     this.#idleMillis = options.idleMillis
     this.#totalMillis = options.totalMillis
+    this.#pool = options.pool
     this.#timer = setInterval(() => this.#sweep(), Math.max(20, Math.min(1000, options.idleMillis / 4)))
     this.#timer.unref()
   }
 
   /** A new body. `expire` is called at most once, between chunks, if it comes too slowly. */
   open(expire: (refusal: Refusal) => void): Body {
-    const body = new Body(this.budget, this.#now, expire)
+    const body = new Body(this.budget, this.#pool, this.#now, expire)
     this.#open.add(body)
     body.onSettled = () => this.#open.delete(body)
     return body
@@ -68,6 +73,7 @@ const CHUNK_COST = 128
 /** One body. The receiver that opened it must call `release()` exactly when the bytes are no longer needed. */
 export class Body {
   readonly #budget: Budget
+  readonly #pool: BufferPool | undefined
   readonly openedAt: number
   readonly expire: (refusal: Refusal) => void
   progressAt: number
@@ -77,9 +83,11 @@ export class Body {
   #size = 0
   #charged = 0
   #released = false
+  #joined: ArrayBuffer | undefined
 
-  constructor(budget: Budget, now: number, expire: (refusal: Refusal) => void) {
+  constructor(budget: Budget, pool: BufferPool | undefined, now: number, expire: (refusal: Refusal) => void) {
     this.#budget = budget
+    this.#pool = pool
     this.openedAt = now
     this.progressAt = now
     this.expire = expire
@@ -114,12 +122,25 @@ export class Body {
     throw new Error('bad offset into a body')
   }
 
-  /** All bytes, copied at most once, and the end of the watch. The body is empty afterwards. */
-  join(): Uint8Array {
+  /**
+   * All bytes, copied at most once, and the end of the watch. The body has no chunks afterwards; the bytes live until
+   * `release()`, where they were joined in the pool and not handed over. `isKept` says that they are the request as
+   * it is kept, and not only what it is decompressed from.
+   */
+  join(isKept: boolean): Uint8Array {
     this.settle()
     const chunks = this.#chunks
     this.#chunks = []
-    return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks, this.#size)
+    if (chunks.length === 1) return chunks[0]!
+    this.#joined = isKept ? this.#pool?.take(this.#size) : undefined
+    if (this.#joined === undefined) return Buffer.concat(chunks, this.#size)
+    const bytes = Buffer.from(this.#joined, 0, this.#size)
+    let at = 0
+    for (const chunk of chunks) {
+      bytes.set(chunk, at)
+      at += chunk.length
+    }
+    return bytes
   }
 
   /** Ends the watch: nothing more is expected from the sender. */
@@ -134,6 +155,7 @@ export class Body {
     this.#released = true
     this.settle()
     this.#chunks = []
+    if (this.#joined !== undefined) this.#pool?.release(this.#joined)
     this.#budget.give(this.#charged)
   }
 }

@@ -61,6 +61,7 @@ export async function startGrpcReceiver(options: ReceiverOptions): Promise<Runni
     maxBytes: limits.maxBodyBytes,
     idleMillis: limits.bodyIdleMillis,
     totalMillis: limits.bodyTotalMillis,
+    pool: options.pool,
   })
   const grpc: Grpc = { options, maxBytes: limits.maxBodyBytes, intake }
   const server = createServer({
@@ -170,7 +171,7 @@ async function finish(
     if (size === 0) throw new Refusal('unsupported', 'a unary call without a message')
     if (size < frameEnd) throw new Refusal('protocol', 'the message is cut off')
     if (size > frameEnd) throw new Refusal('protocol', 'bytes after the message')
-    const frame = body.join()
+    const frame = body.join(body.byte(0) === 0)
     const message = await decompress(grpc, frame, headers, body)
     // The sender has given up on the call by now and will send it again, so it is not stored. Later than this the
     // deadline is not looked at: what is durable is acknowledged.

@@ -1,5 +1,6 @@
 /**
- * OTLP over HTTP/1.1: `POST /v1/{traces,metrics,logs}` as protobuf or JSON, plain or gzip.
+ * OTLP over HTTP/1.1: `POST /v1/{traces,metrics,logs}` as protobuf or JSON, plain or gzip; and what else is pushed
+ * over HTTP (`route.ts`), which is authenticated before its body is read.
  *
  * Answers come in the media type of the request; every error has a `google.rpc.Status` as its body (OTLP
  * specification, "OTLP/HTTP Request" and "OTLP/HTTP Response").
@@ -20,6 +21,7 @@ import {
   type RunningReceiver,
   type Signal,
 } from './receiver.ts'
+import type { Answer, Route } from './route.ts'
 import {
   asRefusal,
   encodeAccepted,
@@ -58,8 +60,9 @@ interface Http {
 }
 
 interface Head {
-  readonly signal: Signal
-  readonly media: MediaType
+  /** What is asked for: a signal of OTLP, or a route beside it. */
+  readonly of: { readonly signal: Signal; readonly media: MediaType } | Route
+  readonly maxBytes: number
   readonly gzipped: boolean
 }
 
@@ -71,6 +74,7 @@ export async function startHttpReceiver(options: ReceiverOptions): Promise<Runni
     maxBytes: limits.maxBodyBytes,
     idleMillis: limits.bodyIdleMillis,
     totalMillis: limits.bodyTotalMillis,
+    pool: options.pool,
   })
   const http: Http = {
     options,
@@ -139,7 +143,7 @@ function serve(http: Http, request: IncomingMessage, response: ServerResponse, e
     if (over) return
     try {
       body.push(chunk)
-      if (body.size > http.maxBytes) throw tooLarge(http.maxBytes)
+      if (body.size > head.maxBytes) throw tooLarge(head.maxBytes)
     } catch (error) {
       refuse(error)
     }
@@ -162,13 +166,18 @@ async function finish(
   http: Http,
   request: IncomingMessage,
   response: ServerResponse,
-  { signal, media, gzipped }: Head,
+  { of, maxBytes, gzipped }: Head,
   body: Body,
 ): Promise<void> {
-  const { options, maxBytes } = http
+  const { options } = http
   try {
-    const sent = body.join()
+    const sent = body.join(!gzipped && 'media' in of && of.media === PROTOBUF)
     const plain = gzipped ? await gunzip(sent, maxBytes, body, 'malformed') : sent
+    if ('take' in of) {
+      answerRoute(http, response, await of.take(plain))
+      return
+    }
+    const { signal, media } = of
     const message = media === PROTOBUF ? plain : fromJson(plain, signal)
     const tracked = request.headers['rootspan-receipt'] === '1'
     const receiver = media === PROTOBUF ? 'otlp/http' : 'otlp/http+json'
@@ -182,22 +191,27 @@ async function finish(
 }
 
 /** What can be decided before the body: path, method, media type, coding, announced length, push-back. */
-function admit({ options, maxBytes }: Http, request: IncomingMessage): Head {
-  const signal = PATHS.get(pathOf(request.url ?? ''))
-  if (signal === undefined) throw new Refusal('not_found', 'no such path')
+function admit({ options, maxBytes: ofSignals }: Http, request: IncomingMessage): Head {
+  const path = pathOf(request.url ?? '')
+  const signal = PATHS.get(path)
+  const route = options.routes?.get(path)
+  if (signal === undefined && route === undefined) throw new Refusal('not_found', 'no such path')
   if (request.method !== 'POST') throw new Refusal('not_allowed', 'only POST is allowed here')
+  route?.admit(request.headers)
   const media = mediaTypeOf(request)
-  if (media === undefined) throw new Refusal('unsupported', 'the content type is not supported')
+  if (signal !== undefined && media === undefined)
+    throw new Refusal('unsupported', 'the content type is not supported')
   const coding = request.headers['content-encoding']?.trim().toLowerCase() ?? ''
   const gzipped = coding === 'gzip' || coding === 'x-gzip'
   if (!gzipped && coding !== '' && coding !== 'identity')
     throw new Refusal('unsupported', 'the content encoding is not supported')
+  const maxBytes = route?.maxBytes ?? ofSignals
   const length = Number(request.headers['content-length'] ?? 0)
   if (length > maxBytes) throw tooLarge(maxBytes)
   const refusal = options.gate?.()
   if (refusal !== undefined) throw refusal
   if (!options.budget.fits(length)) throw overBudget()
-  return { signal, media, gzipped }
+  return { of: route ?? { signal: signal!, media: media! }, maxBytes, gzipped }
 }
 
 /** The path of a request target in origin form or absolute form (RFC 9112, section 3.2), without its query. */
@@ -256,6 +270,23 @@ function answerAccepted(
   response.end(content)
 }
 
+function answerRoute(http: Http, response: ServerResponse, answer: Answer): void {
+  if (response.destroyed) return
+  const headers = routeHeaders(answer)
+  if (http.draining) headers.push('Connection', 'close')
+  response.writeHead(answer.status, headers)
+  response.end(answer.content)
+}
+
+function routeHeaders({ content, headers = {} }: Answer): string[] {
+  return [
+    ...(content === '' ? [] : ['Content-Type', JSON_TYPE]),
+    'Content-Length',
+    String(Buffer.byteLength(content)),
+    ...Object.entries(headers).flat(),
+  ]
+}
+
 /** An answer wherever the request stands. */
 function answerRefused(http: Http, request: IncomingMessage, response: ServerResponse, error: unknown): void {
   const { options } = http
@@ -264,7 +295,7 @@ function answerRefused(http: Http, request: IncomingMessage, response: ServerRes
   if (refusal.code === 'internal') options.onBug?.(refusal.cause ?? refusal)
   if (response.destroyed || response.headersSent) return
   const write = (last: boolean) => {
-    const { headers, content } = errorOf(request, refusal)
+    const { headers, content } = errorOf(http, request, refusal)
     if (last || http.draining) headers.push('Connection', 'close')
     response.writeHead(httpStatus(refusal), headers)
     response.write(content)
@@ -305,13 +336,24 @@ function discard(request: IncomingMessage, response: ServerResponse, write: (las
   if (announced > DISCARD_BYTES || request.headers.expect !== undefined) writeNow()
 }
 
-function errorOf(request: IncomingMessage, refusal: Refusal): { headers: string[]; content: Uint8Array } {
+function errorOf(
+  { options }: Http,
+  request: IncomingMessage,
+  refusal: Refusal,
+): { headers: string[]; content: Uint8Array | string } {
+  const route = options.routes?.get(pathOf(request.url ?? ''))
   // Whoever sent neither protobuf nor JSON is more likely a person than an exporter.
   const media = mediaTypeOf(request) ?? JSON_TYPE
-  const content = media === PROTOBUF ? encodeStatus(refusal) : Buffer.from(formatStatus(refusal))
-  const headers = ['Content-Type', media, 'Content-Length', String(content.length)]
+  const own = media === PROTOBUF ? encodeStatus(refusal) : Buffer.from(formatStatus(refusal))
+  const answer = route?.refuse(refusal)
+  const content = answer?.content ?? own
+  const headers =
+    answer === undefined
+      ? ['Content-Type', media, 'Content-Length', String(own.length)]
+      : routeHeaders(answer)
   const retryAfter = retryAfterSeconds(refusal)
   if (retryAfter !== undefined) headers.push('Retry-After', String(retryAfter))
+  if (refusal.code === 'unauthenticated') headers.push('WWW-Authenticate', 'Bearer')
   if (refusal.code === 'not_allowed') headers.push('Allow', 'POST')
   if (refusal.code === 'unsupported') headers.push('Accept-Encoding', ACCEPT_ENCODING)
   return { headers, content }

@@ -128,6 +128,20 @@ test('a refusal by the journal is passed on', async () => {
   await expect(ingest(received(traces(GOOD)))).rejects.toBe(refusal)
 })
 
+test('what was computed ahead is taken with the position, or let go of where nothing was journalled', async () => {
+  const told: (number | undefined)[] = []
+  const workAhead = () => (position: number | undefined) => void told.push(position)
+  const refusing = { append: () => Promise.reject(new Refusal('busy', 'full')) }
+  const failing = { keep: () => Promise.reject(new Error('disk')) }
+  await setUp({ workAhead }).ingest(received(traces(GOOD)))
+  await expect(setUp({ workAhead, journal: refusing }).ingest(received(traces(GOOD)))).rejects.toThrow()
+  await expect(
+    setUp({ workAhead, quarantine: failing }).ingest(received(traces(GOOD, BAD))),
+  ).rejects.toThrow()
+  await setUp({ workAhead }).ingest(received(traces(BAD)))
+  expect(told).toEqual([41, undefined, undefined])
+})
+
 test('requests at the same time do not disturb each other', async () => {
   const { ingest, frames } = setUp()
   const bodies = [traces(GOOD), traces(BAD, GOOD, GOOD), traces(BAD), traces(GOOD, GOOD, BAD, BAD)]

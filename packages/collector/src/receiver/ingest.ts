@@ -43,10 +43,10 @@ export interface IngestOptions {
   /** That many random bytes, fit for secrets. */
   readonly random: (size: number) => Uint8Array
   /**
-   * Computes what the pipeline will need of the request; what it returns is called with the frame's position, for
-   * every frame that was journalled, and takes the body away.
+   * Computes what the pipeline will need of the request; what it returns is called with the frame's position and
+   * takes the body away, or with nothing where the frame was not journalled.
    */
-  readonly workAhead?: (frame: JournalFrame, table: SpanTable) => (position: number) => void
+  readonly workAhead?: (frame: JournalFrame, table: SpanTable) => (position: number | undefined) => void
   /** Says whether senders must be pushed back, because of lag or a full disk. */
   readonly gate: () => Refusal | undefined
 }
@@ -133,30 +133,32 @@ async function store(options: IngestOptions, request: Kept, table: SpanTable): P
   const frame = { seed: random(SEED_BYTES), receipt, body: request.body }
   const bytes = request.body.length
 
-  // The quarantine first: if it fails nothing is stored yet, and the sender's retry stores everything once. The other
-  // way round the good spans would come twice.
   let handOver: ReturnType<NonNullable<typeof workAhead>> | undefined
-  if (rejectedSpans > 0) {
-    // The table is the request's own only as long as nothing was awaited.
-    if (spans > rejectedSpans) handOver = workAhead?.(frame, table)
-    await storing(() => quarantine.keep(bad.kept))
-    counters.add(QUARANTINED[request.signal], rejectedSpans)
-    if (rejectedSpans > bad.kept.length)
-      counters.add('quarantine_records_dropped', rejectedSpans - bad.kept.length)
+  let position: number | undefined
+  try {
+    // The quarantine first: if it fails nothing is stored yet, and the sender's retry stores everything once. The
+    // other way round the good spans would come twice.
+    if (rejectedSpans > 0) {
+      // The table is the request's own only as long as nothing was awaited.
+      if (spans > rejectedSpans) handOver = workAhead?.(frame, table)
+      await storing(() => quarantine.keep(bad.kept))
+      counters.add(QUARANTINED[request.signal], rejectedSpans)
+      if (rejectedSpans > bad.kept.length)
+        counters.add('quarantine_records_dropped', rejectedSpans - bad.kept.length)
+    }
+    if (spans > rejectedSpans) {
+      position = await storing(() => {
+        const appended = journal.append(frame)
+        // While the disk works.
+        handOver ??= workAhead?.(frame, table)
+        return appended
+      })
+    }
+  } finally {
+    // From here on the body is the pipeline's.
+    handOver?.(position)
   }
-  if (spans === rejectedSpans) {
-    count(counters, request.signal, bytes)
-    return { rejectedSpans, message, position: undefined }
-  }
-  const position = await storing(() => {
-    const appended = journal.append(frame)
-    // While the disk works.
-    handOver ??= workAhead?.(frame, table)
-    return appended
-  })
-  // From here on the body is the pipeline's.
-  handOver?.(position)
-  counters.add(ACCEPTED[request.signal], spans - rejectedSpans)
+  if (spans > rejectedSpans) counters.add(ACCEPTED[request.signal], spans - rejectedSpans)
   count(counters, request.signal, bytes)
   return { rejectedSpans, message, position }
 }

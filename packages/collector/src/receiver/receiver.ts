@@ -4,12 +4,14 @@
  * A transport (`grpc.ts`, `http.ts`) knows framing, sizes and headers and nothing of spans; `ingest.ts` knows
  * spans and nothing of transports. `status.ts` alone turns what comes back into codes and bodies.
  */
+import type { BufferPool } from '../buffer-pool.ts'
 import type { Budget } from './budget.ts'
+import type { Routes } from './route.ts'
 
 export type Signal = 'traces' | 'metrics' | 'logs'
 
 /** Which door a request came through. Written into the receipt of every journalled request. */
-export type ReceiverName = 'otlp/grpc' | 'otlp/http' | 'otlp/http+json'
+export type ReceiverName = 'otlp/grpc' | 'otlp/http' | 'otlp/http+json' | 'opa' | 'ssf'
 
 /** One request, read in full. */
 export interface Received {
@@ -17,7 +19,8 @@ export interface Received {
   readonly signal: Signal
   /**
    * The protobuf `Export{Trace,Metrics,Logs}ServiceRequest`, decompressed; JSON traces and logs are converted already,
-   * JSON metrics come as an empty message. Nobody writes to these bytes again: they may be kept.
+   * JSON metrics come as an empty message. Nobody writes to these bytes until the request is answered; then their
+   * memory may be used again, unless it was handed over (buffer-pool.ts).
    */
   readonly body: Uint8Array
   /** The sender asked for a durability receipt (`rootspan-receipt: 1`). */
@@ -48,6 +51,7 @@ export type RefusalCode =
   | 'protocol' // the transport's own framing is broken
   | 'too_large' // over the limit before or after decompression
   | 'unsupported' // a media type, content coding or method that we do not take
+  | 'unauthenticated' // no valid credentials, where some are asked for
   | 'not_found' // a path that is not ours
   | 'not_allowed' // a path that is ours, with another method
   | 'busy' // pushed back: come again after `retryAfterSeconds`
@@ -102,9 +106,13 @@ export interface ReceiverOptions {
   readonly ingest: Ingest
   /** Shared by all receivers of the process. */
   readonly budget: Budget
+  /** Where bodies are joined, shared likewise. Without it they are allocated one by one. */
+  readonly pool?: BufferPool
   readonly counters: Counters
   /** Asked before a body is read, so that nobody sends in vain; `ingest` asks again. */
   readonly gate?: () => Refusal | undefined
+  /** What else is taken over HTTP. */
+  readonly routes?: Routes
   /** Told of refusals with code `internal` and of nothing else: everything else is the sender's affair. */
   readonly onBug?: (error: unknown) => void
   /** Limit of one body before and after decompression. Default 64 MiB (OTLP, Message size limits). */

@@ -22,6 +22,7 @@ const CODES: Record<RefusalCode, { grpc: number; http: number; retry: boolean }>
   malformed: { grpc: 3, http: 400, retry: false },
   protocol: { grpc: 13, http: 400, retry: false },
   too_large: { grpc: 8, http: 413, retry: false },
+  unauthenticated: { grpc: 16, http: 401, retry: false },
   unsupported: { grpc: 12, http: 415, retry: false },
   not_found: { grpc: 12, http: 404, retry: false },
   not_allowed: { grpc: 12, http: 405, retry: false },

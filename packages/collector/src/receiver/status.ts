@@ -15,6 +15,7 @@ const GRPC_CODES: Record<RefusalCode, number> = {
   malformed: 3, // INVALID_ARGUMENT
   protocol: 13, // INTERNAL: gRPC's own code for broken framing and failed decompression
   too_large: 8, // RESOURCE_EXHAUSTED, which without RetryInfo must not be retried
+  unauthenticated: 16, // UNAUTHENTICATED
   unsupported: 12, // UNIMPLEMENTED
   not_found: 12, // UNIMPLEMENTED: gRPC's code for an unknown method
   not_allowed: 12,
@@ -30,6 +31,7 @@ const HTTP_STATUSES: Record<RefusalCode, number> = {
   malformed: 400,
   protocol: 400,
   too_large: 413,
+  unauthenticated: 401,
   unsupported: 415,
   not_found: 404,
   not_allowed: 405,

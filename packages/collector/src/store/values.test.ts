@@ -5,7 +5,9 @@ import { formatHex, parseHex } from '@rootspan/lineage/bytes'
 import { sha256 } from '@rootspan/lineage/crypto'
 import { MalformedError } from '@rootspan/lineage/errors'
 import type { Closed } from '@rootspan/lineage/record/payload'
+import { Sink } from '@rootspan/lineage/record/sink'
 import { describe, expect, test } from 'vitest'
+import { parseBundleValue, writeBundleRef, writePartialBundle } from './bundles.ts'
 import { type Cursor, cursorEnd, encodeCursor, parseCursor } from './cursor.ts'
 import * as keys from './keys.ts'
 import {
@@ -17,6 +19,7 @@ import {
   parseRows,
   type SegmentRow,
 } from './rows.ts'
+import { TermLists } from './terms.ts'
 
 interface RowFields {
   readonly tenant: string
@@ -58,6 +61,10 @@ interface CursorFields {
   readonly partial: readonly (readonly [number, string])[]
 }
 
+type BundleFields =
+  | { readonly pack: number; readonly offset: number; readonly length: number }
+  | { readonly width: number; readonly hashes: string; readonly entries: string }
+
 interface Invalid {
   readonly why: string
   readonly hex: string
@@ -67,6 +74,12 @@ interface Vectors {
   readonly cursors: readonly { fields: CursorFields; hex: string }[]
   readonly rows: readonly { fields: RowFields; hex: string }[]
   readonly commits: readonly { fields: CommitFields; hex: string; digest: string }[]
+  readonly bundles: readonly { fields: BundleFields; hex: string }[]
+  readonly invalidBundles: readonly Invalid[]
+  readonly terms: {
+    readonly rows: readonly { row: RowFields; earlier: readonly RowFields[] }[]
+    readonly lists: readonly { quarter: number; services: readonly string[]; hex: string }[]
+  }
   readonly invalidCursors: readonly Invalid[]
   readonly invalidRows: readonly Invalid[]
   readonly invalidCommits: readonly Invalid[]
@@ -173,6 +186,40 @@ test('no byte of a commit may change', () => {
 test('a cursor ends after everything that it knows', () => {
   expect(vectors.cursors.map(({ fields }) => cursorEnd(cursorOf(fields)))).toEqual([0, 5, 401])
   expect(cursorEnd({ next: 3, whole: [], partial: new Map([[9, new Uint8Array(1)]]) })).toBe(10)
+})
+
+describe('entry bundles', () => {
+  test.each(vectors.bundles)('$hex', ({ fields, hex }) => {
+    const sink = new Sink()
+    if ('pack' in fields) {
+      writeBundleRef(sink, fields)
+      expect(parseBundleValue(parseHex(hex))).toEqual(fields)
+    } else {
+      const bundle = {
+        width: fields.width,
+        hashes: parseHex(fields.hashes),
+        entries: parseHex(fields.entries),
+      }
+      writePartialBundle(sink, bundle)
+      expect(parseBundleValue(parseHex(hex))).toEqual(bundle)
+    }
+    expect(formatHex(sink.view())).toBe(hex)
+  })
+
+  test.each(vectors.invalidBundles)('not $why', ({ hex }) => {
+    expect(() => parseBundleValue(parseHex(hex))).toThrow(MalformedError)
+  })
+})
+
+test('search terms of the rows of a commit', () => {
+  const lists = new TermLists()
+  for (const { row, earlier } of vectors.terms.rows) lists.add(rowOf(row), earlier.map(rowOf))
+  const found = [...lists].map((list) => {
+    const sink = new Sink()
+    list.write(sink)
+    return { quarter: list.span, services: list.services.map(formatHex), hex: formatHex(sink.view()) }
+  })
+  expect(found).toEqual(vectors.terms.lists)
 })
 
 describe('keys', () => {

@@ -62,7 +62,7 @@ export interface DeliveryOptions {
   readonly onRecovery: (recovery: Recovery) => void
 }
 
-const MAX_BATCH_SPANS = 512
+const MAX_BATCH_SPANS = 1024
 const MIN_BACKOFF_MILLIS = 200
 const MAX_BACKOFF_MILLIS = 5000
 /** How often locks are renewed and what dead processes left is looked for. */

@@ -47,10 +47,11 @@ export interface PolicyVersion extends FromRecord {
   readonly since: bigint
 }
 
-/** A span next to one of this execution in the numbering of its process. */
+/** A span of the same process that one link stands for together with one of this execution. */
 export interface Neighbour extends FromRecord {
   readonly emitter: string
   readonly seq: bigint
+  /** Empty where it has no link. */
   readonly prev: string
   /** 8 bytes. */
   readonly spanId: Uint8Array
@@ -93,7 +94,7 @@ export const EMPTY_CONTEXT: Context = {
 }
 
 /** Statements that a context holds of each sort at most. */
-export const MAX_STATEMENTS = 64
+export const MAX_STATEMENTS = 128
 
 type Field = 'text' | 'time' | 'leaf' | 'trace' | 'span'
 type Shape = Readonly<Record<string, Field>>

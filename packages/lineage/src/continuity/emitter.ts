@@ -1,14 +1,39 @@
-/** The chain of the governed spans of one process, as the instrumentation makes it (docs/semantic-conventions). */
+/** The chain of the governed spans of one process, as the instrumentation makes it (docs/instrument/continuity.md). */
 import { sha256 } from '#crypto'
 import { formatHex, utf8 } from '../bytes.ts'
 
 /** `governance.emitter.prev` of the first span of a process. */
 export const FIRST_LINK = '0'.repeat(64)
 
+/** A numbered span of a process, with the ids that its links are made of, in lower-case hex. */
+export interface Numbered {
+  readonly seq: bigint
+  /** Its link; empty or undefined on spans that carry none. */
+  readonly prev: string | undefined
+  readonly traceId: string
+  readonly spanId: string
+}
+
 /**
- * What `governance.emitter.prev` of the next span must be: SHA-256 over the text `rootspan/emitter/v1`, emitter id, number,
- * trace id, span id and `prev`, each on a line; in hex. Ids are in lower-case hex.
+ * The link of the span after these: SHA-256 over the text `rootspan/emitter/v2`, emitter id, number and link of the first of
+ * them, which has one, each on a line, and a line with trace and span id of each of them. They are numbered without a gap.
  */
-export function linkOf(emitter: string, seq: bigint, traceId: string, spanId: string, prev: string): string {
-  return formatHex(sha256(utf8(`rootspan/emitter/v1\n${emitter}\n${seq}\n${traceId}\n${spanId}\n${prev}\n`)))
+export function linkAfter(emitter: string, spans: readonly Numbered[]): string {
+  const [first] = spans
+  const ids = spans.map(({ traceId, spanId }) => `${traceId}${spanId}\n`).join('')
+  return formatHex(sha256(utf8(`rootspan/emitter/v2\n${emitter}\n${first!.seq}\n${first!.prev}\n${ids}`)))
+}
+
+/**
+ * Runs of spans that a link stands for, with the span that has the link last, out of spans by ascending number. Only
+ * whole ones: from one linked span to the next without a gap.
+ */
+export function* linkedRuns<S extends Numbered>(spans: readonly S[]): Iterable<readonly S[]> {
+  let from = -1
+  for (const [at, span] of spans.entries()) {
+    if (at > 0 && span.seq !== spans[at - 1]!.seq + 1n) from = -1
+    if (span.prev === undefined || span.prev === '') continue
+    if (from !== -1) yield spans.slice(from, at + 1)
+    from = at
+  }
 }

@@ -250,7 +250,8 @@ export function* actionsThatRan(execution: Execution): Generator<Action> {
  */
 export function isCertain(surroundings: Surroundings, action: Action, { decision, method }: Joined): boolean {
   if (method === 'id' || method === 'link' || method === 'digest') return true
-  if (method === 'own' && action.on.decisions.length === 1) return true
+  // One on the action's own span has from that what it does not say itself, so that its name says nothing.
+  if (method === 'own') return action.on.decisions.length === 1
   if (decision.action !== undefined && decision.action === action.name) return true
   return surroundings.near(action.on).count === 1
 }

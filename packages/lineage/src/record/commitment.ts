@@ -14,6 +14,8 @@ import { Sink } from './sink.ts'
 
 export const SALT_SIZE = 16
 const SEED_SIZE = 32
+/** Room for salts that one large request has grown is not kept for the small ones after it. */
+const MAX_KEPT_SALTS = 65_536 * SALT_SIZE
 
 const TRACE_TAG = utf8('rs/t\n')
 const SALT_TAG = utf8('rs/salt\n')
@@ -42,6 +44,7 @@ export class Committer {
   #valuesOf = 0n
   /** By the length of what is hashed: for trace seeds and for salts. */
   readonly #many = new Map<number, ManyHasher>()
+  #salts = new Uint8Array(0)
 
   constructor() {
     this.#salt.set(SALT_TAG)
@@ -76,12 +79,13 @@ export class Committer {
     return this.#digest()
   }
 
-  /** {@link traceSeed} for many traces at once, whose ids are at these offsets of `body`: 32 bytes each. */
+  /** {@link traceSeed} for many traces at once, whose ids are at these offsets of `body`: 32 bytes each, into `out`. */
   traceSeeds(
     requestSeed: Uint8Array,
     tenant: Uint8Array,
     body: Uint8Array,
     ids: readonly number[],
+    out = new Uint8Array(ids.length * SEED_SIZE),
   ): Uint8Array {
     const prefix = new Sink(64)
     prefix.put(TRACE_TAG)
@@ -89,7 +93,7 @@ export class Committer {
     prefix.u16(tenant.length)
     prefix.put(tenant)
     const before = prefix.view()
-    return this.#hashMany(before.length + 16, ids.length, 32, (bytes, at, i) => {
+    return this.#hashMany(before.length + 16, ids.length, SEED_SIZE, out, (bytes, at, i) => {
       for (let k = 0; k < before.length; k++) bytes[at + k] = before[k]!
       for (let k = 0; k < 16; k++) bytes[at + before.length + k] = body[ids[i]! + k]!
     })
@@ -97,24 +101,33 @@ export class Committer {
 
   /**
    * The salts of the evidence of the spans of one request at once, 16 bytes each: `seedOf` says for each which of
-   * `seeds`, 32 bytes each, is its trace seed.
+   * `seeds`, 32 bytes each, is its trace seed. A view that lives until the next call.
    */
   evidenceSalts(seeds: Uint8Array, seedOf: Uint32Array): Uint8Array {
     const tag = SALT_TAG
-    return this.#hashMany(tag.length + SEED_SIZE + 8, seedOf.length, SALT_SIZE, (bytes, at, i) => {
-      let to = at
-      for (let k = 0; k < tag.length; k++) bytes[to++] = tag[k]!
-      for (let k = 0, from = seedOf[i]! * SEED_SIZE; k < SEED_SIZE; k++) bytes[to++] = seeds[from + k]!
-      writeU32(bytes, to, i)
-      writeU32(bytes, to + 4, EVIDENCE_ORDINAL)
-    })
+    const size = seedOf.length * SALT_SIZE
+    if (this.#salts.length < size || this.#salts.length > MAX_KEPT_SALTS) this.#salts = new Uint8Array(size)
+    return this.#hashMany(
+      tag.length + SEED_SIZE + 8,
+      seedOf.length,
+      SALT_SIZE,
+      this.#salts,
+      (bytes, at, i) => {
+        let to = at
+        for (let k = 0; k < tag.length; k++) bytes[to++] = tag[k]!
+        for (let k = 0, from = seedOf[i]! * SEED_SIZE; k < SEED_SIZE; k++) bytes[to++] = seeds[from + k]!
+        writeU32(bytes, to, i)
+        writeU32(bytes, to + 4, EVIDENCE_ORDINAL)
+      },
+    )
   }
 
-  /** The first `kept` bytes of the digests of `count` messages of one length, which `write` puts in their places. */
+  /** Puts the first `kept` bytes of the digests of `count` messages of one length, which `write` writes, into `out`. */
   #hashMany(
     length: number,
     count: number,
     kept: number,
+    out: Uint8Array,
     write: (bytes: Uint8Array, at: number, i: number) => void,
   ): Uint8Array {
     let many = this.#many.get(length)
@@ -122,7 +135,6 @@ export class Committer {
       many = new ManyHasher(length, 256)
       this.#many.set(length, many)
     }
-    const out = new Uint8Array(count * kept)
     for (let done = 0; done < count; done += many.capacity) {
       const some = Math.min(many.capacity, count - done)
       for (let i = 0; i < some; i++) write(many.messages, i * many.stride, done + i)

@@ -115,13 +115,12 @@ describe('byte by byte', () => {
     ]
     const bytes = encodePayload({ ...FULL, traceId: TRACE }, spans, JUDGEMENT)
     const { spans: parsed, judgement, ...head } = parsePayload(bytes)
-    expect(new Uint8Array(judgement)).toEqual(JUDGEMENT)
-    const { context } = FULL
-    expect({ ...head, traceId: formatHex(head.traceId), context: new Uint8Array(head.context!) }).toEqual({
-      ...FULL,
-      traceId: formatHex(TRACE),
-      context,
+    expect(formatHex(judgement)).toBe(formatHex(JUDGEMENT))
+    const readable = ({ traceId, context, ruleset, ...rest }: SegmentHead) => ({
+      ...rest,
+      bytes: [traceId, context!, ruleset!].map(formatHex),
     })
+    expect(readable(head)).toEqual(readable({ ...FULL, traceId: TRACE }))
     expect(told(parsed)).toEqual(told(spans))
     expect(parsed.every(({ source }) => source.body === bytes)).toBe(true)
     expect(encodePayload(head, parsed, judgement)).toEqual(bytes)

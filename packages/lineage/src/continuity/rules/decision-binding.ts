@@ -284,7 +284,7 @@ const conflicting: Rule = {
   looksAt: 'Decisions with one action digest that bind: fails where some allow and some deny.',
   guards: [
     'A later answer supersedes an earlier one if an approval, or a transition of policy, authority, oversight or mode, lies between them, or if they were given by different versions of the policy or for different subjects.',
-    'Silent about decisions that are bound to no action.',
+    'Silent about decisions that are bound to no action, and about those on the span of the action itself.',
   ],
   remedy:
     'Find out which of the policies is meant to decide; a human who overrides one says so by a transition.',
@@ -292,10 +292,7 @@ const conflicting: Rule = {
     const last = new Map<string, Decision>()
     const turns = turnsOf(execution)
     const byTime = execution.decisions
-      .filter(
-        ({ actionDigest, outcome, enforcement }) =>
-          actionDigest !== undefined && outcome !== undefined && binds(enforcement),
-      )
+      .filter((one) => one.outcome !== undefined && binds(one.enforcement) && isBound(one))
       .sort((a, b) => (a.at < b.at ? -1 : a.at > b.at ? 1 : 0))
     for (const decision of byTime) {
       if (!permits(decision) && decision.outcome !== 'deny') continue
@@ -311,6 +308,11 @@ const conflicting: Rule = {
         )
     }
   },
+}
+
+/** By itself: a decision on the span of an action has that action's digest, unless it says another one. */
+function isBound({ actionDigest, on }: Decision): boolean {
+  return actionDigest !== undefined && actionDigest !== on.action?.digest
 }
 
 /** Times, ascending, at which something happened that gives reason to decide anew. */

@@ -1,21 +1,21 @@
 /** GC-C01 and GC-C03: what a process has numbered and chained, and what of it came. */
 import { formatHex } from '../../bytes.ts'
-import { FIRST_LINK, linkOf } from '../emitter.ts'
+import { FIRST_LINK, linkAfter, linkedRuns, type Numbered } from '../emitter.ts'
 import type { Execution, Node } from '../model.ts'
-import { fail, type Observation, PASS, type Rule } from '../rule.ts'
+import { fail, type Observation, PASS, type Rule, type Subject } from '../rule.ts'
 
 /** Numbers that are missing for less than this may still be on their way: nanoseconds. */
 export const GAP_GRACE = 60_000_000_000n
 
-interface Numbered {
+interface NumberedNode {
   readonly node: Node
   readonly seq: bigint
   readonly prev: string | undefined
 }
 
 /** Governed spans by their process, in the order of their numbers. */
-function byEmitter(execution: Execution): Map<string, Numbered[]> {
-  const emitters = new Map<string, Numbered[]>()
+function byEmitter(execution: Execution): Map<string, NumberedNode[]> {
+  const emitters = new Map<string, NumberedNode[]>()
   for (const node of execution.spans) {
     if (node.emitter === undefined) continue
     const { id, seq, prev } = node.emitter
@@ -69,6 +69,11 @@ function* losses(node: Node): Iterable<Observation> {
   if (rejected > 0) yield fail([node], `emitter ${id} says that ${rejected} governed spans were refused`)
 }
 
+interface Linked extends Numbered, Subject {
+  /** It is of this execution. */
+  readonly isOwn: boolean
+}
+
 const chain: Rule = {
   id: 'GC-C03',
   version: 1,
@@ -76,9 +81,9 @@ const chain: Rule = {
   severity: 'critical',
   scope: 'contextual',
   looksAt:
-    'Whether each governed span names the link of the one before it in its process, and no number comes twice.',
+    'Whether the links of a process stand for the spans that came of it, and no number of it comes twice.',
   guards: [
-    'Neighbours in other executions are compared where the context has them.',
+    'A link is compared where all the spans that it stands for are there, those of other executions by the context.',
     'A process that begins again has another emitter id.',
   ],
   remedy:
@@ -86,44 +91,36 @@ const chain: Rule = {
   *evaluate(execution) {
     const traceId = formatHex(execution.traceId)
     for (const [id, spans] of byEmitter(execution)) {
-      const link = ({ node, seq, prev }: Numbered): string => linkOf(id, seq, traceId, node.id, prev ?? '')
-      for (const [at, span] of spans.entries()) {
-        const { node, seq, prev } = span
-        const before = spans[at - 1]
-        if (before?.seq === seq) {
-          // Equal spans are one record, client and server have numbers of their own.
-          yield fail([node, before.node], `number ${seq} of emitter ${id} comes twice`)
-          continue
-        }
-        if (seq === 0n) {
-          if (prev !== FIRST_LINK) yield fail([node], `the first span of emitter ${id} names one before it`)
-          else yield PASS
-        } else if (before !== undefined && before.seq === seq - 1n) {
-          if (link(before) === prev) yield PASS
-          else
-            yield fail(
-              [node, before.node],
-              `number ${seq} of emitter ${id} does not follow from the one before`,
-            )
-        }
+      const own = spans.map(({ node, seq, prev }): Linked => {
+        return { seq, prev, traceId, spanId: node.id, leaf: node.leaf, isOwn: true }
+      })
+      const others = execution.context.neighbours
+        .filter(({ emitter }) => emitter === id)
+        .map(({ seq, prev, traceId, spanId, leaf }): Linked => {
+          return { seq, prev, traceId: formatHex(traceId), spanId: formatHex(spanId), leaf, isOwn: false }
+        })
+      const all = [...own, ...others].sort((a, b) => (a.seq < b.seq ? -1 : a.seq > b.seq ? 1 : 0))
+      for (const [at, span] of all.entries()) {
+        const before = all[at - 1]
+        if (before?.seq === span.seq && (before.isOwn || span.isOwn))
+          yield fail(
+            before.isOwn ? [before, span] : [span, before],
+            `number ${span.seq} of emitter ${id} comes twice`,
+          )
       }
-      for (const other of execution.context.neighbours) {
-        if (other.emitter !== id) continue
-        const trace = formatHex(other.traceId)
-        const span = formatHex(other.spanId)
-        for (const own of spans) {
-          if (own.seq === other.seq)
-            yield fail([own.node, other], `number ${own.seq} of emitter ${id} comes twice`)
-          else if (own.seq === other.seq + 1n && linkOf(id, other.seq, trace, span, other.prev) !== own.prev)
-            yield fail(
-              [own.node, other],
-              `number ${own.seq} of emitter ${id} does not follow from the one before`,
-            )
-          else if (own.seq === other.seq - 1n && link(own) !== other.prev)
-            yield fail(
-              [own.node, other],
-              `number ${other.seq} of emitter ${id} does not follow from the one before`,
-            )
+      const first = own.find(({ seq }) => seq === 0n)
+      if (first?.prev !== undefined && first.prev !== FIRST_LINK)
+        yield fail([first], `the first span of emitter ${id} names one before it`)
+      for (const run of linkedRuns(all)) {
+        if (!run.some(({ isOwn }) => isOwn)) continue
+        const last = run.at(-1)!
+        if (linkAfter(id, run.slice(0, -1)) === last.prev) yield PASS
+        else {
+          const named = run.filter(({ isOwn }) => isOwn).at(-1)!
+          yield fail(
+            last === named ? [last, run.at(-2)!] : [named, last],
+            `the link of number ${last.seq} of emitter ${id} does not stand for what came before it`,
+          )
         }
       }
     }

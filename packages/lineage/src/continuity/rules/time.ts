@@ -61,14 +61,27 @@ const received: Rule = {
   guards: [
     'Two seconds are allowed between the clocks.',
     'An end in the future is a high finding; a late delivery is a note: the spool may have held it.',
+    'The first span of each service is named, and not each one.',
   ],
   remedy: 'Synchronise the clock of the service with that of the collector.',
   *evaluate(execution) {
+    const told = new Set<string>()
     for (const node of execution.spans) {
       if (!node.governed || node.end === 0n || node.receivedAt === 0n) continue
-      if (node.end > node.receivedAt + SKEW) yield fail([node], `span ${node.id} ends in the future`, 'high')
-      else if (node.receivedAt - node.end > LATE) yield fail([node], `span ${node.id} came over an hour late`)
-      else yield PASS
+      const isEarly = node.end > node.receivedAt + SKEW
+      if (!isEarly && node.receivedAt - node.end <= LATE) {
+        yield PASS
+        continue
+      }
+      const detail = isEarly ? 'end in the future' : 'came over an hour late'
+      const key = JSON.stringify([node.service.name, detail])
+      if (told.has(key)) continue
+      told.add(key)
+      yield fail(
+        [node],
+        `spans of ${node.service.name || 'a service'} ${detail}`,
+        isEarly ? 'high' : undefined,
+      )
     }
   },
 }

@@ -25,10 +25,11 @@ describe.each(vectors)('$rule $name', ({ requests, services, findings, unknown =
     )
   })
 
-  test.runIf(unknown.length > 0)('says what it cannot know', () => {
-    for (const { rule, missing } of unknown) {
-      expect({ rule, result: execution.result(rule) }).toEqual({ rule, result: 'unknown' })
-      expect(execution.missing(rule)).toContain(missing)
-    }
-  })
+  if (unknown.length > 0)
+    test('says what it cannot know', () => {
+      for (const { rule, missing } of unknown) {
+        expect({ rule, result: execution.result(rule) }).toEqual({ rule, result: 'unknown' })
+        expect(execution.missing(rule)).toContain(missing)
+      }
+    })
 })

@@ -1,0 +1,96 @@
+/** The numbering of one process as far as its spans came: what is missing, comes twice, or is not what a link stands for. */
+import { formatHex } from '@rootspan/lineage/bytes'
+import type { Gap, Neighbour } from '@rootspan/lineage/continuity/context'
+import { linkAfter, type Numbered } from '@rootspan/lineage/continuity/emitter'
+
+/** Spans that a late one may still be compared with. */
+const MAX_WINDOW = 1024
+const MAX_GAPS = 256
+/** Spans that one link may stand for, to be checked. */
+const MAX_RUN = 100
+/** Wrong runs and numbers that came twice which are kept. */
+const MAX_WRONG = 64
+
+export class Numbering {
+  readonly #emitter: string
+  /** By number, the latest in order of arrival. */
+  readonly #window = new Map<bigint, Neighbour>()
+  /** Numbers of spans with links whose runs are not whole yet. */
+  readonly #unchecked = new Set<bigint>()
+  #wrong: (readonly Neighbour[])[] = []
+  #gaps: Gap[] = []
+  #highest: bigint
+
+  /** Numbers before the first that comes are not missed: this collector may not have been there. */
+  constructor(emitter: string, first: bigint) {
+    this.#emitter = emitter
+    this.#highest = first
+  }
+
+  /** A span came; `now` in nanoseconds since 1970. One hash for each link. */
+  add(span: Neighbour, now: bigint): void {
+    const { seq } = span
+    const twin = this.#window.get(seq)
+    if (twin !== undefined) {
+      this.#note([twin, span])
+      return
+    }
+    this.#window.set(seq, span)
+    if (this.#window.size > MAX_WINDOW) this.#window.delete(this.#window.keys().next().value!)
+    if (seq > this.#highest + 1n) {
+      this.#gaps.push({ emitter: this.#emitter, from: this.#highest + 1n, to: seq - 1n, noticedAt: now })
+      if (this.#gaps.length > MAX_GAPS) this.#gaps.shift()
+    } else if (seq < this.#highest) this.#gaps = this.#gaps.flatMap((gap) => without(gap, seq))
+    if (seq > this.#highest) this.#highest = seq
+    if (span.prev !== '' && seq > 0n) this.#unchecked.add(seq)
+    for (const linked of this.#unchecked)
+      if (seq <= linked && linked - seq <= MAX_RUN) this.#check(linked)
+      else if (this.#highest - linked > MAX_WINDOW) this.#unchecked.delete(linked)
+  }
+
+  /** Checks the link of a span, if all that it stands for is there. */
+  #check(linked: bigint): void {
+    const run: Neighbour[] = []
+    for (let seq = linked - 1n; run.length <= MAX_RUN; seq--) {
+      const span = this.#window.get(seq)
+      if (span === undefined) return
+      run.unshift(span)
+      if (span.prev !== '') break
+    }
+    this.#unchecked.delete(linked)
+    const last = this.#window.get(linked)
+    if (last === undefined || run[0]!.prev === '') return
+    if (linkAfter(this.#emitter, run.map(numberedOf)) !== last.prev) this.#note([...run, last])
+  }
+
+  #note(spans: readonly Neighbour[]): void {
+    this.#wrong.push(spans)
+    if (this.#wrong.length > MAX_WRONG) this.#wrong.shift()
+  }
+
+  /** Spans of other traces that show something wrong with one of this trace. */
+  *against(traceId: string): Iterable<Neighbour> {
+    for (const spans of this.#wrong) {
+      const isOwn = (span: Neighbour): boolean => formatHex(span.traceId) === traceId
+      if (spans.some(isOwn)) for (const span of spans) if (!isOwn(span)) yield span
+    }
+  }
+
+  /** Gaps that lie between two numbers. */
+  gapsBetween(low: bigint, high: bigint): readonly Gap[] {
+    return this.#gaps.filter(({ from, to }) => from > low && to < high)
+  }
+}
+
+function numberedOf({ seq, prev, traceId, spanId }: Neighbour): Numbered {
+  return { seq, prev, traceId: formatHex(traceId), spanId: formatHex(spanId) }
+}
+
+/** What is left of a gap when a number of it has come. */
+function without(gap: Gap, seq: bigint): Gap[] {
+  if (seq < gap.from || seq > gap.to) return [gap]
+  return [
+    { ...gap, to: seq - 1n },
+    { ...gap, from: seq + 1n },
+  ].filter(({ from, to }) => from <= to)
+}
