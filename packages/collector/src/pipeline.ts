@@ -76,13 +76,12 @@ const COMMIT_SPANS = 8192
 /** A commit with less than this waits until the last one is this long ago, so that a trickle costs little. */
 const SMALL_COMMIT_SPANS = 4096
 const COMMIT_MILLIS = 100
-/** Taken from the journal's files in one go. */
-const READ_BYTES = 2 * 1024 * 1024
+const FOLLOW_BYTES = 2 * 1024 * 1024
 /**
  * Bytes of handed requests that are followed at most before the next commit. Else as many spans are followed as a
  * commit takes: with fewer, requests would pile up while traces run out, a quiet period later, and with more the traces.
  */
-const FOLLOW_BYTES = 8 * 1024 * 1024
+const HANDED_BYTES = 16 * 1024 * 1024
 const CACHE_BOUNDS = { readBytes: 12 * 1024 * 1024, handedBytes: 20 * 1024 * 1024 }
 
 class Pipeline {
@@ -196,7 +195,7 @@ class Pipeline {
     let bytes = 0
     let spans = 0
     if (this.#journal.next < this.#handedFrom) {
-      for (const frame of this.#journal.read(this.#handedFrom, READ_BYTES)) {
+      for (const frame of this.#journal.read(this.#handedFrom, FOLLOW_BYTES)) {
         this.#take(frame, scanFrame(frame, this.#table).table, start)
       }
       if (this.#table.words.length > 65_536 * WORDS_PER_SPAN) this.#table = createSpanTable()
@@ -209,7 +208,7 @@ class Pipeline {
         this.#frames.hand(position, frame.body, ahead.evidence)
         bytes += frame.bodyLength
         spans += ahead.table.count
-        if (spans >= COMMIT_SPANS || bytes >= FOLLOW_BYTES || this.#assembler.hasFullTraces) break
+        if (spans >= COMMIT_SPANS || bytes >= HANDED_BYTES || this.#assembler.hasFullTraces) break
       }
     }
     // As the gate counts what is appended: bodies, and none of before this start.
@@ -340,7 +339,7 @@ async function start(options: PipelineOptions, port: MessagePort): Promise<void>
   const journal = new JournalReader({
     directory: options.journalDirectory,
     from: cursor.next,
-    chunkBytes: READ_BYTES,
+    chunkBytes: FOLLOW_BYTES,
   })
   const assembler = new Assembler(options, cursor)
   const returns = new Returns()
