@@ -7,15 +7,15 @@
  */
 import { equalBytes, formatHex, utf8 } from '@rootspan/lineage/bytes'
 import { MalformedError, VerificationError } from '@rootspan/lineage/errors'
+import { LOG_RECORD } from '@rootspan/lineage/otlp/log-record'
 import { Committer } from '@rootspan/lineage/record/commitment'
 import { NO_BYTES, Persistence, parseEntry } from '@rootspan/lineage/record/entry'
 import type { TraceHistory } from '@rootspan/lineage/record/history'
-import type { Source } from '@rootspan/lineage/record/order'
+import { type Source, traceIdOf } from '@rootspan/lineage/record/order'
 import { parsePayload, type SegmentPayload } from '@rootspan/lineage/record/payload'
 import { parseReceipt } from '@rootspan/lineage/record/receipt'
 import { type DerivedSegment, deriveSegment, LeafSink } from '@rootspan/lineage/record/segment'
 import { leafHash } from '@rootspan/lineage/tlog/merkle'
-import { WireReader } from '@rootspan/lineage/wire'
 import { PackCorruption, type PackReader } from '../pack.ts'
 import * as keys from '../store/keys.ts'
 import type { LogReader } from '../store/log-store.ts'
@@ -275,11 +275,8 @@ class LogWalk {
       )
         fault('is of another segment than its row')
       if (payload.evaluatedAt !== commit.time) fault(`was not judged at the time of commit ${commit.number}`)
-      for (const { source, spanStart, spanEnd } of payload.spans)
-        if (!isOfTrace(source.body, spanStart, spanEnd, payload.traceId)) {
-          fault('holds a span of another trace')
-          break
-        }
+      if (payload.spans.some((span) => !equalBytes(traceIdOf(span), payload.traceId)))
+        fault('holds a span of another trace')
       return payload
     } catch (error) {
       if (!(error instanceof MalformedError)) throw error
@@ -378,6 +375,8 @@ class LogWalk {
         isTracked = receipt.tracked
         if (receipt.tenant !== payload.tenant)
           this.#parts.findings.problem(`segment at leaf ${row.first}`, 'holds a request of another tenant')
+        if ((receipt.signal === 'logs') !== (span.kind === LOG_RECORD))
+          this.#parts.findings.problem(`segment at leaf ${row.first}`, 'holds a request of another signal')
       }
       if (isTracked) this.#parts.tracked.add(row.first + derived.leaves[place]!, span.index)
     }
@@ -439,14 +438,6 @@ function isRun(row: CommittedRow): boolean {
 /** Whether a stored row has what its commit has of it. */
 function isSameRow(row: CommittedRow, committed: CommittedRow): boolean {
   return equalBytes(encodeCommittedRow(row), encodeCommittedRow(committed))
-}
-
-/** Whether an encoded span, which parsed before, is of this trace (Span, field 1: the last one counts). */
-function isOfTrace(body: Uint8Array, start: number, end: number, traceId: Uint8Array): boolean {
-  const span = new WireReader(body, start, end)
-  let isSame = false
-  while (span.next()) if (span.field === 1) isSame = equalBytes(span.value(), traceId)
-  return isSame
 }
 
 /** Whether bytes are those of the pieces put together. */
