@@ -175,7 +175,7 @@ describe('killed in the middle', () => {
       await runRootspan(['erase', ...ORDER], copy)
       await rm(copy, { recursive: true })
     })
-    const rounds = EXECUTIONS > 10_000 ? 6 : 12
+    const rounds = EXECUTIONS > 10_000 ? 6 : 4
     for (let round = 0; round < rounds; round++) {
       const copy = await copied(directory)
       const child = startRootspan(['erase', ...ORDER], copy)
