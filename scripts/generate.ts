@@ -2,8 +2,9 @@
  * `npm run generate` writes what is generated from code and kept in the repository; with `--check` it fails
  * instead where a file is not what would be written.
  */
-import { readFile, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { glob, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { filesOf, readSpecs, VECTORS } from '../test/vectors/continuity/make.ts'
 import { NAMES_FILE, namesText, REFERENCE_FILE, referenceText } from './conventions.ts'
 import { ENTRY_FILE, entryText } from './instrument-pages.ts'
 import { OPENAPI_FILE, openapiText } from './openapi.ts'
@@ -15,6 +16,9 @@ const generated: ReadonlyMap<string, () => Promise<string>> = new Map([
   [NAMES_FILE, namesText],
   [REFERENCE_FILE, referenceText],
   [ENTRY_FILE, entryText],
+  ...(await readSpecs()).flatMap((vector) =>
+    [...filesOf(vector)].map(([path, text]) => [path, async () => text] as const),
+  ),
 ])
 
 const check = process.argv.includes('--check')
@@ -26,7 +30,20 @@ for (const [path, generate] of generated) {
     console.error(`${path} is out of date: run npm run generate`)
     process.exitCode = 1
   } else {
+    await mkdir(dirname(join(root, path)), { recursive: true })
     await writeFile(join(root, path), text)
     console.log(path)
+  }
+}
+
+// A vector whose spec is gone goes too.
+for await (const path of glob(`${VECTORS}/*/*.json`, { cwd: root })) {
+  if (generated.has(path)) continue
+  if (check) {
+    console.error(`${path} has no spec: run npm run generate`)
+    process.exitCode = 1
+  } else {
+    await rm(join(root, path))
+    console.log(`${path} is gone`)
   }
 }

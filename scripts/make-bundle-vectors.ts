@@ -136,13 +136,14 @@ async function addBad(
     change({ payload: (await bundleOf('one span')).segments[0]!.payload }),
   )
   const { spans, ...head } = parsePayload(first.payload)
-  add('spans in another order', change({ payload: encodePayload(head, spans.toReversed()) }))
+  add('spans in another order', change({ payload: encodePayload(head, spans.toReversed(), head.judgement) }))
   add(
     'spans with other salts',
     change({
       payload: encodePayload(
         head,
         spans.map((span) => ({ ...span, index: span.index + 1 })),
+        head.judgement,
       ),
     }),
   )

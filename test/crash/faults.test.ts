@@ -187,6 +187,7 @@ test('after a refused commit the store writes nothing more, and says why', async
     rows: [],
     earlier: new Map(),
     receipts: [],
+    knowledge: [],
     cursor: START,
     packs: [],
   })

@@ -43,6 +43,7 @@ beforeAll(async () => {
   const span = {
     time: 1n,
     receiver: 'otlp/grpc',
+    signal: 'traces',
     reason: 'bad',
     span: bytes,
     resource: bytes,

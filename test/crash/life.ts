@@ -5,14 +5,15 @@
  */
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
-import { createSpanTable, scanTraces } from '@rootspan/lineage/otlp/scan'
+import { createSpanTable } from '@rootspan/lineage/otlp/scan'
 import { Closed } from '@rootspan/lineage/record/payload'
-import { encodeReceipt, parseReceipt } from '@rootspan/lineage/record/receipt'
+import { encodeReceipt } from '@rootspan/lineage/record/receipt'
 import { proveConsistency } from '@rootspan/lineage/tlog/proof'
 import { Assembler } from '../../packages/collector/src/assembler.ts'
 import { type Files, nodeFiles } from '../../packages/collector/src/files.ts'
 import { type Journal, openJournal } from '../../packages/collector/src/journal/journal.ts'
 import { FrameCache, JournalReader } from '../../packages/collector/src/journal/reader.ts'
+import { scanFrame } from '../../packages/collector/src/journal/scan.ts'
 import { type OpenedLog, openLog } from '../../packages/collector/src/open-log.ts'
 import { Sequencer } from '../../packages/collector/src/sequencer.ts'
 import { cursorEnd } from '../../packages/collector/src/store/cursor.ts'
@@ -133,8 +134,8 @@ export class Life {
     const until = this.#journal.durableEnd
     while (this.#frames.next < until)
       for (const frame of this.#frames.read(until, 1024 * 1024)) {
-        const table = scanTraces(frame.body, this.#table)
-        this.#assembler.add(frame, '', parseReceipt(frame.receipt).tracked, table, 0)
+        const { table, receipt } = scanFrame(frame, this.#table)
+        this.#assembler.add(frame, '', receipt.tracked, table, 0)
       }
     const open = this.#assembler
       .all()

@@ -74,6 +74,18 @@ describe('npm start', () => {
     expect(started.stdout).toMatch(/ stopped\n$/)
   })
 
+  test('SIGTERM to npm alone, as a supervisor sends it, ends the collector, too', LONG, async () => {
+    const directory = await makeDirectory()
+    const places = ['--data', join(directory, 'data'), '--signer', join(directory, 'signer')]
+    const args = ['start', '--', ...runArguments().slice(2), ...places]
+    const started = startProgram('npm', args, { group: true })
+    await started.says(/"msg":"running"/)
+    started.signal('SIGTERM', { alone: true })
+    // Its output ends when the collector has ended, not only npm.
+    await started.ends(20_000)
+    expect(started.stdout).toMatch(/"msg":"stopped"\}\n$/)
+  })
+
   test('a second start goes on with the same log', LONG, async () => {
     const directory = await makeDirectory()
     const first = await startCollectorProcess({ directory })

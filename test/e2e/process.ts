@@ -80,10 +80,10 @@ export class Running {
     )
   }
 
-  /** Does nothing when it is over. */
-  signal(signal: NodeJS.Signals): void {
+  /** Does nothing when it is over. To the whole group where it has one, unless `alone`. */
+  signal(signal: NodeJS.Signals, { alone = false }: { alone?: boolean } = {}): void {
     const { pid } = this.#child
-    if (!this.#isGroup) this.#child.kill(signal)
+    if (!this.#isGroup || alone) this.#child.kill(signal)
     else if (pid !== undefined && !this.#isOver) process.kill(-pid, signal)
   }
 

@@ -72,7 +72,7 @@ export const recordTargets: readonly Target[] = [
     mutate: mutateProtobuf,
     run: (bytes) => {
       const payload = parsePayload(bytes)
-      demandSame(encodePayload(payload, payload.spans), bytes)
+      demandSame(encodePayload(payload, payload.spans, payload.judgement), bytes)
       // What parses derives: nothing that was accepted may stop a verifier, nor the collector's reading of history.
       const sink = new LeafSink()
       const { count } = deriveSegment(payload, payload.spans, undefined, committer, sink)

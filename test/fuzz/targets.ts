@@ -3,9 +3,11 @@
  * other error is a find, and so is a run that takes too long. Add a target by adding it to the list.
  */
 import { MalformedError } from '@rootspan/lineage/errors'
-import { contentDigest } from '@rootspan/lineage/otlp/content'
+import { factsOf } from '@rootspan/lineage/governance/facts'
+import { contentDigest, logContentDigest } from '@rootspan/lineage/otlp/content'
 import { decodeResource, decodeScope, decodeSpan, type KeyValue } from '@rootspan/lineage/otlp/decode'
-import { tracesFromJson } from '@rootspan/lineage/otlp/json'
+import { logsFromJson, tracesFromJson } from '@rootspan/lineage/otlp/json'
+import { decodeLogSpan } from '@rootspan/lineage/otlp/log-record'
 import {
   RESOURCE_END,
   RESOURCE_START,
@@ -19,6 +21,7 @@ import {
 import { encodeValue, formatValue } from '@rootspan/lineage/otlp/value'
 import fc from 'fast-check'
 import { logTargets } from './log.ts'
+import { anyLogs, encodeLogs, scanLogsChecked } from './logs.ts'
 import { mutateProtobuf, type Random, randomOf } from './mutate.ts'
 import {
   anyRequests,
@@ -88,6 +91,12 @@ const JSON_TOKENS = [
   ...['"traceId":"', '"spanId":"', '"status":{"code":', '"SPAN_KIND_CLIENT"', '"__proto__":', '"events":[{'],
 ]
 
+const LOG_TEXTS = [
+  '{}',
+  '{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","eventName":"governance.execution.started","timeUnixNano":"1767323045000000000","observedTimeUnixNano":"1767323045000000001","severityNumber":9,"severityText":"INFO","body":{"stringValue":"begun"},"attributes":[{"key":"governance.execution.id","value":{"stringValue":"e"}}],"flags":1}]}]}]}',
+  '{"resource_logs":[{"resource":{},"scope_logs":[{"scope":{"name":"s"},"log_records":[{"severity_number":"SEVERITY_NUMBER_WARN3","body":{"kvlistValue":{"values":[]}},"attributes":[{"key":"event.name","value":{"stringValue":"governance.x"}}],"dropped_attributes_count":2}]}],"schemaUrl":"u"}]}',
+]
+
 const otlpTargets: readonly Target[] = [
   {
     name: 'scan',
@@ -96,6 +105,43 @@ const otlpTargets: readonly Target[] = [
     mutate: mutateProtobuf,
     run: (bytes) => {
       scanChecked(bytes)
+    },
+  },
+  {
+    name: 'logs',
+    maxMillis: 2000,
+    seeds: () => fc.sample(anyLogs, SAMPLES).map(encodeLogs),
+    mutate: mutateProtobuf,
+    run: (bytes) => {
+      const { words, count } = scanLogsChecked(bytes).table
+      for (let row = 0; row < Math.min(count, 8) * WORDS_PER_SPAN; row += WORDS_PER_SPAN) {
+        const at = (column: number) => words[row + column]!
+        const part = (start: number, end: number) => bytes.subarray(at(start), at(end))
+        const resource = part(RESOURCE_START, RESOURCE_END)
+        const record = part(SPAN_START, SPAN_END)
+        logContentDigest(resource, part(SCOPE_START, SCOPE_END), record)
+        factsOf(decodeLogSpan(record))
+      }
+    },
+  },
+  {
+    name: 'json logs',
+    maxMillis: 1000,
+    seeds: () => LOG_TEXTS.map((text) => new TextEncoder().encode(text)),
+    tokens: [
+      ...JSON_TOKENS,
+      '"logRecords":[{',
+      '"eventName":"governance.x"',
+      '"SEVERITY_NUMBER_INFO2"',
+      '"body":{',
+    ],
+    run: (bytes) => {
+      const body = logsFromJson(bytes)
+      try {
+        scanLogsChecked(body)
+      } catch (error) {
+        throw new Error('accepted JSON is not sound', { cause: error })
+      }
     },
   },
   {

@@ -4,7 +4,7 @@
  *
  * `OUTAGE_MILLIS` sets how long the collector is away: nothing here depends on it.
  */
-import { readdir, readFile } from 'node:fs/promises'
+import { readdir, readFile, stat, truncate } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, expect, test } from 'vitest'
@@ -14,6 +14,9 @@ import { everything, type Life, livesOf } from './lives.ts'
 import { type Application, type Shown, select, startApplication } from './support.ts'
 
 const OUTAGE_MILLIS = Number(process.env.OUTAGE_MILLIS ?? 10_000)
+/** Of a whole test, and of waiting for what an outage left: both grow with it. */
+const TEST_MILLIS = 120_000 + 4 * OUTAGE_MILLIS
+const WAIT_MILLIS = 60_000 + 2 * OUTAGE_MILLIS
 const FILE = 'evidence.app.mjs'
 
 afterAll(cleanUp)
@@ -100,6 +103,47 @@ test('killed between decision and action, with a spool: the next process sends b
   await collector.stop()
 })
 
+test('the power is lost in the middle of a write: what was whole is sent, and what was torn is said', async () => {
+  const collector = await startCollector()
+  const directory = await makeDirectory()
+  const env = { ROOTSPAN_SPOOL: directory, OTEL_BSP_SCHEDULE_DELAY: '60000' }
+  const first = await startApplication(collector, FILE, { ...env, OTEL_SERVICE_NAME: 'first' })
+  const whole = await first.request('/work')
+  const torn = await first.request('/work')
+  const [newest] = (await readdir(directory)).filter((name) => name.endsWith('.spool')).slice(-1)
+  const path = join(directory, newest!)
+  // The newest frame is that of the second request once it has ended; only then does it know its status.
+  await waitFor('both requests to be in the spool', async () => {
+    const text = await readFile(path, 'latin1')
+    return text.split('http.response.status_code').length > 2 ? true : undefined
+  })
+  await kill(first)
+  const { size } = await stat(path)
+  await truncate(path, size - 5)
+
+  const second = await startApplication(collector, FILE, {
+    ROOTSPAN_SPOOL: directory,
+    OTEL_SERVICE_NAME: 'second',
+  })
+  const all = await everything(collector, (records) => named(records, 'governance.recovery').length > 0)
+  const [recovery] = named(all, 'governance.recovery')
+  expect(recovery!.claims['emitter.recovered.unfinished']).toBe(1)
+  expect(recovery!.claims['emitter.recovered.torn_bytes']).toBeGreaterThan(0)
+  const life = livesOf(all).get(String(recovery!.claims['emitter.recovered.id']))!
+  expect(life).toMatchObject({ missing: [], broken: [], goodbye: undefined })
+  expectOneEach(life)
+  const requestOf = ({ traceId }: { traceId: string }): Shown =>
+    select(all, 'request').find((one) => one.traceId === traceId)!
+  expect(requestOf(whole).claims['emitter.unfinished']).toBeUndefined()
+  // Of the torn one there is what was written when it decided: without an end, and without a number.
+  expect(requestOf(torn).claims['emitter.unfinished']).toBe(true)
+  expect(requestOf(torn).claims['emitter.seq']).toBeUndefined()
+  expect(select(all, 'action', { 'action.outcome': 'success' })).toHaveLength(2)
+  await second.stop()
+  expect(await readdir(directory)).toEqual([])
+  await collector.stop()
+})
+
 test('killed between decision and action, without a spool: what is missing is known', async () => {
   const collector = await startCollector()
   const service = await startApplication(collector, FILE, { ROOTSPAN_HEARTBEAT_MILLIS: '200' })
@@ -119,7 +163,9 @@ test('killed between decision and action, without a spool: what is missing is kn
   await collector.stop()
 })
 
-test('the collector is away under load, with a spool: nothing is lost, nothing is recorded twice', async () => {
+test('the collector is away under load, with a spool: nothing is lost, nothing is recorded twice', {
+  timeout: TEST_MILLIS,
+}, async () => {
   let collector = await startCollector()
   const directory = await makeDirectory()
   const env = { ROOTSPAN_SPOOL: directory, OTEL_SERVICE_NAME: 'spooled', ROOTSPAN_HEARTBEAT_MILLIS: '500' }
@@ -137,14 +183,15 @@ test('the collector is away under load, with a spool: nothing is lost, nothing i
   // And the service comes again before the collector does.
   const again = await startApplication(collector, FILE, { ...env, OTEL_SERVICE_NAME: 'again' })
   collector = await restart(collector)
-  await waitFor('the spool of the dead process to be sent', async () => {
+  const isSent = async (): Promise<true | undefined> => {
     const emitters = new Set((await readdir(directory)).map((name) => name.split('.')[0]))
     return emitters.size === 2 ? true : undefined
-  })
+  }
+  await waitFor('the spool of the dead process to be sent', isSent, WAIT_MILLIS)
   await other.stop()
   await again.stop()
   expect(await readdir(directory)).toEqual([])
-  const all = await everything(collector, (records) => isComplete(records, traces.length + 1, 3))
+  const all = await everything(collector, (records) => isComplete(records, traces.length + 1, 3), WAIT_MILLIS)
   const lives = [...livesOf(all).values()]
   expect(lives).toHaveLength(3)
   for (const life of lives) {
@@ -159,7 +206,9 @@ test('the collector is away under load, with a spool: nothing is lost, nothing i
   await collector.stop()
 })
 
-test('the collector is away under load, without a spool: the records prove how much is missing', async () => {
+test('the collector is away under load, without a spool: the records prove how much is missing', {
+  timeout: TEST_MILLIS,
+}, async () => {
   let collector = await startCollector()
   const env = { OTEL_BSP_MAX_QUEUE_SIZE: '40', ROOTSPAN_HEARTBEAT_MILLIS: '300' }
   const service = await startApplication(collector, FILE, env)

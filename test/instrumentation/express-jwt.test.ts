@@ -1,4 +1,6 @@
 /** express-jwt: covered by what it calls, jsonwebtoken, but for the application's list of revoked tokens. */
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { cleanUp } from '../e2e/process.ts'
 import { type Tap, tap } from '../e2e/sdk.ts'
@@ -22,15 +24,22 @@ const TOKEN = sign(CLAIMS, KEY)
 let collector: CollectorProcess
 let wire: Tap
 let application: Application
+let audit: Server
 
 beforeAll(async () => {
   collector = await startQuickCollector()
   wire = await tap(collector.http)
-  application = await startApplication({ http: wire.url }, 'express-jwt.app.cjs', { JWT_KEY: KEY })
+  audit = createServer((request, response) => request.resume().on('end', () => response.end()))
+  await new Promise<void>((resolve) => audit.listen(0, '127.0.0.1', resolve))
+  application = await startApplication({ http: wire.url }, 'express-jwt.app.cjs', {
+    JWT_KEY: KEY,
+    AUDIT_URL: `http://127.0.0.1:${(audit.address() as AddressInfo).port}`,
+  })
 })
 
 afterAll(async () => {
   await application?.stop()
+  audit?.close()
   await wire?.close()
   await collector?.stop()
   await cleanUp()
@@ -145,6 +154,37 @@ test('a list of revoked tokens: not on it, on it, and one that cannot be read', 
     'verification.reason.code': 'error',
   })
 })
+
+test.each([
+  ['a header', '/audited', (token: string) => ({ authorization: `Bearer ${token}` })],
+  ['where the application looks', '/cookie', (token: string) => ({ cookie: `token=${token}` })],
+])(
+  'a revoked token from %s is not in force for what is done after the refusal',
+  async (_, path, headersOf) => {
+    const after = async (jti: string): Promise<{ status: number; token: string; action: Shown }> => {
+      const token = sign(claimsOf({ jti }), KEY)
+      const answer = await application.request(path, { headers: headersOf(token) })
+      const records = await recordsOf(collector, answer, { spans: 2 })
+      const [action, ...others] = select(records, 'action')
+      expect(others).toEqual([])
+      if (jti === 'revoked')
+        expect(select(records, 'authorization').map(({ claims }) => claims)).toMatchObject([
+          { 'authorization.fingerprint': fingerprint(token), 'authorization.verification': 'verified' },
+          { 'authorization.fingerprint': fingerprint(token), 'authorization.status': 'revoked' },
+        ])
+      return { status: answer.status, token, action: action! }
+    }
+    const revoked = await after('revoked')
+    expect(revoked.status).toBe(401)
+    expect(revoked.action.causes).toEqual([])
+    // Of a token of which that is not known nothing is taken back.
+    const unknown = await after('broken')
+    expect(unknown.status).toBe(500)
+    expect(unknown.action.causes.map(({ claims }) => claims)).toMatchObject([
+      { 'authorization.fingerprint': fingerprint(unknown.token), 'authorization.inherited': true },
+    ])
+  },
+)
 
 test('nothing that left the process holds a token or the key', async () => {
   const { records } = await ask('/orders', TOKEN)

@@ -1,21 +1,20 @@
 /**
  * Programs that nobody here wrote, from the registry and unchanged, under the flag: Verdaccio, an Express application
- * with bearer tokens (MIT), and the Model Context Protocol's own servers. They are installed for the test, each with
- * its own packages; only OpenTelemetry's are the workspace's.
+ * with bearer tokens (MIT), and the Model Context Protocol's own servers. foreign-policy.test.ts has one that asks a
+ * policy engine.
  */
-import { mkdir, readFile, symlink, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, type TestContext, test } from 'vitest'
-import { root } from '../../scripts/workspace.ts'
-import { cleanUp, makeDirectory, runProgram, waitFor } from '../e2e/process.ts'
+import { cleanUp, waitFor } from '../e2e/process.ts'
 import type { CollectorProcess } from '../e2e/support.ts'
 import { freePort } from '../support/port.ts'
+import { above, directoryOf, installPrograms, type Programs } from './foreign.ts'
 import {
   type Answer,
   type Application,
   fingerprint,
   recordsOf,
-  type Shown,
   select,
   startApplication,
   startQuickCollector,
@@ -35,28 +34,11 @@ const EVERYTHING = 'node_modules/@modelcontextprotocol/server-everything/dist/in
 
 let collector: CollectorProcess
 let client: Application
-/** Where the programs are; undefined if the registry could not be reached, with the reason. */
-let place: string | undefined
-let why = ''
+let installed: Programs
 
 beforeAll(async () => {
-  const directory = await makeDirectory()
-  const manifest = { private: true, dependencies: PACKAGES, overrides: OVERRIDES }
-  await writeFile(join(directory, 'package.json'), JSON.stringify(manifest))
-  const flags = ['install', '--ignore-scripts', '--no-audit', '--no-fund', '--fetch-retries=1']
-  // Proxies and mirrors are the environment's affair.
-  const env = process.env as Record<string, string>
-  const failure = await runProgram('npm', flags, { cwd: directory, env, millis: 240_000 }).then(
-    ({ code, stderr }) => (code === 0 ? undefined : stderr),
-    (error: Error) => error.message,
-  )
-  if (failure !== undefined) {
-    if (process.env.CI !== undefined) throw new Error(`npm could not install: ${failure}`)
-    why = failure.split('\n', 1)[0]!
-    return
-  }
-  await symlink(join(root, 'node_modules/@opentelemetry'), join(directory, 'node_modules/@opentelemetry'))
-  place = directory
+  installed = await installPrograms(PACKAGES, OVERRIDES)
+  if (installed.directory === undefined) return
   collector = await startQuickCollector()
   client = await startApplication(collector, 'mcp-client.app.mjs')
 }, 300_000)
@@ -67,14 +49,7 @@ afterAll(async () => {
   await cleanUp()
 })
 
-/** The directory of the programs, or the end of the test, said aloud. */
-function programs({ skip }: TestContext): string {
-  if (place !== undefined) return place
-  console.warn(
-    `SKIPPED: programs of others: ${why}. With the npm registry: npx vitest run test/instrumentation/foreign.test.ts`,
-  )
-  return skip(`npm could not install them: ${why}`)
-}
+const programs = (context: TestContext): string => directoryOf(installed, context)
 
 test('Verdaccio: who publishes, with which token, and what that sets off', async (context) => {
   const directory = join(programs(context), 'registry')
@@ -247,8 +222,4 @@ test('the server with everything over HTTP: in one trace, and not to be switched
 function ask(body: object, sampled = true): Promise<Answer> {
   const headers = { 'content-type': 'application/json' }
   return client.request('/call', { method: 'POST', headers, body: JSON.stringify(body), sampled })
-}
-
-function above(one: Shown): Shown[] {
-  return one.above === undefined ? [] : [one.above, ...above(one.above)]
 }

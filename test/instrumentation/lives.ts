@@ -8,16 +8,18 @@ import { recordsOf, type Shown } from './support.ts'
 export async function everything(
   collector: CollectorProcess,
   ready: (all: Shown[]) => boolean,
+  millis?: number,
 ): Promise<Shown[]> {
   const known = new Map<string, { records: number; shown: Shown[] }>()
-  return waitFor('the records that are expected', async () => {
+  const ask = async (): Promise<Shown[] | undefined> => {
     for (const { traceId, records, segments, signedSegments } of await executions(collector)) {
       if (signedSegments < segments || known.get(traceId)?.records === records) continue
       known.set(traceId, { records, shown: await recordsOf(collector, { traceId }, { isQuiet: true }) })
     }
     const all = [...known.values()].flatMap(({ shown }) => shown)
     return ready(all) ? all : undefined
-  })
+  }
+  return waitFor('the records that are expected', ask, millis)
 }
 
 async function executions({ api }: CollectorProcess): Promise<ExecutionSummary[]> {

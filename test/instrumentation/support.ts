@@ -61,8 +61,9 @@ export interface Service {
   readonly args?: readonly string[]
   readonly cwd?: string | undefined
   readonly env?: Readonly<Record<string, string>>
-  /** Where it says that it listens; the first group is its URL. */
+  /** Where it says that it listens; the first group is its URL, unless `url` is given. */
   readonly listening?: RegExp
+  readonly url?: string
 }
 
 /** Arguments for Node that start a program under the register flag. */
@@ -86,10 +87,11 @@ export async function startApplication(
 /** Starts any program as {@link startApplication} does. */
 export async function startService(
   collector: Pick<CollectorProcess, 'http'>,
-  { name, file, args = [], cwd, env = {}, listening = /listening on (http:\S+)$/m }: Service,
+  { name, file, args = [], cwd, env = {}, listening = /listening on (http:\S+)$/m, url: known }: Service,
 ): Promise<Application> {
   const child = startUnderFlag(collector, { name, file, args, cwd, env })
-  const url = (await child.says(listening))[1]!
+  const said = await child.says(listening)
+  const url = known ?? said[1]!
   return {
     url,
     process: child,

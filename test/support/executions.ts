@@ -8,11 +8,11 @@ import { createHash, createPrivateKey, createPublicKey, sign } from 'node:crypto
 import { concatBytes, formatHex, parseHex, parseUtf8, utf8 } from '@rootspan/lineage/bytes'
 import { formatBundle } from '@rootspan/lineage/evidence/bundle'
 import { isGoverned } from '@rootspan/lineage/governance/facts'
-import { decodeSpan } from '@rootspan/lineage/otlp/decode'
+import { decodeEither, LOG_RECORD } from '@rootspan/lineage/otlp/log-record'
 import { type ErasureTerms, erasedRecord, type LogRecord } from '@rootspan/lineage/record/about-log'
 import { Committer } from '@rootspan/lineage/record/commitment'
 import { parseEntry } from '@rootspan/lineage/record/entry'
-import { type Cut, cutExecution, spansOf as spansOfSegment } from '@rootspan/lineage/record/erase'
+import { type Cut, cutExecution, heldOf } from '@rootspan/lineage/record/erase'
 import { TraceHistory } from '@rootspan/lineage/record/history'
 import { encodeOpened, parseAnyPayload } from '@rootspan/lineage/record/opened'
 import { encodeRun } from '@rootspan/lineage/record/opening'
@@ -37,11 +37,15 @@ export const EPOCH = 1_767_323_045_000_000_000n
 export type AttributeValue = string | boolean | number | bigint | Uint8Array | readonly AttributeValue[]
 
 export interface SpanSpec {
+  /** It is a log record of this span: then only id, name, service, flags, start and attributes count. */
+  readonly log?: boolean
   /** 8 bytes as 16 hex digits, or a small number. */
   readonly id: number | string
   readonly parent?: number | string
   readonly name?: string
   readonly service?: string
+  /** Attributes of the resource beside `service.name`; those of the service's first span in a request count. */
+  readonly resource?: Readonly<Record<string, AttributeValue>>
   /** OTLP span kind; 1, internal, if absent. */
   readonly kind?: number
   readonly flags?: number
@@ -49,8 +53,16 @@ export interface SpanSpec {
   readonly start?: number
   readonly end?: number
   readonly attributes?: Readonly<Record<string, AttributeValue>>
-  readonly events?: readonly { name: string; attributes?: Readonly<Record<string, AttributeValue>> }[]
+  readonly events?: readonly {
+    readonly name: string
+    /** Nanoseconds after {@link EPOCH}; the start of the span if absent. */
+    readonly at?: number
+    readonly attributes?: Readonly<Record<string, AttributeValue>>
+  }[]
   readonly links?: readonly (number | string)[]
+  readonly linkFlags?: number
+  readonly dropped?: number
+  readonly traceState?: string
   readonly status?: number
 }
 
@@ -115,7 +127,11 @@ export class TestLog {
   readonly #committer = new Committer()
   #requests = 0
 
-  constructor(keys: readonly TestKey[] = [testKey()]) {
+  readonly #receivedAt: bigint
+
+  /** Requests are received from `receivedAt` on, one each millisecond. */
+  constructor(keys: readonly TestKey[] = [testKey()], receivedAt = EPOCH) {
+    this.#receivedAt = receivedAt
     this.keys = keys
     this.origin = keys[0]!.verifier.name
   }
@@ -132,7 +148,7 @@ export class TestLog {
     return `# the log of these tests\nlog ${formatVerifierKey(this.keys[0]!.verifier)}\nquorum none\n`
   }
 
-  /** Spans of one trace as one request gives them: resource, scope and spans in one body. */
+  /** Spans, or log records, of one trace as one request gives them: resource, scope and spans in one body. */
   request(trace: number, specs: readonly SpanSpec[], tenant = ''): SpanInput[] {
     const number = this.#requests++
     const seed = new Uint8Array(createHash('sha256').update(`request ${number}`).digest())
@@ -140,8 +156,9 @@ export class TestLog {
       receiver: 'otlp/grpc',
       peer: '',
       tenant,
-      receivedAt: EPOCH + BigInt(number) * 1_000_000n,
+      receivedAt: this.#receivedAt + BigInt(number) * 1_000_000n,
       tracked: false,
+      signal: specs.some((spec) => spec.log) ? 'logs' : 'traces',
     })
     return spansOf(trace, specs, {
       receipt,
@@ -169,7 +186,11 @@ export class TestLog {
     if (derived.count === 0) return false
     const of = known ?? { history: new TraceHistory(), segments: [], erasures: [] }
     this.#traces.set(key, of)
-    const payload = encodePayload({ ...head, segment: of.segments.length }, derived.spans)
+    const payload = encodePayload(
+      { ...head, segment: of.segments.length, ruleset: derived.ruleset },
+      derived.spans,
+      derived.judgement,
+    )
     const entries = splitEntries(sink.entries.view())
     const first = this.append(entries)
     const segment = { first, closed, entries, leaves: sink.hashes.copy(), payload }
@@ -303,15 +324,15 @@ export class TestLog {
 
 function remember(history: TraceHistory, { first, closed, entries, leaves, payload }: Segment): void {
   history.add(first, entries.map(parseEntry), leaves, closed, () =>
-    spansOfSegment({ entries }, parseAnyPayload(payload)),
+    heldOf({ entries }, parseAnyPayload(payload)),
   )
 }
 
 /** Spans that have an attribute with one of the keys, in themselves or their events. */
 function cutOf(keys: readonly string[]): Cut {
   return {
-    hasSpan: ({ source, spanStart, spanEnd }) => {
-      const { attributes, events } = decodeSpan(source.body.subarray(spanStart, spanEnd))
+    hasSpan: ({ kind, source, spanStart, spanEnd }) => {
+      const { attributes, events } = decodeEither(kind, source.body.subarray(spanStart, spanEnd))
       return [...attributes, ...events.flatMap((event) => event.attributes)].some(({ key }) =>
         keys.includes(key),
       )
@@ -359,17 +380,20 @@ function spansOf(
     const service = spec.service ?? 'checkout'
     let under = services.get(service)
     if (under === undefined) {
-      const resource = put(new WireWriter().bytes(1, attribute('service.name', service)).finish())
+      const described = new WireWriter().bytes(1, attribute('service.name', service))
+      for (const [key, value] of Object.entries(spec.resource ?? {}))
+        described.bytes(1, attribute(key, value))
+      const resource = put(described.finish())
       under = { resource, scope: put(new WireWriter().string(1, 'test').string(2, '1.2.3').finish()) }
       services.set(service, under)
     }
-    const bytes = encodeSpan(trace, spec)
-    return { ...under, span: put(bytes), bytes }
+    const bytes = spec.log ? encodeLogRecord(trace, spec) : encodeSpan(trace, spec)
+    return { ...under, span: put(bytes), bytes, kind: spec.log ? LOG_RECORD : 0 }
   })
   const body = concatBytes(...parts)
   const shared: Source = { ...source, body, contexts: new Map() }
-  return ranges.map(({ resource, scope, span, bytes }, index) => {
-    const decoded = decodeSpan(bytes)
+  return ranges.map(({ resource, scope, span, bytes, kind }, index) => {
+    const decoded = decodeEither(kind, bytes)
     return {
       source: shared,
       index,
@@ -384,8 +408,8 @@ function spansOf(
       startHigh: Number(decoded.startTimeUnixNano >> 32n),
       startLow: Number(decoded.startTimeUnixNano & 0xffff_ffffn),
       kind: decoded.kind,
-      remote: isParentRemote(decoded.flags, decoded.kind),
-      governed: isGoverned(decoded),
+      remote: kind !== LOG_RECORD && isParentRemote(decoded.flags, decoded.kind),
+      governed: kind === LOG_RECORD || isGoverned(decoded),
     }
   })
 }
@@ -393,21 +417,40 @@ function spansOf(
 export function encodeSpan(trace: number, spec: SpanSpec): Uint8Array {
   const out = new WireWriter(512)
   out.bytes(1, traceIdOf(trace)).bytes(2, spanIdOf(spec.id))
+  if (spec.traceState !== undefined) out.string(3, spec.traceState)
   if (spec.parent !== undefined) out.bytes(4, spanIdOf(spec.parent))
   out.string(5, spec.name ?? `span ${spec.id}`).varint(6, spec.kind ?? 1)
   const start = spec.start ?? (typeof spec.id === 'number' ? spec.id * 1_000_000 : 0)
   out.fixed64(7, EPOCH + BigInt(start)).fixed64(8, EPOCH + BigInt(spec.end ?? start + 500_000))
   for (const [key, value] of Object.entries(spec.attributes ?? {})) out.bytes(9, attribute(key, value))
+  if (spec.dropped !== undefined) out.varint(10, spec.dropped)
   for (const event of spec.events ?? []) {
-    const inner = new WireWriter().fixed64(1, EPOCH + BigInt(start)).string(2, event.name)
+    const inner = new WireWriter().fixed64(1, EPOCH + BigInt(event.at ?? start)).string(2, event.name)
     for (const [key, value] of Object.entries(event.attributes ?? {})) inner.bytes(3, attribute(key, value))
     out.bytes(11, inner.finish())
   }
-  for (const link of spec.links ?? [])
-    out.bytes(13, new WireWriter().bytes(1, traceIdOf(trace)).bytes(2, spanIdOf(link)).finish())
+  for (const link of spec.links ?? []) out.bytes(13, linkTo(trace, link, spec.linkFlags))
   if (spec.status !== undefined) out.bytes(15, new WireWriter().varint(3, spec.status).finish())
   if (spec.flags !== undefined) out.fixed32(16, spec.flags)
   return out.finish()
+}
+
+export function encodeLogRecord(trace: number, spec: SpanSpec): Uint8Array {
+  const start = spec.start ?? (typeof spec.id === 'number' ? spec.id * 1_000_000 : 0)
+  const out = new WireWriter(512).fixed64(1, EPOCH + BigInt(start)).varint(2, 9)
+  out.bytes(5, anyValue('said by the service'))
+  for (const [key, value] of Object.entries(spec.attributes ?? {})) out.bytes(6, attribute(key, value))
+  if (spec.flags !== undefined) out.fixed32(8, spec.flags)
+  out
+    .bytes(9, traceIdOf(trace))
+    .bytes(10, spanIdOf(spec.id))
+    .fixed64(11, EPOCH + BigInt(start) + 5n)
+  return out.string(12, spec.name ?? 'governance.execution.started').finish()
+}
+
+function linkTo(trace: number, link: number | string, flags: number | undefined): Uint8Array {
+  const out = new WireWriter().bytes(1, traceIdOf(trace)).bytes(2, spanIdOf(link))
+  return (flags === undefined ? out : out.fixed32(6, flags)).finish()
 }
 
 export function spanIdOf(id: number | string): Uint8Array {
@@ -569,7 +612,29 @@ export const SHAPES: ReadonlyMap<string, (log: TestLog, trace: number) => void> 
     'a tenant',
     (log, trace) => void log.settle(trace, [[{ id: 1 }, { id: 2, parent: 1 }]], { tenant: 'acme' }),
   ],
+  [
+    'log records',
+    (log, trace) => {
+      log.settle(trace, [[STARTED]])
+      log.settle(trace, [[DECIDED], [{ id: 2, parent: 1, attributes: { 'governance.action.name': 'a' } }]])
+      log.settle(trace, [[{ id: 1 }, { id: 3, parent: 2 }]])
+    },
+  ],
 ])
+
+/** What a service says of span 1 when it begins, and of span 2 while it lasts. */
+export const STARTED: SpanSpec = {
+  id: 1,
+  log: true,
+  attributes: { 'governance.execution.kind': 'job', 'governance.execution.id': 'e-1' },
+}
+export const DECIDED: SpanSpec = {
+  id: 2,
+  log: true,
+  start: 2_000_100,
+  name: 'governance.decision',
+  attributes: { 'governance.decision.id': 'd-1', 'governance.decision.outcome': 'allow' },
+}
 
 /** Spans with every kind of fact. */
 export const GOVERNED: readonly SpanSpec[] = [

@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
-import { createSpanTable, scanTraces } from '@rootspan/lineage/otlp/scan'
+import { createSpanTable } from '@rootspan/lineage/otlp/scan'
 import { Closed } from '@rootspan/lineage/record/payload'
 import { encodeReceipt } from '@rootspan/lineage/record/receipt'
 import { formatCheckpoint } from '@rootspan/lineage/tlog/checkpoint'
@@ -17,6 +17,8 @@ import { Board } from '../../packages/collector/src/board.ts'
 import { nodeFiles } from '../../packages/collector/src/files.ts'
 import { type Journal, openJournal } from '../../packages/collector/src/journal/journal.ts'
 import { FrameCache, JournalReader } from '../../packages/collector/src/journal/reader.ts'
+import { scanFrame } from '../../packages/collector/src/journal/scan.ts'
+import { Knowledge } from '../../packages/collector/src/knowledge.ts'
 import { openPacks, PackReader, type Packs } from '../../packages/collector/src/pack.ts'
 import { Sequencer } from '../../packages/collector/src/sequencer.ts'
 import { START } from '../../packages/collector/src/store/cursor.ts'
@@ -67,6 +69,7 @@ export class StoredLog {
       reader: this.reader,
       packs: parts.packs,
       tree: new TileTree(),
+      knowledge: new Knowledge(),
       partialBundle: new Uint8Array(0),
       now: () => this.#clock++,
       onCommit: (done) => this.board.set('tree_size', done.size),
@@ -111,14 +114,19 @@ export class StoredLog {
     return this.receiveBody(encodeRequest(trace, specs), tracked)
   }
 
-  /** Journals an `ExportTraceServiceRequest`; resolves with its position. */
-  async receiveBody(body: Uint8Array, tracked = false): Promise<number> {
+  /** Journals an `ExportTraceServiceRequest`, or an `ExportLogsServiceRequest`; resolves with its position. */
+  async receiveBody(
+    body: Uint8Array,
+    tracked = false,
+    signal: 'traces' | 'logs' = 'traces',
+  ): Promise<number> {
     const receipt = encodeReceipt({
       receiver: 'otlp/grpc',
       peer: '',
       tenant: '',
       receivedAt: EPOCH,
       tracked,
+      signal,
     })
     const seed = createHash('sha256').update(body).digest()
     const position = await this.#parts.journal.append({ seed, receipt, body })
@@ -131,9 +139,8 @@ export class StoredLog {
     const until = this.#parts.journal.durableEnd
     while (this.#frames.next < until)
       for (const frame of this.#frames.read(until, 1024 * 1024)) {
-        scanTraces(frame.body, this.#table)
-        const tracked = frame.receipt.at(-1) === 1
-        this.#assembler.add({ ...frame, body: frame.body as Buffer }, '', tracked, this.#table, 0)
+        const { receipt, table } = scanFrame(frame, this.#table)
+        this.#assembler.add({ ...frame, body: frame.body as Buffer }, '', receipt.tracked, table, 0)
       }
     const open = this.#assembler
       .all()

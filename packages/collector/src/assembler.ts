@@ -5,6 +5,8 @@
  * frame, and what was computed of the frame ahead. It is bounded by its owner, who stops feeding it at `maxOpenSpans`. Everything in it can be made
  * again from the journal: it is never saved.
  */
+
+import { LOG_RECORD } from '@rootspan/lineage/otlp/log-record'
 import {
   END_HIGH,
   END_LOW,
@@ -12,6 +14,7 @@ import {
   FLAGS,
   GOVERNED,
   KIND,
+  LOG,
   MARKS,
   PARENT_ID,
   RESOURCE_END,
@@ -104,6 +107,7 @@ const BITS = 18
 const HAS_PARENT = 1
 const REMOTE = 2
 const IS_GOVERNED = 4
+const IS_LOG = 8
 
 export interface AssemblerOptions {
   /** Milliseconds without a new span after which a whole trace settles. */
@@ -274,11 +278,13 @@ export class Assembler {
     arena[at + END] = words[row + END_HIGH]!
     arena[at + END + 1] = words[row + END_LOW]!
     const kind = words[row + KIND]!
+    const isLog = (words[row + MARKS]! & LOG) !== 0
     arena[at + SPAN_KIND] = kind
     arena[at + BITS] =
       (parent === 0 ? 0 : HAS_PARENT) |
-      (isParentRemote(words[row + FLAGS]!, kind) ? REMOTE : 0) |
-      ((words[row + MARKS]! & GOVERNED) === 0 ? 0 : IS_GOVERNED)
+      (!isLog && isParentRemote(words[row + FLAGS]!, kind) ? REMOTE : 0) |
+      ((words[row + MARKS]! & GOVERNED) === 0 ? 0 : IS_GOVERNED) |
+      (isLog ? IS_LOG : 0)
     if (trace.head === NONE) trace.head = slot
     else arena[trace.tail * WORDS + NEXT] = slot
     trace.tail = slot
@@ -427,7 +433,7 @@ export class Assembler {
         startLow: arena[at + START + 1]!,
         endHigh: arena[at + END]!,
         endLow: arena[at + END + 1]!,
-        kind: arena[at + SPAN_KIND]!,
+        kind: (bits & IS_LOG) === 0 ? arena[at + SPAN_KIND]! : LOG_RECORD,
         remote: (bits & REMOTE) !== 0,
         governed: (bits & IS_GOVERNED) !== 0,
       })

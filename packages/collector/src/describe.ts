@@ -1,6 +1,7 @@
 /** What people search an execution by: its services, the name of its first span, its time. */
 import { MalformedError } from '@rootspan/lineage/errors'
-import { decodeSpan } from '@rootspan/lineage/otlp/decode'
+import { decodeEither, decodeLogSpan, LOG_RECORD } from '@rootspan/lineage/otlp/log-record'
+import { encodeText } from '@rootspan/lineage/otlp/text'
 import type { SpanInput } from '@rootspan/lineage/record/order'
 import { BYTES, WireReader } from '@rootspan/lineage/wire'
 import type { SegmentRow } from './store/rows.ts'
@@ -36,7 +37,7 @@ type TimedSpan = SpanInput & { readonly endHigh: number; readonly endLow: number
 
 /** The span with its end time out of its bytes. */
 export function timedSpan(span: SpanInput): TimedSpan {
-  const { endTimeUnixNano } = decodeSpan(span.source.body.subarray(span.spanStart, span.spanEnd))
+  const { endTimeUnixNano } = decodeEither(span.kind, span.source.body.subarray(span.spanStart, span.spanEnd))
   return {
     ...span,
     endHigh: Number(endTimeUnixNano >> 32n),
@@ -57,12 +58,16 @@ export function describeSegment(
     const service = names.of(span)
     if (service !== '' && services.size < MAX_SERVICES) services.add(service)
   }
-  const { source, spanStart, spanEnd } = spans[0]!
+  // A log record names its execution where nothing else does yet.
+  const { source, spanStart, spanEnd, kind } = spans.find((span) => span.kind !== LOG_RECORD) ?? spans[0]!
   return {
     start: nanos(first.startHigh, first.startLow),
     end: nanos(last.endHigh, last.endLow),
     services: [...services],
-    name: spanName(source.body, spanStart, spanEnd),
+    name:
+      kind === LOG_RECORD
+        ? logName(source.body, spanStart, spanEnd)
+        : spanName(source.body, spanStart, spanEnd),
   }
 }
 
@@ -102,10 +107,19 @@ function spanName(body: Uint8Array, start: number, end: number): string {
   return value
 }
 
+/** Name of an encoded log record. */
+function logName(body: Uint8Array, start: number, end: number): string {
+  return cut(encodeText(decodeLogSpan(body.subarray(start, end)).name))
+}
+
 /** At most MAX_NAME bytes of a string; broken UTF-8 is replaced, since this is for people and never verified. */
 function name(reader: WireReader): string {
   if (reader.type !== BYTES) throw new MalformedError('a name is not a string')
-  const bytes = reader.bytes.subarray(reader.start, Math.min(reader.end, reader.start + MAX_NAME))
+  return cut(reader.value())
+}
+
+function cut(whole: Uint8Array): string {
+  const bytes = whole.subarray(0, MAX_NAME)
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8')
-  return reader.end - reader.start > MAX_NAME ? text.replace(/\uFFFD+$/, '') : text
+  return whole.length > MAX_NAME ? text.replace(/\uFFFD+$/, '') : text
 }

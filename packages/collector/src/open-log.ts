@@ -9,6 +9,7 @@ import { proveConsistency } from '@rootspan/lineage/tlog/proof'
 import { TILE_WIDTH } from '@rootspan/lineage/tlog/tile'
 import type { TileTree } from '@rootspan/lineage/tlog/tile-tree'
 import type { Files, Log } from './files.ts'
+import { Knowledge } from './knowledge.ts'
 import { openPacks, PackReader, type Packs } from './pack.ts'
 import { type CheckpointSigner, openSigner } from './signer.ts'
 import type { Cursor } from './store/cursor.ts'
@@ -43,6 +44,7 @@ export interface OpenedLog {
   readonly cursor: Cursor
   readonly signer: CheckpointSigner
   readonly packs: Packs
+  readonly knowledge: Knowledge
 }
 
 /** Throws a StoreError, PackCorruption, SignerRefusal or OperatorError that names what does not fit. */
@@ -73,5 +75,6 @@ export async function openLog(options: OpenLogOptions): Promise<OpenedLog> {
     nextPack: store.head?.commit.nextPack ?? 0,
   })
   await packs.cut(tails)
-  return { reader, store, tree, partialBundle, cursor, signer, packs }
+  const knowledge = new Knowledge(await reader.knowledge())
+  return { reader, store, tree, partialBundle, cursor, signer, packs, knowledge }
 }

@@ -7,7 +7,7 @@
  */
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
 import { equalBytes } from '@rootspan/lineage/bytes'
-import { createSpanTable, type SpanTable, scanTraces, WORDS_PER_SPAN } from '@rootspan/lineage/otlp/scan'
+import { createSpanTable, type SpanTable, WORDS_PER_SPAN } from '@rootspan/lineage/otlp/scan'
 import { Closed } from '@rootspan/lineage/record/payload'
 import { parseReceipt } from '@rootspan/lineage/record/receipt'
 import { parseCheckpoint } from '@rootspan/lineage/tlog/checkpoint'
@@ -19,6 +19,7 @@ import { Assembler, type TakenFrame } from './assembler.ts'
 import { Board } from './board.ts'
 import { nodeFiles } from './files.ts'
 import { discard, FrameCache, JournalReader } from './journal/reader.ts'
+import { scanFrame } from './journal/scan.ts'
 import { openLog } from './open-log.ts'
 import { type Committed, Sequencer, type Settled } from './sequencer.ts'
 import type { CheckpointSigner } from './signer.ts'
@@ -177,7 +178,7 @@ class Pipeline {
     let bytes = 0
     if (this.#journal.next < this.#handedFrom) {
       for (const frame of this.#journal.read(this.#handedFrom, FOLLOW_BYTES)) {
-        this.#take(frame, scanTraces(frame.body, this.#table), start)
+        this.#take(frame, scanFrame(frame, this.#table).table, start)
       }
       if (this.#table.words.length > 65_536 * WORDS_PER_SPAN) this.#table = createSpanTable()
     } else {
@@ -307,12 +308,13 @@ async function start(options: PipelineOptions, port: MessagePort): Promise<void>
   }
   const now = (): bigint => BigInt(Date.now()) * 1_000_000n
   const database = await openDatabase(options.logDirectory, 'open')
-  const { reader, store, tree, partialBundle, cursor, signer, packs } = await openLog({
+  const opened = await openLog({
     ...options,
     database,
     files: { packs: nodeFiles, signer: nodeFiles },
     log,
   })
+  const { reader, store, tree, cursor, signer } = opened
   const journal = new JournalReader({
     directory: options.journalDirectory,
     from: cursor.next,
@@ -327,8 +329,7 @@ async function start(options: PipelineOptions, port: MessagePort): Promise<void>
     journal,
     frames,
     assembler,
-    makeSequencer: (onCommit) =>
-      new Sequencer({ assembler, frames, store, reader, packs, tree, partialBundle, now, onCommit }),
+    makeSequencer: (onCommit) => new Sequencer({ ...opened, assembler, frames, now, onCommit }),
     store,
     reader,
     signer,
@@ -344,7 +345,7 @@ async function start(options: PipelineOptions, port: MessagePort): Promise<void>
   port.postMessage({ type: 'ready' } satisfies PipelineMessage)
   await pipeline.run()
   board.set('pipeline_ready', 0)
-  await packs.shutdown()
+  await opened.packs.shutdown()
   journal.close()
   await database.close()
   port.postMessage({ type: 'closed' } satisfies PipelineMessage)

@@ -15,6 +15,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type SpanSpec, traceIdOf } from '../../../test/support/executions.ts'
 import { encodeRequest, StoredLog } from '../../../test/support/stored-log.ts'
 import { Assembler } from './assembler.ts'
+import { Knowledge } from './knowledge.ts'
 import { MAX_BLOCK_BYTES, type Packs } from './pack.ts'
 import { type Committed, loadHistory, readSegment, Sequencer } from './sequencer.ts'
 import { type Bundle, parseFullBundle } from './store/bundles.ts'
@@ -89,6 +90,7 @@ class Bench {
       reader: reader as unknown as LogReader,
       packs: packs as unknown as Packs,
       tree: this.tree,
+      knowledge: new Knowledge(),
       partialBundle: new Uint8Array(0),
       now: () => 1_767_323_045_000_000_000n,
       onCommit: (done) => void this.done.push(done),
@@ -348,7 +350,7 @@ describe('on disk', () => {
         const derived = deriveSegment(payload, payload.spans, history, new Committer(), sink)
         expect(derived.spans).toHaveLength(row.spans)
         expect(formatHex(sink.hashes.view())).toBe(formatHex(leaves))
-        history.add(row.first, entries.map(parseEntry), leaves, row.closed, () => payload.spans)
+        history.add(row.first, entries.map(parseEntry), leaves, row.closed, () => payload)
       }
       const loaded = await loadHistory(log.reader, log.packs, rows)
       expect(loaded.segment).toBe(rows.length)

@@ -10,10 +10,12 @@
  * one commit, so after any failure the whole process stops: nothing in memory may be believed then.
  */
 
+import type { Context } from '@rootspan/lineage/continuity/context'
+import type { Execution } from '@rootspan/lineage/continuity/model'
 import type { LogRecord } from '@rootspan/lineage/record/about-log'
 import { Committer } from '@rootspan/lineage/record/commitment'
 import { parseEntry } from '@rootspan/lineage/record/entry'
-import { spansOf } from '@rootspan/lineage/record/erase'
+import { heldOf } from '@rootspan/lineage/record/erase'
 import { TraceHistory } from '@rootspan/lineage/record/history'
 import { type AnyPayload, parseAnyPayload } from '@rootspan/lineage/record/opened'
 import { encodeRun } from '@rootspan/lineage/record/opening'
@@ -27,6 +29,7 @@ import type { ChangedTile, TileTree } from '@rootspan/lineage/tlog/tile-tree'
 import type { Assembler, OpenFrame, OpenSpan, OpenTrace } from './assembler.ts'
 import { describeSegment, ServiceNames } from './describe.ts'
 import type { FrameCache } from './journal/reader.ts'
+import type { Knowledge } from './knowledge.ts'
 import { MAX_BLOCK_BYTES, type Packs, RECORDS } from './pack.ts'
 import { traceId } from './store/keys.ts'
 import type { Batch, LogReader, LogStore, ReceiptLeaves } from './store/log-store.ts'
@@ -57,6 +60,7 @@ export interface SequencerOptions {
   readonly reader: LogReader
   readonly packs: Packs
   readonly tree: TileTree
+  readonly knowledge: Knowledge
   /** The last entry bundle, when it is partial. */
   readonly partialBundle: Uint8Array
   /** Nanoseconds since 1970. */
@@ -80,6 +84,7 @@ export interface Committed {
 export class Sequencer {
   readonly #options: SequencerOptions
   readonly #committer = new Committer()
+  readonly #gather = (execution: Execution): Context => this.#options.knowledge.contextOf(execution)
   readonly #leaves = new LeafSink()
   /** Traces of the commit that is on its way: what the store says about them is not the last word. */
   #inFlight = new Set<string>()
@@ -153,6 +158,7 @@ export class Sequencer {
         first,
         changed.filter(({ level }) => level === 0),
       ),
+      knowledge: [],
       cursor: assembler.cursor(),
       run: { records, changes },
     })
@@ -190,14 +196,15 @@ export class Sequencer {
       const head = { tenant: trace.tenant, traceId: latin1(trace.id), closed, evaluatedAt: time }
       const spans = assembler.spans(trace, this.#sources(encodeName(trace.tenant), head.traceId))
       const start = leaves.count
-      const derived = deriveSegment(head, spans, history, this.#committer, leaves)
+      const derived = deriveSegment(head, spans, history, this.#committer, leaves, this.#gather)
       duplicates += derived.duplicates.length
       noteReceipts(receipts, derived, first + start)
       assembler.decide(trace, ({ position }) => frames.release(position))
       if (derived.count === 0) continue
       const segment = history?.segment ?? 0
       const at = block.at
-      writePayload(block, { ...head, segment }, derived.spans)
+      const { context, ruleset, judgement } = derived
+      writePayload(block, { ...head, segment, context, ruleset }, derived.spans, judgement)
       segments.push({
         block: blocks.length,
         earlier,
@@ -232,6 +239,7 @@ export class Sequencer {
       blocks,
       segments,
       receipts,
+      knowledge: this.#options.knowledge.takeRows(),
       duplicates,
       size: tree.size,
       root: tree.root(),
@@ -335,6 +343,7 @@ export class Sequencer {
       rows,
       earlier: new Map(rows.map((row, at) => [row, draft.segments[at]!.earlier])),
       receipts: [...draft.receipts].map(([position, leaves]): ReceiptLeaves => ({ position, leaves })),
+      knowledge: draft.knowledge,
       cursor: draft.cursor,
       packs: packs.tails(),
       runs,
@@ -398,7 +407,7 @@ interface DraftSegment {
 }
 
 /** A commit that was derived and is not written yet. */
-interface Draft extends Pick<Batch, 'time' | 'size' | 'root' | 'tiles' | 'partial' | 'cursor'> {
+interface Draft extends Pick<Batch, 'time' | 'size' | 'root' | 'tiles' | 'partial' | 'knowledge' | 'cursor'> {
   /** Tree size before it. */
   readonly first: number
   readonly settledAt: number
@@ -440,7 +449,7 @@ export async function loadHistory(
   for (const row of rows) {
     const { entries, leaves } = await readSegment(reader, row)
     history.add(row.first, entries.map(parseEntry), leaves, row.closed, () =>
-      spansOf({ entries }, readPayload(packs, row)),
+      heldOf({ entries }, readPayload(packs, row)),
     )
   }
   return history

@@ -42,6 +42,8 @@ export interface Authorization {
   readonly parentId?: string | undefined
   readonly parentToken?: string | undefined
   readonly delegationDepth?: number | undefined
+  /** Of an approval: who gave it. An identity. */
+  readonly approver?: string | undefined
   /** Passport strategy, verifier or other part of the application that presented it. */
   readonly method?: string | undefined
 }
@@ -152,6 +154,8 @@ export interface Action {
     | 'communicate'
     | undefined
   readonly risk?: string | undefined
+  /** Scopes that the authorization must have. */
+  readonly requiredScope?: readonly string[] | undefined
   readonly effect?: string | undefined
   readonly reversible?: boolean | undefined
   readonly resourceType?: string | undefined
@@ -232,6 +236,7 @@ export const TABLE: Table = {
     parentId: [`${A}parent.id`, 'text'],
     parentToken: [`${A}parent.fingerprint`, 'secret'],
     delegationDepth: ['governance.delegation.depth', 'count'],
+    approver: ['governance.approval.approver.id', 'identity'],
     method: [`${A}method`, 'text'],
   },
   verification: {
@@ -290,6 +295,7 @@ export const TABLE: Table = {
     name: [`${X}name`, 'text'],
     type: [`${X}type`, 'text'],
     risk: [`${X}risk`, 'text'],
+    requiredScope: [`${X}required_scope`, 'texts'],
     effect: [`${X}effect`, 'text'],
     reversible: [`${X}reversible`, 'flag'],
     resourceType: [`${X}resource.type`, 'text'],

@@ -37,7 +37,7 @@ export async function gate(
   const millis = Math.min(Math.max(1, timeoutMillis), MAX_MILLIS)
   const enforced = { type: 'enforcement', method: 'gate' } as const
   let why: string
-  if (delivery === undefined) why = 'there is no OTLP/HTTP endpoint to ask'
+  if (delivery === undefined) why = 'there is no OTLP endpoint to ask'
   else {
     const span = recorder.startIntent(action, decision)
     if (span.isRecording()) {

@@ -131,6 +131,20 @@ test('neither another request nor an artifact that failed is in force', () => {
   expect(finished('pay').events).toEqual([])
 })
 
+test.each([
+  ['by its token', { token: 'a.b.c', id: 'elsewhere' }, []],
+  ['by its id, where nothing else is known', { id: 'token-1' }, []],
+  ['but not another', { token: 'x.y.z', id: 'token-1' }, ['governance.authorization']],
+])('an artifact that is revoked is no longer in force, %s', (_, artifact, expected) => {
+  inSpan('root', SpanKind.SERVER, () => {
+    runtime.recorder.authorization({ ...TOKEN, id: 'token-1' })
+    runtime.recorder.authorization({ ...artifact, verification: 'failed', status: 'revoked' })
+    inSpan('pay', SpanKind.CLIENT, () => {}, POST)
+  })
+  expect(finished('root').events).toHaveLength(2)
+  expect(finished('pay').events.map(({ name }) => name)).toEqual(expected)
+})
+
 test('without a span that records, a short one of our own carries the fact', () => {
   runtime.recorder.decision({ outcome: 'deny' })
   expect(finished('governance.decision').events[0]!.attributes).toMatchObject({

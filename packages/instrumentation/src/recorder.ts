@@ -38,7 +38,8 @@ import { stateOf } from './span-state.ts'
 export interface Recorder {
   /**
    * An artifact that was presented. With `verification: 'verified'` it is in force from now on for the whole
-   * execution: later actions and decisions in it repeat its identity. On one span, an equal one is recorded once.
+   * execution: later actions and decisions in it repeat its identity. With `status: 'revoked'` it is so no longer. On
+   * one span, an equal one is recorded once.
    */
   authorization(fact: Authorization): void
   verification(fact: Verification): void
@@ -173,7 +174,9 @@ export function createRecorder(parts: RecorderParts): Recorder {
       ledger.authorizations.push(seen)
     }
     if (!put(span, ledger, 'authorization', attributes)) omit(span, ledger)
-    if (key !== undefined && isVerified && scope !== undefined) bringIntoForce(scope, key, attributes)
+    if (key === undefined || scope === undefined) return
+    if (fact.status === 'revoked') takeOutOfForce(scope, key, attributes)
+    else if (isVerified) bringIntoForce(scope, key, attributes)
   }
 
   const identified = (fact: Decision): Decision & { readonly id: string } => ({
@@ -338,6 +341,16 @@ function bringIntoForce(scope: Scope, key: string, attributes: Attributes): void
   const inherited: Attributes = { [Name.authorizationInherited]: true }
   for (const name of INHERITED) if (attributes[name] !== undefined) inherited[name] = attributes[name]
   scope.authorizations.push({ key, attributes: inherited })
+}
+
+/** Of an artifact that is known by its id alone, that one is taken that has it. */
+function takeOutOfForce(scope: Scope, key: string, attributes: Attributes): void {
+  const { token, id } = TABLE.authorization
+  const isKnownById = attributes[token[0]] === undefined && attributes[id[0]] !== undefined
+  const at = scope.authorizations.findIndex(
+    (one) => one.key === key || (isKnownById && one.attributes[id[0]] === attributes[id[0]]),
+  )
+  if (at !== -1) scope.authorizations.splice(at, 1)
 }
 
 /** The fingerprint of the one artifact in force, where there is exactly one. */

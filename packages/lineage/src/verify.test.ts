@@ -390,7 +390,10 @@ describe('a payload that is not the one', () => {
     const bundle = parseBundle(await log.bundle(1))
     const segment = bundle.segments[0]!
     const { spans, ...head } = parsePayload(segment.payload)
-    return formatBundle({ ...bundle, segments: [{ ...segment, payload: encodePayload(head, edit(spans)) }] })
+    return formatBundle({
+      ...bundle,
+      segments: [{ ...segment, payload: encodePayload(head, edit(spans), head.judgement) }],
+    })
   }
   const pair = (): TestLog => {
     const log = new TestLog()
@@ -459,7 +462,7 @@ describe('a payload that is not the one', () => {
       [{ tenant: 'x'.repeat(300) }, 'malformed'],
       [{ traceId: new Uint8Array(16).fill(9) }, 'record'],
     ] as const) {
-      const payload = encodePayload({ ...head, ...change }, spans)
+      const payload = encodePayload({ ...head, ...change }, spans, head.judgement)
       const evidence = formatBundle({ ...bundle, segments: [{ ...segment, payload }] })
       expect(failure(() => verify(evidence, log.policy)).code).toBe(code)
     }

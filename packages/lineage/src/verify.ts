@@ -7,6 +7,10 @@
  * exactly these entries, so links, order, facts, joins and seals are recomputed and not believed.
  */
 import { equalBytes, formatHex, utf8 } from './bytes.ts'
+import { parseContext } from './continuity/context.ts'
+import { continuityOf, type Judgement, NOT_JUDGED, parseJudgement } from './continuity/judgement.ts'
+import type { Execution, ExecutionHead } from './continuity/model.ts'
+import { RULESET_DIGEST } from './continuity/ruleset.ts'
 import { MalformedError, VerificationError } from './errors.ts'
 import { type BundleSegment, parseBundle } from './evidence/bundle.ts'
 import {
@@ -16,6 +20,7 @@ import {
   type Erasure,
   erasuresOf,
   SeenRecords,
+  sealValue,
 } from './evidence/erasure.ts'
 import {
   describeSegment,
@@ -27,12 +32,13 @@ import {
   NOTHING_MISSING,
 } from './evidence/execution.ts'
 import { Kind } from './governance/kind.ts'
+import { LOG_RECORD } from './otlp/log-record.ts'
 import { Committer } from './record/commitment.ts'
-import { type Entry, isSpanBorn, nameOf, Parent, Persistence, parseEntry, Role } from './record/entry.ts'
+import { type Entry, isSpanBorn, NO_BYTES, nameOf, Parent, Persistence, parseEntry } from './record/entry.ts'
 import { TraceHistory } from './record/history.ts'
 import { type OpenedPayload, parseAnyPayload } from './record/opened.ts'
 import { parseRun } from './record/opening.ts'
-import { idKey, type SpanInput } from './record/order.ts'
+import { idKey, type Source, type SpanInput } from './record/order.ts'
 import { Closed, type SegmentHead, type SegmentPayload } from './record/payload.ts'
 import { parseReceipt } from './record/receipt.ts'
 import { type DerivedSegment, deriveSegment, LeafSink } from './record/segment.ts'
@@ -73,6 +79,10 @@ export interface VerifiedExecution {
   readonly segments: readonly ExecutionSegment[]
   readonly records: readonly VerifiedRecord[]
   readonly roots: readonly ExecutionNode[]
+  /** Made again from the evidence, and equal to what the log has; unless it was made by other rules than are known here. */
+  readonly judgement: Judgement
+  /** What rules and answers look at, built when it is asked for. */
+  readonly execution: () => Execution
   /** The erased records that name segments of it, in the order of the log. */
   readonly erasures: readonly Erasure[]
   readonly verdict: Verdict
@@ -93,6 +103,7 @@ export function verify(evidence: Uint8Array, policy: Policy): VerifiedExecution 
   const history = new TraceHistory()
   const records: VerifiedRecord[] = []
   const segments: ExecutionSegment[] = []
+  let judged: Judged = { ruleset: NO_BYTES, context: NO_BYTES, judgement: NOT_JUDGED, recorded: undefined }
   const erasures = verifyErasures(bundle.erasures, checkpoint)
   const seen = new SeenRecords()
   let end = 0
@@ -115,13 +126,15 @@ export function verify(evidence: Uint8Array, policy: Policy): VerifiedExecution 
       const seal = leaves.slice(-32)
       checkMissing(payload, missing, seal, erasuresOf(seal, erasures), where)
       const shown = collectOpened(records, entries, leaves, payload, part.first, number)
-      history.add(part.first, entries, leaves, payload.closed, () => shown)
+      history.add(part.first, entries, leaves, payload.closed, () => ({ spans: shown }))
+      judged = recordedOf(payload, entries.length)
       segments.push(describeSegment(payload, part.first, part.entries.length, missing))
     } else {
       checkSources(payload, where)
       const derived = verifyDerived(part, leaves, entries, payload, history, where)
-      history.add(part.first, entries, leaves, payload.closed, () => payload.spans)
+      history.add(part.first, entries, leaves, payload.closed, () => payload)
       collect(records, entries, leaves, derived, part.first, number)
+      judged = { ...derived, judgement: parseJudgement(derived.judgement), recorded: undefined }
       segments.push(describeSegment(payload, part.first, part.entries.length, NOTHING_MISSING))
     }
     seen.add(entries, leaves)
@@ -137,9 +150,15 @@ export function verify(evidence: Uint8Array, policy: Policy): VerifiedExecution 
     segments,
     records,
     roots: growTree(records),
+    judgement: judged.judgement,
+    execution: () => history.builder().execution(payloadHead(segments), parseContext(judged.context)),
     erasures,
-    verdict: judge(checkpoint, records),
-    notChecked: [...notRecomputed(segments), ...notChecked(opened, utf8(bundle.checkpoint))],
+    verdict: verdictOf(checkpoint, records, judged),
+    notChecked: [
+      ...notRecomputed(segments),
+      ...notChecked(opened, utf8(bundle.checkpoint)),
+      ...notJudged(judged),
+    ],
   }
 }
 
@@ -220,22 +239,33 @@ function checkHead(
     throw new VerificationError('record', where, 'it is of another execution')
 }
 
-/** Every span is of this trace, and every request came from this tenant. */
+/** Every span is of this trace, every request came from this tenant, and held what its rows are. */
 function checkSources(payload: SegmentPayload, where: string): void {
   for (const [at, span] of payload.spans.entries())
     if (!equalBytes(traceIdOf(span), payload.traceId))
       throw new VerificationError('record', `${where}, span ${at}`, 'it is of another trace')
-  for (const { receipt } of new Set(payload.spans.map((span) => span.source)))
-    if (atPlace(`${where}, receipt`, () => parseReceipt(receipt)).tenant !== payload.tenant)
-      throw new VerificationError('record', `${where}, receipt`, 'it is of another tenant')
+  const signals = new Map<Source, string>()
+  for (const [at, { source, kind }] of payload.spans.entries()) {
+    let signal = signals.get(source)
+    if (signal === undefined) {
+      const receipt = atPlace(`${where}, receipt`, () => parseReceipt(source.receipt))
+      if (receipt.tenant !== payload.tenant)
+        throw new VerificationError('record', `${where}, receipt`, 'it is of another tenant')
+      signal = receipt.signal
+      signals.set(source, signal)
+    }
+    if ((signal === 'logs') !== (kind === LOG_RECORD))
+      throw new VerificationError('record', `${where}, span ${at}`, 'it is not of the signal of its receipt')
+  }
 }
 
 /** The trace id of a span that was decoded before: of several occurrences the last one counts. */
-function traceIdOf({ source, spanStart, spanEnd }: SpanInput): Uint8Array {
+function traceIdOf({ source, spanStart, spanEnd, kind }: SpanInput): Uint8Array {
+  const field = kind === LOG_RECORD ? 9 : 1
   const reader = new WireReader(source.body, spanStart, spanEnd)
   let start = spanStart
   let end = spanStart
-  while (reader.next()) if (reader.field === 1) [start, end] = [reader.start, reader.end]
+  while (reader.next()) if (reader.field === field) [start, end] = [reader.start, reader.end]
   return source.body.subarray(start, end)
 }
 
@@ -259,6 +289,15 @@ function verifyDerived(
   }
   if (sink.count !== entries.length)
     throw new VerificationError('seal', where, `it has ${entries.length} of ${sink.count} leaves`)
+  // The seal's claim has its digest: this only keeps what the payload says of itself from being another thing.
+  const { judgement, context = NO_BYTES, ruleset = NO_BYTES } = payload
+  const isSame = equalBytes(derived.judgement, judgement) && equalBytes(derived.context, context)
+  if (!isSame || !equalBytes(derived.ruleset, ruleset))
+    throw new VerificationError(
+      'verdict',
+      where,
+      'the rules come to another judgement than its payload holds',
+    )
   for (const [at, span] of derived.spans.entries())
     if (span !== payload.spans[at])
       throw new VerificationError('order', `${where}, span ${at}`, 'the payload is not in record order')
@@ -333,7 +372,8 @@ function collectOpened(
   return [...entries.keys()].filter((at) => isSpanBorn(entries[at]!)).map((at) => inputs.get(at))
 }
 
-function judge(checkpoint: Checkpoint, records: readonly VerifiedRecord[]): Verdict {
+function verdictOf(checkpoint: Checkpoint, records: readonly VerifiedRecord[], judged: Judged): Verdict {
+  const { judgement } = judged
   const present = new Set(
     records.filter((one) => isSpanBorn(one.entry)).map((one) => idKey(one.entry.spanId)),
   )
@@ -341,19 +381,20 @@ function judge(checkpoint: Checkpoint, records: readonly VerifiedRecord[]): Verd
   for (const { entry } of records)
     if (entry.parent === Parent.awaiting && !present.has(idKey(entry.parentSpanId)))
       missing.add(formatHex(entry.parentSpanId))
-  const findings = records.filter(
-    ({ entry }) =>
-      entry.kind === Kind.verification && entry.causes.some((cause) => cause.role === Role.subject),
-  )
   return {
     integrity: { state: 'verified', size: checkpoint.size },
-    continuity: {
-      state: 'unknown',
-      detail: [
-        'no continuity rules are evaluated by this version',
-        ...findings.map((one) => `finding GC-N03 recorded in leaf ${one.index}`),
-      ],
-    },
+    continuity: isRecomputed(judged)
+      ? { state: continuityOf(judgement), detail: continuityDetail(judgement, records) }
+      : {
+          state: 'unknown',
+          detail:
+            judged.recorded === undefined
+              ? [
+                  `recorded as ${continuityOf(judgement)}, by rules that are not known here: not recomputed`,
+                  ...continuityDetail(judgement, records),
+                ]
+              : [`recorded as ${judged.recorded}, not recomputed: something of it was erased or is withheld`],
+        },
     completeness:
       missing.size > 0
         ? { state: 'gaps', detail: [...missing].sort().map((id) => `parent span ${id} never arrived`) }
@@ -362,11 +403,22 @@ function judge(checkpoint: Checkpoint, records: readonly VerifiedRecord[]): Verd
   }
 }
 
+function continuityDetail(judgement: Judgement, records: readonly VerifiedRecord[]): string[] {
+  if (judgement.results.length === 0) return ['no service of this execution says what governs it']
+  const indexOf = new Map(records.map(({ leaf, index }) => [formatHex(leaf), index]))
+  return [
+    ...judgement.findings.map(({ rule, severity, detail, subjects }) => {
+      const at = indexOf.get(formatHex(subjects[0]!))
+      return `${rule} (${severity}): ${detail}${at === undefined ? '' : `, leaf ${at}`}`
+    }),
+    ...judgement.results.flatMap(({ rule, missing }) => missing.map((what) => `${rule} unknown: ${what}`)),
+  ]
+}
+
 function notChecked({ checkpoint, signatures, unverified }: OpenCheckpoint, note: Uint8Array): string[] {
   const repeated = parseNote(note).signatures.length - signatures.length - unverified.length
   return [
     `whether the execution has later segments, or a second chain of seals: provable only against the whole log up to size ${checkpoint.size}`,
-    'continuity rules: none are known to this version',
     'who asserted the facts on the spans: in-process evidence is believed as far as its service is',
     ...checkpoint.extensions.map(
       (line) => `an extension line of the checkpoint, which means nothing here: ${JSON.stringify(line)}`,
@@ -377,6 +429,53 @@ function notChecked({ checkpoint, signatures, unverified }: OpenCheckpoint, note
     ),
     ...(repeated === 0 ? [] : [`signature lines that say again what another one says: ${repeated}`]),
   ]
+}
+
+/** What the last segment was judged with, and what came out. */
+interface Judged extends Pick<DerivedSegment, 'ruleset' | 'context'> {
+  readonly judgement: Judgement
+  /** What the seal says of continuity, where something of the segment was erased and the judgement is not there. */
+  readonly recorded: string | undefined
+}
+
+/** Of a segment whose payload was opened. */
+function recordedOf(payload: OpenedPayload, count: number): Judged {
+  const seal = sealValue(payload.records.find(({ leaf }) => leaf === count - 1))
+  const said = seal?.find(({ key }) => key === 'continuity')?.value
+  return {
+    ruleset: NO_BYTES,
+    context: NO_BYTES,
+    judgement: NOT_JUDGED,
+    recorded: said?.type === 'string' ? said.value : 'withheld',
+  }
+}
+
+function isRecomputed({ ruleset, recorded }: Judged): boolean {
+  if (recorded !== undefined) return false
+  return ruleset.length === 0 || equalBytes(ruleset, RULESET_DIGEST)
+}
+
+function notJudged(judged: Judged): string[] {
+  const { ruleset, context, recorded } = judged
+  const statements = Object.values(parseContext(context)).flat().length
+  return [
+    ...(isRecomputed(judged) || recorded !== undefined
+      ? []
+      : [`the judgement, which was made by the rules ${formatHex(ruleset)} that are not known here`]),
+    ...(statements === 0
+      ? []
+      : [
+          `what the judgement knows of other executions: ${statements} statements of the collector, each with the record it names`,
+        ]),
+    ...(ruleset.length === 0
+      ? []
+      : ['whether other executions would make a difference that the collector left out']),
+  ]
+}
+
+function payloadHead(segments: readonly ExecutionSegment[]): ExecutionHead {
+  const { tenant, traceId } = segments[0]!
+  return { tenant, traceId, evaluatedAt: segments.at(-1)!.evaluatedAt }
 }
 
 /** Runs a step; a parser's complaint becomes a verification error that says where. */

@@ -9,6 +9,7 @@ import type {
 import { factsOf } from '@rootspan/lineage/governance/facts'
 import { Kind } from '@rootspan/lineage/governance/kind'
 import { decodeResource } from '@rootspan/lineage/otlp/decode'
+import { LOG_RECORD } from '@rootspan/lineage/otlp/log-record'
 import { decodeText } from '@rootspan/lineage/otlp/text'
 import { isSpanBorn, nameOf, Parent, Persistence, Role } from '@rootspan/lineage/record/entry'
 import { Closed } from '@rootspan/lineage/record/payload'
@@ -208,7 +209,7 @@ export function treeJson(execution: Execution): object {
       late: isLate(record, execution.segments),
       service: serviceOf(record).toWellFormed(),
       name: span?.name.toWellFormed(),
-      spanKind: span?.kind,
+      spanKind: span?.kind === LOG_RECORD ? undefined : span?.kind,
       startUnixNano: span && String(span.startTimeUnixNano),
       endUnixNano: span && String(span.endTimeUnixNano),
       status: span?.status.code,

@@ -17,6 +17,15 @@ const isRevoked = async (_, token) => {
 }
 app.get('/listed', expressjwt({ ...options, isRevoked }), whoami)
 
+// What it does after a token was refused: not on the authority of that token.
+const notify = async (error, _request, _response, next) => {
+  const { url } = await fetch(process.env.AUDIT_URL, { method: 'POST' })
+  next(url && error)
+}
+app.get('/audited', expressjwt({ ...options, isRevoked }), whoami, notify)
+const getToken = (request) => request.headers.cookie?.split('=')[1]
+app.get('/cookie', expressjwt({ ...options, isRevoked, getToken }), whoami, notify)
+
 app.use((error, _request, response, _next) =>
   response.status(error.status ?? 500).json({ error: error.code }),
 )

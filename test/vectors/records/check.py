@@ -13,9 +13,9 @@ import sys
 
 KINDS = [None, "request", "authorization", "decision", "verification", "action", "transition", "persistence", "span"]
 (REQUEST, AUTHORIZATION, DECISION, VERIFICATION, ACTION, TRANSITION, PERSISTENCE, SPAN) = range(1, 9)
-ROOT, LINKED, AWAITING, REMOTE = 1, 2, 3, 4
+ROOT, LINKED, AWAITING, REMOTE, UNSAID = 1, 2, 3, 4, 5
 SEALED, ADOPTED, JOINED, GAP, LATE = 1, 2, 3, 4, 5
-PREVIOUS_SEAL, PARENT, SUBJECT = 7, 8, 9
+PREVIOUS_SEAL, PARENT, SUBJECT, LOG_RECORD = 7, 8, 9, 10
 CLOSED = ["settled", "cut", "drained"]
 
 
@@ -161,7 +161,7 @@ def parse_entry(data):
     causes = []
     for cause in entry[9]:
         parts = message(cause, {1: 0, 2: 2, 3: 2})
-        need(1 <= parts.get(1, 0) <= 9 and len(parts.get(2, b"")) == 32, "cause")
+        need(1 <= parts.get(1, 0) <= 10 and len(parts.get(2, b"")) == 32, "cause")
         utf8(parts.get(3, b""))
         causes.append((parts[1], parts[2], parts.get(3, b"")))
     entry[9] = causes
@@ -170,7 +170,7 @@ def parse_entry(data):
         need(len(entry.get(number, b"")) in (0, size), "size of a field")
     utf8(entry.get(3, b""))
     kind, parent, persistence = entry.get(2, 0), entry.get(7, 0), entry.get(12, 0)
-    need(1 <= kind <= 8 and parent <= 4 and persistence <= 10, "closed sets")
+    need(1 <= kind <= 8 and parent <= 5 and persistence <= 10, "closed sets")
     born = parent != 0
     need(born == (10 in entry))
     need(not born or (kind in (REQUEST, ACTION, SPAN) and 5 in entry))
@@ -194,15 +194,17 @@ def leaf_hash(entry):
 
 # ---- receipts
 
-RECEIPT = {1: 2, 2: 2, 3: 2, 4: 1, 5: 0}
+RECEIPT = {1: 2, 2: 2, 3: 2, 4: 1, 5: 0, 6: 0}
 
 
 def parse_receipt(data):
     parts = message(data, RECEIPT)
     texts = [utf8(parts.get(number, b"")) for number in (1, 2, 3)]
-    again = b"".join(put(n, parts.get(n, b"")) for n in (1, 2, 3)) + put(4, parts.get(4, 0), 1) + put(5, parts.get(5, 0))
-    need(again == data and parts.get(5, 0) <= 1, "canonical")
-    return dict(zip(("receiver", "peer", "tenant"), texts), receivedAt=str(parts.get(4, 0)), tracked=parts.get(5, 0) == 1)
+    again = b"".join(put(n, parts.get(n, b"")) for n in (1, 2, 3)) + put(4, parts.get(4, 0), 1)
+    again += put(5, parts.get(5, 0)) + put(6, parts.get(6, 0))
+    need(again == data and parts.get(5, 0) <= 1 and parts.get(6, 0) <= 1, "canonical")
+    said = dict(zip(("receiver", "peer", "tenant"), texts), receivedAt=str(parts.get(4, 0)), tracked=parts.get(5, 0) == 1)
+    return dict(said, signal="logs" if parts.get(6, 0) else "traces")
 
 
 # ---- commitments
@@ -285,6 +287,8 @@ def attribute_of(data):
 
 
 class Span:
+    log = False
+
     def __init__(self, data):
         self.trace_id = self.id = self.parent = b""
         self.start = self.end = self.kind = self.flags = 0
@@ -306,8 +310,9 @@ class Span:
                 self.attributes.append(attribute_of(value))
             elif number == 11:
                 parts = list(fields(value))
+                time = ([0] + [v for n, _, v in parts if n == 1])[-1]
                 name = ([b""] + [v for n, _, v in parts if n == 2])[-1]
-                self.events.append((name, [attribute_of(v) for n, _, v in parts if n == 3]))
+                self.events.append((time, name, [attribute_of(v) for n, _, v in parts if n == 3]))
             elif number == 13:
                 parts = list(fields(value))
                 ids = [([b""] + [v for n, _, v in parts if n == wanted])[-1] for wanted in (1, 2)]
@@ -321,6 +326,39 @@ class Span:
             self.parent = b""
         known = self.flags & 0x100
         self.remote = bool(self.flags & 0x200) if known else self.kind in (2, 5)
+
+
+LOG_RECORD_FIELDS = {1: 1, 2: 0, 3: 2, 5: 2, 6: 2, 7: 0, 8: 5, 9: 2, 10: 2, 11: 1, 12: 2}
+
+
+class LogRecord:
+    """A log record about governance, in the place of a span."""
+
+    log, parent, remote, links, events, kind = True, b"", False, (), (), None
+
+    def __init__(self, data):
+        self.trace_id = self.id = self.name = b""
+        self.start, observed, self.attributes = 0, 0, []
+        for number, wire_type, value in fields(data):
+            need(LOG_RECORD_FIELDS.get(number, wire_type) == wire_type, "wire type")
+            if number == 1:
+                self.start = value
+            elif number == 6:
+                self.attributes.append(attribute_of(value))
+            elif number == 9:
+                self.trace_id = value
+            elif number == 10:
+                self.id = value
+            elif number == 11:
+                observed = value
+            elif number == 12:
+                self.name = value
+        self.start = self.end = self.start or observed
+        named = [v[1:] for k, v in self.attributes if k == b"event.name" and v[:1] == b"\x01" and v[1:12] == b"governance."]
+        self.name = self.name or min(named, default=b"")
+        need(len(self.trace_id) == 16 and any(self.trace_id), "trace id")
+        need(len(self.id) == 8 and any(self.id), "span id")
+        need(self.name.startswith(b"governance."), "name")
 
 
 # ---- facts
@@ -356,19 +394,29 @@ def marked(claims):
     return first(NAMES.get(value) for key, value in claims if key == RECORD_KIND)
 
 
+def fact_of_event(name, attributes):
+    of = claims_in(attributes)
+    kind = first([marked(of), group(name), first(group(key) for key, _ in of)])
+    return kind, of + [(b"rootspan.event.name", string(name))]
+
+
 def facts_of(span):
-    """Kind and claims of the span-born record, and (kind, claims) of each fact."""
+    """Kind and claims of the span-born record, and (kind, claims, time) of each fact."""
+    if span.log:
+        kind, of = fact_of_event(span.name, span.attributes)
+        if kind in (None, REQUEST, ACTION):
+            return kind or SPAN, of, []
+        return SPAN, [], [(kind, of, span.start)]
     claims = claims_in(span.attributes)
     own = [pair for pair in claims if group(pair[0]) in (None, ACTION, REQUEST)]
     by_kind = {k: [pair for pair in claims if group(pair[0]) == k] for k in (AUTHORIZATION, VERIFICATION, DECISION, TRANSITION)}
     if not any(key == b"governance.decision.outcome" for key, _ in by_kind[DECISION]):
         own += by_kind.pop(DECISION)
-    facts = [(kind, of) for kind, of in by_kind.items() if of]
-    for name, attributes in span.events:
-        of = claims_in(attributes)
-        kind = first([marked(of), group(name), first(group(key) for key, _ in of)])
+    facts = [(kind, of, 0) for kind, of in by_kind.items() if of]
+    for time, name, attributes in span.events:
+        kind, of = fact_of_event(name, attributes)
         if kind is not None:
-            facts.append((kind, of + [(b"rootspan.event.name", string(name))]))
+            facts.append((kind, of, time))
     kind = marked(claims)
     if kind not in (ACTION, REQUEST):
         groups = {group(key) for key, _ in own}
@@ -380,7 +428,7 @@ def facts_of(span):
 
 
 def parse_payload(data):
-    parts = message(data, {1: 2, 2: 2, 3: 0, 4: 0, 5: 1, 6: 2, 7: 2, 8: 2, 9: 2}, (6, 7, 8, 9))
+    parts = message(data, {1: 2, 2: 2, 3: 0, 4: 0, 5: 1, 6: 2, 7: 2, 8: 2, 9: 2, 10: 2, 11: 2, 12: 2}, (6, 7, 8, 9))
     tenant = parts.get(2, b"")
     utf8(tenant)
     need(len(parts.get(1, b"")) == 16 and len(tenant) <= 255 and parts.get(3, 0) < 2**32 and parts.get(4, 0) <= 2)
@@ -394,25 +442,64 @@ def parse_payload(data):
     out += b"".join(put(7, row, "always") for row in parts[7]) + b"".join(put(8, row, "always") for row in parts[8])
     spans, used = [], ({}, {}, {})
     for data_of in parts[9]:
-        row = message(data_of, {1: 0, 2: 0, 3: 0, 4: 0, 5: 2})
+        row = message(data_of, {1: 0, 2: 0, 3: 0, 4: 0, 5: 2, 6: 2})
         source, index, resource, scope = (row.get(number, 0) for number in (1, 2, 3, 4))
         need(source < len(sources) and resource <= len(parts[7]) and scope <= len(parts[8]) and index < 2**32, "row")
-        need(5 in row, "span")
+        need((5 in row) != (6 in row), "span")
+        held = 5 if 5 in row else 6
         # Rows are in the order of their first use, and belong to one source, a scope to one resource too.
         for rows, place, owner in ((used[0], source, None), (used[1], resource - 1, source), (used[2], scope - 1, (source, resource))):
             if place >= 0:
                 need(place in rows or place == len(rows), "order of rows")
                 need(rows.setdefault(place, owner) == owner, "owner of a row")
-        span = Span(row[5])
-        span.seed, span.index, span.receipt, span.bytes = sources[source][1], index, sources[source][0], row[5]
+        span = (Span if held == 5 else LogRecord)(row[held])
+        span.seed, span.index, span.receipt, span.bytes = sources[source][1], index, sources[source][0], row[held]
         span.resource = parts[7][resource - 1] if resource else b""
         span.scope = parts[8][scope - 1] if scope else b""
         spans.append(span)
-        out += put(9, put(1, source) + put(2, index) + put(3, resource) + put(4, scope) + put(5, row[5], "always"))
+        out += put(9, put(1, source) + put(2, index) + put(3, resource) + put(4, scope) + put(held, row[held], "always"))
     need([len(rows) for rows in used] == [len(parts[number]) for number in (6, 7, 8)], "unused rows")
+    need(len(parts.get(12, b"")) in (0, 32), "ruleset")
+    out += b"".join(put(number, parts.get(number, b"")) for number in (10, 11, 12))
     need(out == data, "canonical")
     head = {"tenant": tenant, "trace": parts[1], "segment": parts.get(3, 0), "closed": parts.get(4, 0), "time": parts.get(5, 0)}
+    head.update({"context": parts.get(10, b""), "judgement": parts.get(11, b""), "ruleset": parts.get(12, b"")})
     return head, spans
+
+
+# ---- judgements
+
+
+SEVERITIES = ("critical", "high", "medium", "low")
+RESULTS = ("pass", "fail", "unknown")
+
+
+def parse_judgement(data):
+    """(results, findings) as the page says; what the rules come to is not computed here."""
+    parts = message(data, {1: 2, 2: 2}, (1, 2))
+    results, findings, out = [], [], b""
+    for one in parts[1]:
+        row = message(one, {1: 2, 2: 0, 3: 2}, (3,))
+        rule, result = row.get(1, b""), RESULTS[row.get(2, 0) - 1]
+        need(1 <= row.get(2, 0) <= 3, "result")
+        missing = [text.decode() for text in row[3]]
+        results.append((rule.decode(), result, missing))
+        out += put(1, put(1, rule, "always") + put(2, row[2]) + b"".join(put(3, text, "always") for text in row[3]))
+    for one in parts[2]:
+        row = message(one, {1: 2, 2: 0, 3: 2, 4: 2}, (4,))
+        need(1 <= row.get(2, 0) <= 4 and row[4] and all(len(leaf) == 32 for leaf in row[4]), "finding")
+        findings.append((row.get(1, b"").decode(), SEVERITIES[row[2] - 1], row.get(3, b"").decode(), tuple(row[4])))
+        out += put(2, put(1, row[1], "always") + put(2, row[2]) + put(3, row.get(3, b""), "always") + b"".join(put(4, leaf) for leaf in row[4]))
+    need(out == data, "canonical")
+    return results, findings
+
+
+def continuity(results, findings):
+    if any(severity != "low" for _, severity, _, _ in findings):
+        return "broken"
+    if not results or any(result == "unknown" or missing for _, result, missing in results):
+        return "unknown"
+    return "intact"
 
 
 # ---- segments
@@ -420,7 +507,8 @@ def parse_payload(data):
 
 class History:
     def __init__(self):
-        self.born, self.waiting = {}, {}
+        self.findings, self.judged = [], False
+        self.born, self.waiting, self.logs = {}, {}, {}
         self.segment, self.seal, self.closed = 0, None, None
 
 
@@ -431,13 +519,18 @@ def order(spans):
     if len({key(span) for span in spans}) != len(spans):
         raise NotImplementedError("content digests")
     by_id = {}
-    for span in spans:
+    for span in sorted(spans, key=lambda span: span.log):  # spans before log records, each by key
         by_id.setdefault(span.id, span)
+    beside = {}
+    for span in spans:
+        span.about = by_id[span.id] if span.log and not by_id[span.id].log else None
+        beside.setdefault(span.about, []).append(span)
     children = {}
     for span in spans:
         span.opens, span.place = False, None
         span.above = by_id.get(span.parent) if span.parent else None
-        children.setdefault(span.above, []).append(span)
+        if span.about is None:
+            children.setdefault(span.above, []).append(span)
     out = []
 
     def place(top):
@@ -446,6 +539,9 @@ def order(spans):
             span = stack.pop()
             if span.place is not None:
                 continue
+            for log in beside.get(span, []):
+                log.place = len(out)
+                out.append(log)
             span.place = len(out)
             out.append(span)
             stack.extend(reversed(children.get(span, [])))
@@ -464,6 +560,9 @@ def order(spans):
     for span in out:
         if span.opens:
             span.above = None
+    for span in out:
+        if span.about is not None:
+            span.above = span.about.above
     return out
 
 
@@ -478,27 +577,36 @@ ROLES = {AUTHORIZATION: 1, DECISION: 2, VERIFICATION: 3, ACTION: 4, TRANSITION: 
 
 def joins(spans):
     """(action span, leaf number of the decision, method)."""
-    decisions = []  # (span, leaf, lookup)
+    decisions, at = [], {}  # (span, leaf, lookup); (time, leaf) of each span's
     for span in spans:
-        for (kind, of), leaf in zip(span.facts, span.fact_leaves):
+        for (kind, of, time), leaf in zip(span.facts, span.fact_leaves):
             if kind == DECISION:
                 said = {}
                 for k, v in of + span.own:
                     said.setdefault(k, v)
                 decisions.append((span, leaf, said))
-    at = {}
-    for span, leaf, _ in decisions:
-        at.setdefault(span, leaf)
+                at.setdefault(span.about or span, []).append((time, leaf))
+    for of in at.values():
+        of.sort(key=lambda one: one[0])
     governed = {}
     for span in spans:
         if span.governed:
             governed.setdefault(span.id, span)
     for span in spans:
-        if not span.governed or span.record_kind != ACTION or span in at:
+        if not span.governed or span.record_kind != ACTION or (span.about or span) in at:
             continue
         said = {}
         for k, v in span.own:
             said.setdefault(k, v)
+        begun = span.start + (999_999 if span.start % 1_000_000 == 0 else 0)
+        above, parents = span.above, []
+        while above is not None:
+            if above in at:
+                parents.append(at[above])
+            above = above.above
+
+        def last_before(of):
+            return first(leaf for time, leaf in of[::-1] if time <= begun)
 
         def by_claim(key):
             return first(leaf for _, leaf, of in decisions if key in said and of.get(key) == said[key])
@@ -506,20 +614,18 @@ def joins(spans):
         def by_link():
             for trace, target in span.links:
                 found = governed.get(target) if trace == span.trace_id and len(target) == 8 else None
+                found = found and (found.about or found)
                 if found is not None and found in at:
-                    return at[found]
+                    return first([last_before(at[found]), at[found][0][1]])
             return None
 
         def by_ancestor():
-            above = span.above
-            while above is not None and above not in at:
-                above = above.above
-            return None if above is None else at[above]
+            return first(last_before(of) for of in parents[:256])
 
         def by_sibling():
             if span.above is None:
                 return None
-            beside = [one for one in decisions if one[0].above is span.above and one[0].end <= span.start]
+            beside = [one for one in decisions if one[0].above is span.above and one[0].end <= begun]
             beside.sort(key=lambda one: one[0].end)
             name = said.get(b"governance.action.name")
             for _, leaf, of in beside[::-1][:256]:
@@ -534,6 +640,7 @@ def joins(spans):
             ("ancestor", by_ancestor),
             ("sibling", by_sibling),
             ("digest", lambda: by_claim(b"governance.action.digest")),
+            ("ancestor", lambda: first(of[0][1] for of in parents)),
         ):
             leaf = find()
             if leaf is not None:
@@ -541,7 +648,7 @@ def joins(spans):
                 break
 
 
-def derive(head, spans, history):
+def derive(head, spans, history, ruleset):
     entries, leaves, counts = [], [], {}
     base = {4: head["trace"]}
     if head["tenant"]:
@@ -557,13 +664,18 @@ def derive(head, spans, history):
 
     ordered = order(spans)
     need([id(span) for span in ordered] == [id(span) for span in spans], "record order")
-    missing = set()
+    missing, shared = set(), {}
     for span in ordered:
-        span.governed = bool(claims_in(span.attributes)) or any(
-            name.startswith(b"governance.") or claims_in(of) for name, of in span.events
+        span.governed = span.log or bool(claims_in(span.attributes)) or any(
+            name.startswith(b"governance.") or claims_in(of) for _, name, of in span.events
         )
         span.record_kind, span.own, span.facts = facts_of(span) if span.governed else (SPAN, [], [])
-        span.fact_leaves, ordinal, written = [], 1, []
+        span.fact_leaves, ordinal, own_facts = [], 1, []
+        if span.about is not None or not span.log:
+            before = [(LOG_RECORD, leaf, b"") for leaf in history.logs.get(span.id, [])]
+            written = shared.setdefault(span.about or span, before)
+        else:
+            written = []
 
         def commit(claims):
             nonlocal ordinal
@@ -571,14 +683,15 @@ def derive(head, spans, history):
             ordinal += len(claims)
             return {11: claim_set(out)} if claims else {}
 
-        for kind, claims in span.facts:
+        for kind, claims, _ in span.facts:
             causes = [cause for cause in written if cause[0] in map(ROLES.get, RELIES.get(kind, ()))][-32:]
             span.fact_leaves.append(add({2: kind, 5: span.id, 9: causes, **commit(claims)}))
             written.append((ROLES[kind], leaves[-1], b""))
-        entry = {2: span.record_kind, 5: span.id, 9: written[-32:], **commit(span.own)}
+            own_facts.append(written[-1])
+        entry = {2: span.record_kind, 5: span.id, 9: own_facts if span.log else written[-32:], **commit(span.own)}
         earlier = history.born.get(span.parent)
         if not span.parent:
-            entry[7] = ROOT
+            entry[7] = UNSAID if span.log else ROOT
         else:
             entry[6] = span.parent
             if span.above is not None:
@@ -594,6 +707,8 @@ def derive(head, spans, history):
                 missing.add(span.parent)
         entry[10] = evidence(span.seed, span.index, span.receipt, span.resource, span.scope, span.bytes)[1]
         span.leaf, span.state = add(entry), entry[7]
+        if span.log:
+            written.append((LOG_RECORD, leaves[-1], b""))
 
     own_ordinal = 2**31
 
@@ -604,9 +719,10 @@ def derive(head, spans, history):
         own_ordinal += len(claims)
         add({**entry, 11: claim_set(out)})
 
-    def finding(result, detail, *subjects):
+    def finding(result, of):
+        rule, severity, detail, subjects = of
         causes = [(SUBJECT, leaf, b"") for leaf in subjects]
-        claims = (("rule", "GC-N03"), ("result", result), ("detail", detail))
+        claims = (("rule", rule), ("result", result), ("severity", severity), ("detail", detail))
         collected({2: VERIFICATION, 9: causes}, *(("rootspan.finding." + k, string(v)) for k, v in claims))
 
     for span, decision, method in list(joins(ordered)):
@@ -614,21 +730,34 @@ def derive(head, spans, history):
         collected({2: PERSISTENCE, 12: JOINED, 9: causes}, ("rootspan.join.method", string(method)))
     adopted = set()
     for span in ordered:
+        if span.about is not None:
+            continue
         waiting = [] if span.id in adopted else history.waiting.get(span.id, [])
         adopted.add(span.id)
         for at in range(0, len(waiting), 1000):
             children = ("rootspan.adopted.children", octets(b"".join(waiting[at : at + 1000])))
             collected({2: PERSISTENCE, 12: ADOPTED, 9: [(PARENT, leaves[span.leaf], b"")]}, children)
+    equivocal = set()
     for span in ordered:
-        twins = [o for o in ordered if o.id == span.id and o.kind == span.kind and (o.start, o.id) < (span.start, span.id)]
-        if twins:
-            finding("fail", "same ids, other content", leaves[min(twins, key=lambda o: o.start).leaf], leaves[span.leaf])
-        if span.opens:
-            finding("fail", "cycle", leaves[span.leaf])
-    for span in ordered:
-        before = first(leaf for leaf, kind in history.born.get(span.id, []) if kind == span.kind)
+        twins = [o for o in ordered if not span.log and o.id == span.id and o.kind == span.kind and (o.start, o.id) < (span.start, span.id)]
+        before = first(leaf for leaf, kind in history.born.get(span.id, []) if kind == span.kind and not span.log)
         if before is not None:
-            finding("fail", "same ids, other content", before, leaves[span.leaf])
+            equivocal.add((leaves[span.leaf], before))
+        elif twins:
+            equivocal.add((leaves[span.leaf], leaves[min(twins, key=lambda o: o.start).leaf]))
+        if span.opens:
+            equivocal.add((leaves[span.leaf],))
+    # The one rule that needs nothing but the structure is computed here as well.
+    results, findings = parse_judgement(head["judgement"])
+    known = {subjects for rule, _, _, subjects in history.findings if rule == "GC-N03"}
+    need({subjects for rule, _, _, subjects in findings if rule == "GC-N03"} == known | equivocal, "GC-N03")
+    identity = lambda of: (of[0], of[2], of[3][0])
+    before = {identity(of): of for of in history.findings}
+    for of in findings:
+        if before.pop(identity(of), None) is None:
+            finding("fail", of)
+    for of in before.values():
+        finding("withdrawn", of)
     if history.segment > 0 and history.closed == 0:
         collected({2: PERSISTENCE, 12: LATE}, ("rootspan.late.count", integer(len(ordered))))
     if missing:
@@ -639,21 +768,30 @@ def derive(head, spans, history):
         ("counts", kvlist([(KINDS[kind], integer(count)) for kind, count in sorted(counts.items())])),
         ("closed", string(CLOSED[head["closed"]])),
         ("evaluated_at", integer(head["time"])),
-        ("ruleset", octets(sha(b"rootspan/ruleset/v0\n"))),
-        ("context", octets(sha(b"rootspan/context/v0\n"))),
-        ("continuity", string("unknown")),
+        ("continuity", string(continuity(results, findings))),
         ("completeness", string("gaps" if missing else "not provable")),
     ]
+    history.judged = history.judged or any(span.governed for span in ordered) or bool(equivocal)
+    need((head["ruleset"] == sha(ruleset)) == history.judged and (history.judged or not head["ruleset"]), "judged or not")
+    if history.judged:
+        members[3:3] = [
+            ("ruleset", octets(head["ruleset"])),
+            ("context", octets(sha(b"rootspan/judgement-context/v0\n", head["context"]))),
+            ("judgement", octets(sha(b"rootspan/judgement/v0\n", head["judgement"]))),
+        ]
     causes = [(PREVIOUS_SEAL, history.seal, b"")] if history.segment else []
     seal = {2: PERSISTENCE, 12: SEALED, 9: causes, 13: history.segment, 14: len(entries)}
     collected(seal, ("rootspan.seal", kvlist(members)))
 
     for span in ordered:
         history.born.setdefault(span.id, []).append((leaves[span.leaf], span.kind))
+        if span.log:
+            history.logs.setdefault(span.id, []).append(leaves[span.leaf])
         if span.state in (AWAITING, REMOTE):
             history.waiting.setdefault(span.parent, []).append(leaves[span.leaf])
     for span in ordered:
         history.waiting.pop(span.id, None)
+    history.findings = findings
     history.segment, history.seal, history.closed = history.segment + 1, leaves[-1], head["closed"]
     return entries, leaves
 
@@ -719,9 +857,9 @@ def check_commitments(cases):
 
 def check_facts(cases):
     for case in cases:
-        kind, own, facts = facts_of(Span(unhex(case["span"])))
+        kind, own, facts = facts_of((LogRecord if case.get("log") else Span)(unhex(case["span"])))
         shown = [
-            {"kind": KINDS[kind], "claims": [[key.hex(), value.hex()] for key, value in of]} for kind, of in [(kind, own), *facts]
+            {"kind": KINDS[kind], "claims": [[key.hex(), value.hex()] for key, value in of]} for kind, of, _ in [(kind, own, 0), *facts]
         ]
         yield case["name"], shown == [case["own"], *case["facts"]]
 
@@ -734,8 +872,9 @@ def check_payloads(cases):
         yield case["name"], refused(parse_payload, unhex(case["payload"])) == "malformed"
 
 
-def check_segments(cases):
-    for case in cases:
+def check_segments(file):
+    ruleset = "".join(line + "\n" for line in file["ruleset"]).encode()
+    for case in file["cases"]:
         history = History()
         for number, segment in enumerate(case["segments"]):
             name = "%s, segment %d" % (case["name"], number)
@@ -753,7 +892,8 @@ def check_segments(cases):
             ]
             good = good and sorted(kept) == sorted(held)
             good = good and all(parse_receipt(s.receipt)["tenant"] == case["tenant"] for s in spans)
-            entries, leaves = derive(head, spans, history)
+            good = good and all((parse_receipt(s.receipt)["signal"] == "logs") == s.log for s in spans)
+            entries, leaves = derive(head, spans, history, ruleset)
             good = good and [entry.hex() for entry in entries] == segment["entries"]
             good = good and [leaf.hex() for leaf in leaves] == segment["leafHashes"]
             good = good and parse_entry(entries[-1])[14] == len(entries) - 1

@@ -8,16 +8,17 @@
  */
 import { createHash } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
+import { RULESET_TEXT } from '@rootspan/lineage/continuity/ruleset'
 import { factsOf } from '@rootspan/lineage/governance/facts'
 import { Kind } from '@rootspan/lineage/governance/kind'
-import { decodeSpan } from '@rootspan/lineage/otlp/decode'
+import { decodeEither, LOG_RECORD } from '@rootspan/lineage/otlp/log-record'
 import { Committer } from '@rootspan/lineage/record/commitment'
 import { nameOf, parseEntry } from '@rootspan/lineage/record/entry'
 import { TraceHistory } from '@rootspan/lineage/record/history'
 import type { SpanInput } from '@rootspan/lineage/record/order'
 import { Closed, encodePayload, parsePayload } from '@rootspan/lineage/record/payload'
 import { deriveSegment, LeafSink } from '@rootspan/lineage/record/segment'
-import { type AttributeValue, EPOCH, encodeSpan, GOVERNED, JOINED, type SpanSpec, TestLog, traceIdOf } from '../../support/executions.ts'
+import { type AttributeValue, DECIDED, EPOCH, encodeLogRecord, encodeSpan, GOVERNED, JOINED, type SpanSpec, STARTED, TestLog, traceIdOf } from '../../support/executions.ts'
 
 type Part = string | Uint8Array
 
@@ -89,6 +90,8 @@ const validEntries: [string, string][] = [
   ['a linked span', born(8, 2, { above: ABOVE, leaf: h('aa') })],
   ['an awaiting request', born(1, 3, { above: ABOVE })],
   ['a remote action', born(5, 4, { above: ABOVE })],
+  ['a log record', born(1, 5)],
+  ['a span with a log record', born(8, 1).replace(field(10, h('ee')), cause(10, h('01')) + field(10, h('ee')))],
   ['a tenant', number(2, 8) + text(3, 'größe') + ids + number(7, 1) + field(10, h('ee'))],
   [
     'a span with causes and claims',
@@ -143,7 +146,9 @@ const invalidEntries: [string, string, string?][] = [
   ['a span without a parent state', fact(8)],
   ['a span without evidence', fact(8) + number(7, 1)],
   ['a span without a span id', number(2, 8) + field(4, TRACE) + number(7, 1) + field(10, h('ee'))],
-  ['parent state 5', born(8, 5, { above: ABOVE })],
+  ['parent state 6', born(8, 6)],
+  ['a log record with a parent', born(8, 5, { above: ABOVE })],
+  ['a log record with a parent leaf', born(8, 5, { leaf: h('aa') })],
   ['a root with a parent', born(8, 1, { above: ABOVE })],
   ['a root with a parent leaf', born(8, 1, { leaf: h('aa') })],
   ['awaiting nobody', born(8, 3)],
@@ -155,7 +160,7 @@ const invalidEntries: [string, string, string?][] = [
   ['a parent without a state', fact(3) + field(6, ABOVE)],
   ['a cause without a role', fact(3) + field(9, field(2, h('01')))],
   ['a cause without a leaf', fact(3) + field(9, number(1, 1))],
-  ['a cause of role 10', fact(3) + cause(10, h('01'))],
+  ['a cause of role 11', fact(3) + cause(11, h('01'))],
   ['a cause with an empty origin', fact(3) + cause(1, h('01'), '')],
   ['a cause with an unknown field', fact(3) + field(9, number(1, 1) + field(2, h('01')) + number(4, 1))],
   ['a cause with its fields out of order', fact(3) + field(9, field(2, h('01')) + number(1, 1))],
@@ -197,23 +202,26 @@ write('entries', {
 
 // ---- receipts
 
-const receipt = (receiver: string, peer: string, tenant: string, receivedAt: bigint, tracked: boolean): string =>
+const receipt = (receiver: string, peer: string, tenant: string, receivedAt: bigint, tracked: boolean, logs = false): string =>
   (receiver === '' ? '' : text(1, receiver)) +
   (peer === '' ? '' : text(2, peer)) +
   (tenant === '' ? '' : text(3, tenant)) +
   (receivedAt === 0n ? '' : fixed64(4, receivedAt)) +
-  (tracked ? number(5, 1) : '')
-const receipts: [string, string, string, string, bigint, boolean][] = [
+  (tracked ? number(5, 1) : '') +
+  (logs ? number(6, 1) : '')
+const receipts: [string, string, string, string, bigint, boolean, boolean?][] = [
   ['over gRPC', 'otlp/grpc', '', '', EPOCH, false],
   ['over HTTP, tracked', 'otlp/http', '', '', EPOCH + 1n, true],
   ['with everything', 'otlp/http+json', 'spiffe://example/büro', 'acme', 2n ** 64n - 1n, true],
+  ['log records', 'otlp/grpc', '', '', EPOCH, false, true],
+  ['of a transmitter', 'ssf', 'https://idp.example', '', EPOCH, true, true],
   ['empty', '', '', '', 0n, false],
 ]
 write('receipts', {
-  valid: receipts.map(([name, receiver, peer, tenant, receivedAt, tracked]) => ({
+  valid: receipts.map(([name, receiver, peer, tenant, receivedAt, tracked, logs]) => ({
     name,
-    bytes: receipt(receiver, peer, tenant, receivedAt, tracked),
-    receipt: { receiver, peer, tenant, receivedAt: String(receivedAt), tracked },
+    bytes: receipt(receiver, peer, tenant, receivedAt, tracked, logs),
+    receipt: { receiver, peer, tenant, receivedAt: String(receivedAt), tracked, signal: logs ? 'logs' : 'traces' },
   })),
   invalid: [
     ['fields out of order', text(2, 'p') + text(1, 'r')],
@@ -224,7 +232,9 @@ write('receipts', {
     ['a time of zero in words', fixed64(4, 0n)],
     ['a mark of 0', number(5, 0)],
     ['a mark of 2', number(5, 2)],
-    ['an unknown field', text(1, 'r') + number(6, 1)],
+    ['a signal of 0', number(6, 0)],
+    ['a signal of 2', number(6, 2)],
+    ['an unknown field', text(1, 'r') + number(7, 1)],
     ['cut off', text(1, 'otlp/grpc').slice(0, -2)],
   ].map(([name, bytes]) => ({ name, bytes })),
 })
@@ -327,17 +337,23 @@ const factSpans: [string, SpanSpec][] = [
       }),
     },
   ],
+  ['the start of an execution, as a log record', STARTED],
+  ['a decision, as a log record', DECIDED],
+  ['a heartbeat, as a log record', { id: 1, log: true, name: 'governance.heartbeat', attributes: { ...g({ 'emitter.seq': 1 }), other: 'x' } }],
+  ['an action, as a log record', { id: 1, log: true, name: 'governance.action.completed', attributes: g({ 'action.name': 'a', 'decision.id': 'd' }) }],
+  ['a log record of a kind that it says', { id: 1, log: true, name: 'governance.event', attributes: g({ 'record.kind': 'verification' }) }],
+  ['a log record named by an attribute', { id: 1, log: true, name: '', attributes: { 'event.name': 'governance.transition', ...g({ 'transition.to': 't' }) } }],
 ]
 write(
   'facts',
   factSpans.map(([name, spec]) => {
-    const span = encodeSpan(1, spec)
-    const facts = factsOf(decodeSpan(span))
+    const span = spec.log ? encodeLogRecord(1, spec) : encodeSpan(1, spec)
+    const facts = factsOf(decodeEither(spec.log ? LOG_RECORD : 0, span))
     const shown = (of: { kind: Kind; claims: readonly { keyBytes: Uint8Array; value: Uint8Array }[] }) => ({
       kind: nameOf(Kind, of.kind),
       claims: of.claims.map(({ keyBytes, value }) => [hex(keyBytes), hex(value)]),
     })
-    return { name, span: hex(span), own: shown(facts), facts: facts.facts.map(shown) }
+    return { name, ...(spec.log && { log: true }), span: hex(span), own: shown(facts), facts: facts.facts.map(shown) }
   }),
 )
 
@@ -355,6 +371,7 @@ const many = (count: number, spec: (at: number) => SpanSpec): SpanSpec[] => Arra
 const allow = g({ 'decision.outcome': 'allow' })
 const act = g({ 'action.name': 'a' })
 
+const said = (id: number, name: string, start: number, attributes: Record<string, AttributeValue> = {}): SpanSpec => ({ id, log: true, name, start, attributes })
 const cases: Case[] = [
   once('one span', { id: 1 }),
   { name: 'a tenant', tenant: 'größe', segments: [{ requests: [[{ id: 1 }, { id: 2, parent: 1 }]] }] },
@@ -374,6 +391,24 @@ const cases: Case[] = [
   once('joins', ...JOINED),
   once('two decisions on one span, and 40 facts', { id: 1, events: many(40, (at) => ({ id: at })).map(({ id }) => ({ name: Number(id) % 2 === 0 ? 'governance.authorization' : 'governance.decision' })) }, { id: 2, parent: 1, attributes: act }),
   once('siblings', { id: 1 }, { id: 2, parent: 1, start: 10, end: 20, attributes: allow }, { id: 3, parent: 1, start: 12, end: 20, attributes: { ...allow, ...g({ 'action.name': 'b' }) } }, { id: 4, parent: 1, start: 20, attributes: act }, { id: 5, parent: 1, start: 19, attributes: act }, { id: 6, parent: 1, start: 30, attributes: g({ 'action.name': 'b' }) }),
+  once(
+    'decisions in time',
+    { id: 1, start: 0, events: [{ name: 'governance.decision', at: 5 }] },
+    { id: 2, parent: 1, start: 1, attributes: { 'governance.decision.outcome': 'deny' }, events: [{ name: 'governance.decision', at: 2_700_000 }, { name: 'governance.decision', at: 900_000 }, { name: 'governance.decision', at: 900_000 }] },
+    { id: 3, parent: 2, start: 899_999, attributes: act },
+    { id: 4, parent: 2, start: 900_000, attributes: act },
+    { id: 5, parent: 2, start: 1_999_999, attributes: act },
+    { id: 6, parent: 2, start: 2_000_000, attributes: act },
+    { id: 7, parent: 1, start: 4, events: [{ name: 'governance.decision', at: 3_000_000 }, { name: 'governance.decision', at: 2_500_000 }] },
+    { id: 8, parent: 7, start: 2_400_001, attributes: act },
+    { id: 9, start: 2_300_001, links: [7], attributes: act },
+    { id: 10, start: 2_600_001, links: [7], attributes: act },
+    { id: 11, start: 4_000_001, events: [{ name: 'governance.decision', at: 5_000_000 }, { name: 'governance.decision', at: 4_500_000, attributes: g({ 'action.digest': 'x' }) }] },
+    { id: 12, parent: 11, start: 4_000_002, attributes: act },
+    { id: 13, parent: 11, start: 4_000_003, attributes: { ...act, ...g({ 'action.digest': 'x' }) } },
+    { id: 14, parent: 11, start: 4_000_003, end: 4_000_004, attributes: allow },
+    { id: 15, parent: 11, start: 4_000_004, attributes: act },
+  ),
   { name: 'remote and awaiting, drained', segments: [{ closed: Closed.drained, requests: [[{ id: 2, parent: 1 }, { id: 3, parent: 9, kind: 2 }, { id: 4, parent: 9, kind: 1, flags: 0x300 }, { id: 5, parent: 9, kind: 2, flags: 0x100 }, { id: 6, parent: 8 }]] }] },
   {
     name: 'late and adopted',
@@ -387,6 +422,35 @@ const cases: Case[] = [
   once('cycles', { id: 1, parent: 3, start: 5 }, { id: 2, parent: 1, start: 5 }, { id: 3, parent: 2, start: 4 }, { id: 4, parent: 1, start: 0 }, { id: 9, parent: 9, kind: 2, start: 9 }, { id: 10, parent: 9, start: 1 }, { id: 11 }),
   { name: 'a cycle over two segments', segments: [{ requests: [[{ id: 1, parent: 2 }, { id: 5, parent: 1 }]] }, { requests: [[{ id: 2, parent: 1 }]] }] },
   {
+    name: 'log records before their span, in whatever order they came',
+    segments: [
+      {
+        requests: [
+          [{ id: 2, parent: 1, attributes: act, start: 50 }, { id: 1, start: 10 }, { id: 3, parent: 2, start: 60 }],
+          [said(1, 'governance.decision', 30, allow), STARTED, said(2, 'governance.action.completed', 70, act)],
+          [said(1, 'governance.authorization', 20, g({ 'authorization.id': 'a' })), said(1, 'governance.heartbeat', 90, g({ 'emitter.seq': 1 }))],
+        ],
+      },
+    ],
+  },
+  {
+    name: 'an execution from its start to its end',
+    segments: [
+      { requests: [[{ ...STARTED, start: 5 }]] },
+      { requests: [[{ id: 2, parent: 1, attributes: act }], [DECIDED, said(7, 'governance.transition', 9, g({ 'transition.to': 'x' }))]] },
+      { requests: [[{ ...STARTED, start: 5 }, said(1, 'governance.heartbeat', 3_000_000)], [{ id: 3, parent: 7 }]] },
+      { requests: [[{ id: 1, start: 4 }, { id: 4, parent: 1 }, { id: 7, start: 3, parent: 1, attributes: allow }]] },
+    ],
+  },
+  {
+    name: 'children that waited are adopted by a log record, or by the span beside it',
+    segments: [
+      { requests: [[{ id: 2, parent: 1 }, { id: 4, parent: 3 }]] },
+      { requests: [[said(1, 'governance.execution.started', 7), said(3, 'governance.execution.started', 8)], [{ id: 3, start: 6 }]] },
+    ],
+  },
+  { name: 'many log records of one span', segments: [{ requests: [many(40, (at) => ({ id: at })).map(({ id }) => said(1, 'governance.decision', Number(id), allow)), [{ id: 1, attributes: act }]] }] },
+  {
     name: 'duplicate and equivocal',
     segments: [
       { requests: [[{ id: 1, start: 0 }, { id: 2, parent: 1 }], [{ id: 2, parent: 1 }, { id: 2, parent: 1, start: 1, name: 'other' }, { id: 2, parent: 1, kind: 3, start: 2 }]] },
@@ -397,7 +461,9 @@ const cases: Case[] = [
 
 write(
   'segments',
-  cases.map(({ name, tenant = '', segments }, number) => {
+  {
+  ruleset: RULESET_TEXT.split('\n').slice(0, -1),
+  cases: cases.map(({ name, tenant = '', segments }, number) => {
     const log = new TestLog()
     const history = new TraceHistory()
     const committer = new Committer()
@@ -412,9 +478,9 @@ write(
         const sink = new LeafSink()
         const spans = inputs.flat()
         const derived = deriveSegment(head, spans, history, committer, sink)
-        const payload = new Uint8Array(encodePayload({ ...head, segment }, derived.spans))
+        const payload = new Uint8Array(encodePayload({ ...head, segment, ruleset: derived.ruleset }, derived.spans, derived.judgement))
         const entries = split(new Uint8Array(sink.entries.view()))
-        history.add(first, entries.map(parseEntry), new Uint8Array(sink.hashes.view()), closed, () => parsePayload(payload).spans)
+        history.add(first, entries.map(parseEntry), new Uint8Array(sink.hashes.view()), closed, () => parsePayload(payload))
         first += entries.length
         return {
           closed: nameOf(Closed, closed),
@@ -422,7 +488,7 @@ write(
           input: inputs.map((request) => ({
             receipt: hex(request[0]!.source.receipt),
             seed: hex(request[0]!.source.seed),
-            spans: request.map((span) => ({ index: span.index, resource: part(span, 'resource'), scope: part(span, 'scope'), span: part(span, 'span') })),
+            spans: request.map((span) => ({ ...(span.kind === LOG_RECORD && { log: true }), index: span.index, resource: part(span, 'resource'), scope: part(span, 'scope'), span: part(span, 'span') })),
           })),
           duplicates: derived.duplicates.map(({ span }) => spans.indexOf(span)),
           payload: hex(payload),
@@ -432,6 +498,7 @@ write(
       }),
     }
   }),
+  }
 )
 
 function part(span: SpanInput, name: 'resource' | 'scope' | 'span'): string {
@@ -453,6 +520,7 @@ function split(bundle: Uint8Array): Uint8Array[] {
 const plain = encodeSpan(1, { id: 2 })
 const rows = (...more: string[]): string => field(1, hex(traceIdOf(1))) + more.join('')
 const source = (name = 'r'): string => field(6, text(1, name) + field(2, h('ab')))
+const logRow = (record: Uint8Array, more = ''): string => field(9, more + field(6, record))
 const spanRow = (more: string, span: Uint8Array = plain): string => field(9, more + field(5, span))
 write('payloads', {
   valid: [
@@ -462,6 +530,8 @@ write('payloads', {
     ['an empty resource and scope', rows(source(), field(7, ''), field(8, ''), spanRow(number(3, 1) + number(4, 1)))],
     ['two sources', rows(source('a'), source('b'), spanRow(''), spanRow(number(1, 1) + number(2, 70_000), encodeSpan(1, { id: 3 })))],
     ['the same bytes in a row for each request', rows(source('a'), source('b'), field(7, ''), field(7, ''), spanRow(number(3, 1)), spanRow(number(1, 1) + number(3, 2), encodeSpan(1, { id: 3 })))],
+    ['a log record', rows(source(), logRow(encodeLogRecord(1, STARTED)))],
+    ['a log record and a span', rows(source(), logRow(encodeLogRecord(1, STARTED)), spanRow(number(2, 1)))],
     ['an empty receipt', rows(field(6, text(1, '') + field(2, h('ab'))), spanRow(''))],
   ].map(([name, payload]) => ({ name, payload: check(payload!) })),
   invalid: [
@@ -487,6 +557,10 @@ write('payloads', {
     ['one resource row for two sources', rows(source('a'), source('b'), field(7, ''), spanRow(number(3, 1)), spanRow(number(1, 1) + number(3, 1), encodeSpan(1, { id: 3 })))],
     ['a scope under two resources', rows(source(), field(7, ''), field(7, ''), field(8, ''), spanRow(number(3, 1) + number(4, 1)), spanRow(number(2, 1) + number(3, 2) + number(4, 1), encodeSpan(1, { id: 3 })))],
     ['a span without bytes', rows(source(), field(9, number(2, 1)))],
+    ['a row that is both', rows(source(), field(9, field(5, plain) + field(6, encodeLogRecord(1, STARTED))))],
+    ['a log record of something else', rows(source(), logRow(encodeLogRecord(1, { id: 1, name: 'user.login' })))],
+    ['a log record without a trace', rows(source(), logRow(Buffer.from(text(12, 'governance.decision'), 'hex')))],
+    ['a log record that is a span', rows(source(), logRow(plain))],
     ['a span that is none', rows(source(), spanRow('', Uint8Array.of(0x0a)))],
     ['a span with a span id of zeros', rows(source(), spanRow('', encodeSpan(1, { id: 0 })))],
     ['cut off', rows(source(), spanRow('')).slice(0, -2)],

@@ -1,7 +1,7 @@
 /** Committed executions: finding them by time and service, and what one is made of. The index is never evidence. */
-import { formatHex, utf8 } from '@rootspan/lineage/bytes'
+import { formatHex } from '@rootspan/lineage/bytes'
 import { Kind } from '@rootspan/lineage/governance/kind'
-import { decodeSpan } from '@rootspan/lineage/otlp/decode'
+import { decodeEither, decodeLogSpan } from '@rootspan/lineage/otlp/log-record'
 import { encodeText } from '@rootspan/lineage/otlp/text'
 import { isSpanBorn, nameOf, Parent, Persistence, parseEntry } from '@rootspan/lineage/record/entry'
 import { parseAnyPayload } from '@rootspan/lineage/record/opened'
@@ -12,13 +12,15 @@ import { readSegment } from '../sequencer.ts'
 import * as keys from '../store/keys.ts'
 import type { LogReader } from '../store/log-store.ts'
 import type { SegmentRow } from '../store/rows.ts'
+import { readTerms, serviceTerm, spanOf } from '../store/terms.ts'
 import { type Payloads, segmentsUnder } from './evidence.ts'
 
 const MAX_TIME = 0xffff_ffff_ffff_ffffn
 const ID_BYTES = 16
 /** Longest span name that is shown, in bytes. */
 const MAX_NAME = 255
-const NO_ID = new Uint8Array(0)
+/** Read ahead of lists of search terms. */
+const LIST_BYTES = 256 * 1024
 
 /** One execution, as lists show it. Times are nanoseconds since 1970 in decimal. */
 export interface ExecutionSummary {
@@ -65,7 +67,7 @@ export interface RecordSummary {
   /** What a persistence record states. */
   statement?: string
   spanId?: string
-  /** How it hangs on its parent span: root, linked, awaiting or remote. */
+  /** How it hangs on its parent span: root, linked, awaiting or remote; unsaid where it is the record of a log record. */
   parent?: string
   parentSpanId?: string
   /** Leaf hash of the parent's record, where it is linked. */
@@ -88,32 +90,98 @@ export interface Search {
   readonly limit: number
 }
 
-/** One page of executions, newest first, and where the next one begins. `size` is that of the latest checkpoint. */
+/**
+ * One page of executions, newest first, and where the next one begins. `size` is that of the latest checkpoint.
+ *
+ * Cost: besides the page, all executions that start in the same quarter of a second as one that is looked at. They are
+ * not bounded, but every one of them was received; what is kept of them is.
+ */
 export async function findExecutions(
   reader: LogReader,
   search: Search,
   size: number,
 ): Promise<{ executions: ExecutionSummary[]; next: string | undefined }> {
-  const { from = 0n, to = MAX_TIME + 1n, after, limit } = search
+  const { from = 0n, to = MAX_TIME + 1n, limit } = search
   if (from >= to) return { executions: [], next: undefined }
-  const service = search.service === undefined ? undefined : utf8(search.service).subarray(0, 255)
-  const keyOf = (start: bigint) =>
-    service === undefined ? keys.byTimeKey(start, NO_ID) : keys.byServiceKey(service, start, NO_ID)
-  const prefix = keyOf(0n).length - 8
-  let first = keyOf(to - 1n)
-  if (after !== undefined) {
-    // The key after that of the page's last execution; never before the range that was asked for.
-    const resumed = Buffer.concat([first.subarray(0, prefix), after, Uint8Array.of(0)])
-    if (Buffer.compare(resumed, first) > 0) first = resumed
+  const page = new Page(search, limit + 1)
+  let span = -1
+  for await (const list of termLists(reader, search, page.newest)) {
+    if (list.span !== span && page.isFull) break
+    span = list.span
+    for (const { start, id } of readTerms(list.span, list.value, list.service)) page.add(start, id)
   }
-  const found: Uint8Array[] = []
-  for await (const key of reader.database.keys({ gte: first, lt: keys.after(keyOf(from)), limit: limit + 1 }))
-    found.push(key.subarray(prefix))
-  const page = found.slice(0, limit)
-  const traces = await reader.traces(page.map((place) => place.subarray(8)))
+  const found = page.places()
+  const shown = found.slice(0, limit)
+  const traces = await reader.traces(shown.map((place) => place.subarray(8)))
   return {
     executions: traces.filter((rows) => rows.length > 0).map((rows) => summarize(rows, size)),
-    next: found.length > limit ? Buffer.from(page.at(-1)!).toString('base64url') : undefined,
+    next: found.length > limit ? Buffer.from(shown.at(-1)!).toString('base64url') : undefined,
+  }
+}
+
+/** The places of a page: the start of an execution counted down, and its trace. The first in byte order are kept. */
+class Page {
+  /** The newest start that is looked for. */
+  readonly newest: bigint
+  readonly #from: bigint
+  readonly #after: Uint8Array | undefined
+  readonly #count: number
+  #places: Buffer[] = []
+
+  constructor({ from = 0n, to = MAX_TIME + 1n, after }: Search, count: number) {
+    const newest = after === undefined ? MAX_TIME : MAX_TIME - Buffer.from(after).readBigUInt64BE(0)
+    this.newest = newest < to ? newest : to - 1n
+    this.#from = from
+    this.#after = after
+    this.#count = count
+  }
+
+  /** Whether older executions would not be on it. */
+  get isFull(): boolean {
+    return this.#places.length >= this.#count
+  }
+
+  add(start: bigint, id: Uint8Array): void {
+    if (start < this.#from || start > this.newest) return
+    const place = Buffer.allocUnsafe(8 + id.length)
+    place.writeBigUInt64BE(MAX_TIME - start, 0)
+    place.set(id, 8)
+    if (this.#after !== undefined && place.compare(this.#after) <= 0) return
+    this.#places.push(place)
+    if (this.#places.length > 4 * this.#count + 1000) this.#places = this.places()
+  }
+
+  places(): Buffer[] {
+    return this.#places.sort(Buffer.compare).slice(0, this.#count)
+  }
+}
+
+interface FoundList {
+  readonly span: number
+  readonly value: Uint8Array
+  readonly service: Uint8Array | undefined
+}
+
+/** Lists of search terms, the newest first, that hold executions of the search's service and time. */
+async function* termLists(
+  reader: LogReader,
+  { service: name, from = 0n }: Search,
+  newest: bigint,
+): AsyncGenerator<FoundList, void, undefined> {
+  const service = name === undefined ? undefined : serviceTerm(name)
+  const keyOf = (start: bigint): Uint8Array =>
+    service === undefined ? keys.termsKey(spanOf(start), 0) : keys.serviceKey(service, spanOf(start), 0)
+  const end = keyOf(from)
+  const range = { gte: keyOf(newest), lt: keys.after(end.subarray(0, -8)) }
+  if (service === undefined) {
+    for await (const [key, value] of reader.database.iterator({ ...range, highWaterMarkBytes: LIST_BYTES }))
+      yield { span: keys.keySpan(key), value, service }
+    return
+  }
+  for await (const key of reader.database.keys(range)) {
+    const list = Buffer.concat([Uint8Array.of(keys.Prefix.byTime), key.subarray(-keys.PLACE_BYTES)])
+    const value = await reader.database.get(list)
+    if (value !== undefined) yield { span: keys.keySpan(key), value, service }
   }
 }
 
@@ -231,7 +299,7 @@ async function spanWords(
     const input = left.get(leaf)
     if (input === undefined) return { erased: true }
     const { source, resourceStart, resourceEnd, spanStart, spanEnd } = input
-    const span = decodeSpan(source.body.subarray(spanStart, spanEnd))
+    const span = decodeEither(input.kind, source.body.subarray(spanStart, spanEnd))
     return {
       name: shortened(encodeText(span.name)),
       service: resourceEnd === 0 ? '' : serviceName(source.body, resourceStart, resourceEnd),
@@ -243,7 +311,7 @@ async function spanWords(
 
 type SpanWords = Required<Pick<RecordSummary, 'name' | 'service' | 'startTimeUnixNano' | 'endTimeUnixNano'>>
 
-/** Names and times of a payload's spans, in order, without decoding them (docs/formats/payload.md, fields 7 and 9). */
+/** Names and times of a payload's spans and log records, in order, without decoding spans (docs/formats/payload.md, fields 7 and 9). */
 function* describeSpans(payload: Uint8Array): Generator<SpanWords, undefined, undefined> {
   const services: string[] = []
   const reader = new WireReader(payload)
@@ -254,6 +322,12 @@ function* describeSpans(payload: Uint8Array): Generator<SpanWords, undefined, un
     let service = ''
     while (row.next()) {
       if (row.field === 3) service = services[row.safe('a resource') - 1] ?? ''
+      if (row.field === 6) {
+        const record = decodeLogSpan(payload.subarray(row.start, row.end))
+        const time = String(record.startTimeUnixNano)
+        const name = shortened(encodeText(record.name))
+        yield { name, service, startTimeUnixNano: time, endTimeUnixNano: time }
+      }
       if (row.field !== 5) continue
       const words = { name: '', start: 0n, end: 0n }
       const span = new WireReader(payload, row.start, row.end)

@@ -175,6 +175,17 @@ const METRICS: readonly Metric[] = [
     'spans_quarantined',
   ),
   family(
+    'rootspan_log_records_total',
+    'counter',
+    'Log records by what became of them: those about governance are kept or refused, all others passed over.',
+    'result',
+    [
+      ['accepted', 'log_records_accepted'],
+      ['quarantined', 'log_records_quarantined'],
+      ['passed_over', 'log_records_passed_over'],
+    ],
+  ),
+  family(
     'rootspan_quarantine_dropped_total',
     'counter',
     'What quarantine had no room for or let go.',

@@ -120,10 +120,8 @@ export async function planErasure(
     batch: {
       records,
       changes: [
-        ...[...traces.values()].flatMap(({ key, before, after }) => [
-          [key, encodeRows(after)] as const,
-          ...termChanges(before, after),
-        ]),
+        ...[...traces.values()].map(({ key, after }) => [key, encodeRows(after)] as const),
+        ...(await termChanges(reader, traces.values())),
         [keys.erasingKey(commit), encodePending(pending)],
       ],
     },

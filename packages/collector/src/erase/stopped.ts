@@ -71,7 +71,7 @@ export async function openStopped(config: Config, identity: Identity, log: Logge
     files: { packs: nodeFiles, signer: nodeFiles },
     log,
   })
-  const { reader, store, packs, tree, partialBundle, cursor, signer } = opened
+  const { reader, store, packs, tree, partialBundle, knowledge, cursor, signer } = opened
   const journal = new JournalReader({ directory: directories.journal, from: cursor.next })
   const sequencer = new Sequencer({
     assembler: new Assembler(
@@ -88,6 +88,7 @@ export async function openStopped(config: Config, identity: Identity, log: Logge
     packs,
     tree,
     partialBundle,
+    knowledge,
     now: () => BigInt(Date.now()) * 1_000_000n,
     onCommit: () => {},
   })

@@ -3,13 +3,13 @@ import { createReadStream } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { MalformedError } from '@rootspan/lineage/errors'
-import { createSpanTable, scanTraces } from '@rootspan/lineage/otlp/scan'
-import { parseReceipt } from '@rootspan/lineage/record/receipt'
+import { createSpanTable } from '@rootspan/lineage/otlp/scan'
 import type { Checkpoint } from '@rootspan/lineage/tlog/checkpoint'
 import { type DurableFile, type Files, hasCode } from '../files.ts'
 import { JournalCorruption } from '../journal/errors.ts'
 import { JournalReader } from '../journal/reader.ts'
 import { recover } from '../journal/recovery.ts'
+import { scanFrame } from '../journal/scan.ts'
 import { segmentFirsts, segmentName } from '../journal/segments.ts'
 import { OperatorError } from '../operator-error.ts'
 import { type Identity, LOG_FILE, readLogFile } from '../origin.ts'
@@ -170,8 +170,7 @@ function checkFrames(
     while (reader.next < end) {
       for (const frame of reader.read(end, 4 * 1024 * 1024)) {
         try {
-          parseReceipt(frame.receipt)
-          const { count } = scanTraces(frame.body, table)
+          const { count } = scanFrame(frame, table).table
           const bits = cursor.partial.get(frame.position)
           if (bits !== undefined && bits.length !== Math.ceil(count / 8))
             findings.problem(

@@ -1,7 +1,7 @@
 /** Histories of the traces that have several segments, the most recent ones kept. */
 import { formatHex } from '@rootspan/lineage/bytes'
 import { parseEntry } from '@rootspan/lineage/record/entry'
-import { spansOf } from '@rootspan/lineage/record/erase'
+import { heldOf } from '@rootspan/lineage/record/erase'
 import { TraceHistory } from '@rootspan/lineage/record/history'
 import type { PackReader } from '../pack.ts'
 import { loadHistory, readPayload } from '../sequencer.ts'
@@ -50,7 +50,7 @@ export class Histories {
     try {
       const entries = splitEntries(chunks).map(parseEntry)
       history.add(row.first, entries, leaves, row.closed, () =>
-        spansOf({ entries: splitEntries(chunks) }, readPayload(this.#packs, row)),
+        heldOf({ entries: splitEntries(chunks) }, readPayload(this.#packs, row)),
       )
     } catch {
       return // was reported where it was walked; whoever needs it loads it, and meets the damage

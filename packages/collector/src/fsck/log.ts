@@ -8,7 +8,7 @@
 import { equalBytes, formatHex, utf8 } from '@rootspan/lineage/bytes'
 import { MalformedError, VerificationError } from '@rootspan/lineage/errors'
 import { Committer } from '@rootspan/lineage/record/commitment'
-import { Persistence, parseEntry } from '@rootspan/lineage/record/entry'
+import { NO_BYTES, Persistence, parseEntry } from '@rootspan/lineage/record/entry'
 import type { TraceHistory } from '@rootspan/lineage/record/history'
 import type { Source } from '@rootspan/lineage/record/order'
 import { parsePayload, type SegmentPayload } from '@rootspan/lineage/record/payload'
@@ -36,6 +36,7 @@ import { Entries, LogBroken, splitEntries } from './entries.ts'
 import { checkErased, checkRun } from './erased.ts'
 import { Histories } from './histories.ts'
 import type { Findings, Progress } from './report.ts'
+import { CommitTerms } from './terms.ts'
 import type { TrackedSpans } from './tracked.ts'
 import type { TreeWalk } from './tree.ts'
 
@@ -54,6 +55,8 @@ export interface WalkedLog {
   readonly segments: number
   /** Segments that are the first of their trace. */
   readonly traces: number
+  /** Search keys of all commits that are there. */
+  readonly terms: number
 }
 
 /** Walks all commits. What breaks the walk itself is a problem, too; then the result is undefined. */
@@ -80,11 +83,13 @@ class LogWalk {
   readonly #sink = new LeafSink()
   #segments = 0
   #traces = 0
+  readonly #terms: CommitTerms
 
   constructor(parts: LogParts) {
     this.#parts = parts
     this.#blocks = new BlockWalk(parts.packs, parts.findings)
     this.#entries = new Entries(parts.reader, this.#blocks)
+    this.#terms = new CommitTerms(parts.reader, parts.findings)
     this.#histories = new Histories(parts.reader, parts.packs)
   }
 
@@ -106,7 +111,7 @@ class LogWalk {
     await tree.end(head?.commit.size ?? 0)
     await this.#entries.end()
     await this.#blocks.end(head?.commit.packs ?? [])
-    return { head: head?.commit, segments: this.#segments, traces: this.#traces }
+    return { head: head?.commit, segments: this.#segments, traces: this.#traces, terms: this.#terms.found }
   }
 
   close(): Promise<void> {
@@ -130,6 +135,8 @@ class LogWalk {
       }
       const rows = this.#checkStoredRow(row, stored[at])
       await this.#segment(row, rows, commit)
+      const held = rows[row.segment]
+      if (held !== undefined) this.#terms.add(held, rows)
       this.#segments++
       if (row.segment === 0) this.#traces++
     }
@@ -142,6 +149,7 @@ class LogWalk {
         undefined,
         'commit roots',
       )
+    await this.#terms.check(commit.number)
   }
 
   /** The trace's value holds the row of the commit in its place; returns all rows of the trace, or none. */
@@ -310,6 +318,13 @@ class LogWalk {
       const derived = deriveSegment(payload, payload.spans, history, this.#committer, sink)
       if (derived.duplicates.length > 0)
         findings.problem(where, 'its payload holds a span that has a record already', undefined, 'payloads')
+      else if (!isSameJudgement(derived, payload))
+        findings.problem(
+          where,
+          'its payload holds another judgement than the rules come to',
+          undefined,
+          'payloads',
+        )
       else if (derived.spans.some((span, at) => span !== payload.spans[at]))
         findings.problem(where, 'its payload is not in record order', undefined, 'payloads')
       else return derived
@@ -370,6 +385,15 @@ class LogWalk {
 }
 
 /** Parses the next commit and checks that it follows from the one before. */
+/** What a payload says of its judgement is what the seal commits to. */
+function isSameJudgement(derived: DerivedSegment, { judgement, context, ruleset }: SegmentPayload): boolean {
+  return (
+    equalBytes(derived.judgement, judgement) &&
+    equalBytes(derived.context, context ?? NO_BYTES) &&
+    equalBytes(derived.ruleset, ruleset ?? NO_BYTES)
+  )
+}
+
 function readCommit(
   key: Uint8Array,
   value: Uint8Array,

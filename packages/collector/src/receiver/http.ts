@@ -9,7 +9,7 @@ import type { AddressInfo, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { parseUtf8 } from '@rootspan/lineage/bytes'
 import { MalformedError } from '@rootspan/lineage/errors'
-import { tracesFromJson } from '@rootspan/lineage/otlp/json'
+import { logsFromJson, tracesFromJson } from '@rootspan/lineage/otlp/json'
 import { type Body, gunzip, Intake, tooLarge } from './body.ts'
 import { overBudget } from './budget.ts'
 import {
@@ -225,6 +225,7 @@ const EMPTY = new Uint8Array(0)
 // that care about speed use protobuf.
 function fromJson(plain: Uint8Array, signal: Signal): Uint8Array {
   if (signal === 'traces') return tracesFromJson(plain)
+  if (signal === 'logs') return logsFromJson(plain)
   let value: unknown
   try {
     value = JSON.parse(parseUtf8(plain, 'the body'))

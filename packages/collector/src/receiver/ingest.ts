@@ -17,6 +17,7 @@ import {
   TRACE_ID,
   WORDS_PER_SPAN,
 } from '@rootspan/lineage/otlp/scan'
+import { scanLogs } from '@rootspan/lineage/otlp/scan-logs'
 import { encodeReceipt } from '@rootspan/lineage/record/receipt'
 import { WireReader } from '@rootspan/lineage/wire'
 import type { Quarantine, QuarantinedSpan } from './quarantine.ts'
@@ -28,7 +29,7 @@ export interface JournalFrame {
   readonly seed: Uint8Array
   /** Encoded `rootspan.v0.Receipt`. */
   readonly receipt: Uint8Array
-  /** The `ExportTraceServiceRequest` as received. */
+  /** The `ExportTraceServiceRequest` or `ExportLogsServiceRequest` as received; the receipt says which. */
   readonly body: Uint8Array
 }
 
@@ -65,16 +66,21 @@ export function createIngest(options: IngestOptions): Ingest {
   return async (request) => {
     const refusal = options.gate()
     if (refusal !== undefined) throw refusal
-    if (request.signal !== 'traces') {
+    const { signal } = request
+    if (signal === 'metrics') {
       checkFields(request.body)
-      count(options.counters, request.signal, request.body.length)
+      count(options.counters, signal, request.body.length)
       return TAKEN
     }
     // The table is shared by all requests, so nothing of it is read after the first await.
     if (table.words.length > KEPT_WORDS) table = createSpanTable()
-    scanTraces(request.body, table)
+    if (signal === 'traces') scanTraces(request.body, table)
+    else {
+      const { others } = scanLogs(request.body, table)
+      options.counters.add('log_records_passed_over', others)
+    }
     boundSpread(request.body, table)
-    return storeTraces(options, request, table)
+    return store(options, { ...request, signal }, table)
   }
 }
 
@@ -111,13 +117,18 @@ function sameTraceAndScope(body: Uint8Array, words: Uint32Array, a: number, b: n
   return true
 }
 
-async function storeTraces(options: IngestOptions, request: Received, table: SpanTable): Promise<Accepted> {
+type Kept = Received & { readonly signal: 'traces' | 'logs' }
+
+const ACCEPTED = { traces: 'spans_accepted', logs: 'log_records_accepted' } as const
+const QUARANTINED = { traces: 'spans_quarantined', logs: 'log_records_quarantined' } as const
+
+async function store(options: IngestOptions, request: Kept, table: SpanTable): Promise<Accepted> {
   const { journal, quarantine, counters, now, random, workAhead } = options
   const time = now()
   const spans = table.count
   const bad = badSpans(request, table, time)
   const rejectedSpans = bad.total
-  const message = describe(bad)
+  const message = describe(bad, request.signal)
   const receipt = encodeReceipt({ ...request, tenant: DEFAULT_TENANT, receivedAt: time })
   const frame = { seed: random(SEED_BYTES), receipt, body: request.body }
   const bytes = request.body.length
@@ -129,7 +140,7 @@ async function storeTraces(options: IngestOptions, request: Received, table: Spa
     // The table is the request's own only as long as nothing was awaited.
     if (spans > rejectedSpans) handOver = workAhead?.(frame, table)
     await storing(() => quarantine.keep(bad.kept))
-    counters.add('spans_quarantined', rejectedSpans)
+    counters.add(QUARANTINED[request.signal], rejectedSpans)
     if (rejectedSpans > bad.kept.length)
       counters.add('quarantine_records_dropped', rejectedSpans - bad.kept.length)
   }
@@ -145,7 +156,7 @@ async function storeTraces(options: IngestOptions, request: Received, table: Spa
   })
   // From here on the body is the pipeline's.
   handOver?.(position)
-  counters.add('spans_accepted', spans - rejectedSpans)
+  counters.add(ACCEPTED[request.signal], spans - rejectedSpans)
   count(counters, request.signal, bytes)
   return { rejectedSpans, message, position }
 }
@@ -161,10 +172,10 @@ interface BadSpans {
 // An empty span takes two bytes, so a request can hold millions of bad ones; that many objects would be an attack.
 const MAX_KEPT = 10_000
 
-function badSpans(request: Received, { words, count }: SpanTable, time: bigint): BadSpans {
+function badSpans(request: Kept, { words, count }: SpanTable, time: bigint): BadSpans {
   const kept: QuarantinedSpan[] = []
   const faults = new Map<number, number>()
-  const { body, receiver } = request
+  const { body, receiver, signal } = request
   let total = 0
   for (let row = 0, end = count * WORDS_PER_SPAN; row < end; row += WORDS_PER_SPAN) {
     const fault = words[row + FAULT]!
@@ -175,6 +186,7 @@ function badSpans(request: Received, { words, count }: SpanTable, time: bigint):
     kept.push({
       time,
       receiver,
+      signal,
       reason: faultText(fault),
       span: body.subarray(words[row + SPAN_START], words[row + SPAN_END]),
       resource: body.subarray(words[row + RESOURCE_START], words[row + RESOURCE_END]),
@@ -185,12 +197,13 @@ function badSpans(request: Received, { words, count }: SpanTable, time: bigint):
 }
 
 /** The reasons and how often each, most frequent first. */
-function describe({ total, faults }: BadSpans): string {
+function describe({ total, faults }: BadSpans, signal: Kept['signal']): string {
   if (total === 0) return ''
   const parts = [...faults]
     .sort((a, b) => b[1] - a[1])
     .map(([fault, times]) => `${faultText(fault)} (${times})`)
-  return `${total === 1 ? '1 span was' : `${total} spans were`} rejected: ${parts.join(', ')}`
+  const what = signal === 'traces' ? 'span' : 'log record'
+  return `${total === 1 ? `1 ${what} was` : `${total} ${what}s were`} rejected: ${parts.join(', ')}`
 }
 
 // A storage error is the sender's cue to try again: only `unavailable` and `busy` keep the data with it. Whatever
@@ -204,7 +217,7 @@ async function storing<T>(store: () => Promise<T>): Promise<T> {
   }
 }
 
-/** Walks the outermost fields of a metrics or logs request, which is not kept: enough to tell it from noise. */
+/** Walks the outermost fields of a metrics request, which is not kept: enough to tell it from noise. */
 function checkFields(body: Uint8Array): void {
   const reader = new WireReader(body)
   while (reader.next()) {

@@ -20,6 +20,7 @@ function record(n: number, size = 10): QuarantinedSpan {
   return {
     time: BigInt(n),
     receiver: 'otlp/grpc',
+    signal: 'traces',
     reason: 'the span id is "odd"',
     span: new Uint8Array(size).fill(n),
     resource: Uint8Array.of(1, 2, 3),
@@ -48,6 +49,7 @@ test('what is kept is on disk, in order, one line each', async () => {
   expect((await lines())[0]).toEqual({
     time: '1',
     receiver: 'otlp/grpc',
+    signal: 'traces',
     reason: 'the span id is "odd"',
     span: Buffer.alloc(10, 1).toString('base64'),
     resource: 'AQID',

@@ -9,13 +9,14 @@ import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
 import { type Counters, type ReceiverName, Refusal } from './receiver.ts'
 
-/** A refused span as it was received. */
+/** A refused span or log record as it was received. */
 export interface QuarantinedSpan {
   /** Nanoseconds since the Unix epoch. */
   readonly time: bigint
   readonly receiver: ReceiverName
+  readonly signal: 'traces' | 'logs'
   readonly reason: string
-  /** Bytes of the messages Span, Resource and InstrumentationScope; the latter two empty where there are none. */
+  /** Bytes of the messages Span (or LogRecord), Resource and InstrumentationScope; the latter two empty where there are none. */
   readonly span: Uint8Array
   readonly resource: Uint8Array
   readonly scope: Uint8Array
@@ -208,6 +209,7 @@ function formatQuarantined(record: QuarantinedSpan): string {
   return sealLine({
     time: String(record.time),
     receiver: record.receiver,
+    signal: record.signal,
     reason: record.reason,
     span: base64(record.span),
     resource: base64(record.resource),

@@ -16,8 +16,8 @@ export interface Received {
   readonly receiver: ReceiverName
   readonly signal: Signal
   /**
-   * The protobuf `Export{Trace,Metrics,Logs}ServiceRequest`, decompressed; JSON traces are converted already, JSON
-   * metrics and logs come as an empty message. Nobody writes to these bytes again: they may be kept.
+   * The protobuf `Export{Trace,Metrics,Logs}ServiceRequest`, decompressed; JSON traces and logs are converted already,
+   * JSON metrics come as an empty message. Nobody writes to these bytes again: they may be kept.
    */
   readonly body: Uint8Array
   /** The sender asked for a durability receipt (`rootspan-receipt: 1`). */
@@ -28,7 +28,7 @@ export interface Received {
 
 /** What became of a request that was taken. */
 export interface Accepted {
-  /** Spans refused for good. The sender must not retry them (OTLP, Partial Success). */
+  /** Spans or log records refused for good. The sender must not retry them (OTLP, Partial Success). */
   readonly rejectedSpans: number
   /** For people; empty when there is nothing to say. */
   readonly message: string
@@ -84,6 +84,9 @@ export type CounterName =
   | 'bytes_received' // bodies of accepted and partly accepted requests, decompressed
   | 'spans_accepted'
   | 'spans_quarantined' // rejected for good, whether or not the quarantine had room for them
+  | 'log_records_accepted' // about governance
+  | 'log_records_quarantined'
+  | 'log_records_passed_over' // not about governance: not kept
   | 'quarantine_records_dropped' // too big, or too many at once, to keep
   | 'quarantine_files_dropped' // oldest files removed to stay within the bound
 

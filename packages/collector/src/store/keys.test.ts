@@ -7,7 +7,7 @@ const number = fc.maxSafeNat()
 const id = fc
   .tuple(fc.uint8Array({ maxLength: 255 }), fc.uint8Array({ minLength: 16, maxLength: 16 }))
   .map(([tenant, trace]) => keys.traceId(tenant, trace))
-const time = fc.bigInt(0n, 2n ** 64n - 1n)
+const span = fc.nat(keys.MAX_SPAN)
 const sign = (value: number | bigint) => (value < 0 ? -1 : value > 0 ? 1 : 0)
 
 describe('byte order is the natural order', () => {
@@ -24,13 +24,15 @@ describe('byte order is the natural order', () => {
     )
   })
 
-  test('of times, the newest first, services and tenants apart', () => {
+  test('of spans of time, the newest first, and of commits in them', () => {
     fc.assert(
-      fc.property(time, time, id, (a, b, trace) => {
-        expect(sign(compareBytes(keys.byTimeKey(a, trace), keys.byTimeKey(b, trace)))).toBe(sign(b - a))
+      fc.property(span, span, number, number, (a, b, x, y) => {
+        const expected = sign(b - a) || sign(x - y)
+        expect(sign(compareBytes(keys.termsKey(a, x), keys.termsKey(b, y)))).toBe(expected)
         const service = Uint8Array.of(0x61)
-        const [x, y] = [keys.byServiceKey(service, a, trace), keys.byServiceKey(service, b, trace)]
-        expect(sign(compareBytes(x, y))).toBe(sign(b - a))
+        const [one, other] = [keys.serviceKey(service, a, x), keys.serviceKey(service, b, y)]
+        expect(sign(compareBytes(one, other))).toBe(expected)
+        expect([keys.keySpan(one), keys.keySpan(keys.termsKey(b, y))]).toEqual([a, b])
       }),
     )
   })
@@ -38,29 +40,20 @@ describe('byte order is the natural order', () => {
 
 describe('no two things have one key', () => {
   test('traces of different tenants, and services', () => {
+    const name = fc.uint8Array({ maxLength: 9 })
     fc.assert(
-      fc.property(
-        id,
-        id,
-        time,
-        fc.uint8Array({ maxLength: 9 }),
-        fc.uint8Array({ maxLength: 9 }),
-        (a, b, at, x, y) => {
-          const same = formatHex(a) === formatHex(b)
-          expect(formatHex(keys.traceKey(a)) === formatHex(keys.traceKey(b))).toBe(same)
-          const sameService = same && formatHex(x) === formatHex(y)
-          expect(formatHex(keys.byServiceKey(x, at, a)) === formatHex(keys.byServiceKey(y, at, b))).toBe(
-            sameService,
-          )
-        },
-      ),
+      fc.property(id, id, span, number, name, name, (a, b, at, commit, x, y) => {
+        const [one, other] = [keys.traceKey(a), keys.traceKey(b)].map(formatHex)
+        expect(one === other).toBe(formatHex(a) === formatHex(b))
+        const [p, q] = [keys.serviceKey(x, at, commit), keys.serviceKey(y, at, commit)].map(formatHex)
+        expect(p === q).toBe(formatHex(x) === formatHex(y))
+      }),
     )
   })
 
   test('the walk over one service meets no other one', () => {
     const walk = (service: number[]) => Uint8Array.of(keys.Prefix.byService, service.length, ...service)
-    const trace = keys.traceId(new Uint8Array(0), new Uint8Array(16))
-    const of = (service: number[]) => keys.byServiceKey(Uint8Array.from(service), 5n, trace)
+    const of = (service: number[]) => keys.serviceKey(Uint8Array.from(service), 5, 7)
     const within = (service: number[], other: number[]) =>
       compareBytes(of(other), walk(service)) >= 0 && compareBytes(of(other), keys.after(walk(service))) < 0
     const names = [[], [0], [0x61], [0x61, 0], [0x61, 0x62], [0xff], [0xff, 0xff], [0x62]]

@@ -20,9 +20,9 @@ export const Prefix = {
   checkpoint: 5,
   /** Segment rows of one trace, by tenant and trace id. */
   trace: 6,
-  /** Traces newest first. */
+  /** A commit's traces by the time of their start, newest first. */
   byTime: 7,
-  /** Traces of a service, newest first. */
+  /** In which of these lists a service is. */
   byService: 8,
   /** Leaves of the spans of a tracked request, by journal position and commit. */
   receipt: 9,
@@ -32,7 +32,15 @@ export const Prefix = {
   hold: 11,
   /** Erasure whose commit is made and that is not finished, by commit. */
   erasing: 12,
+  /** What was learned of executions, for rules that need others (knowledge.ts): by the hash of what it is about. */
+  knowledge: 13,
 } as const
+
+/** The last span of time there is. */
+export const MAX_SPAN = 2 ** 36 - 1
+const TWO_32 = 0x1_0000_0000
+/** Span and commit, at the end of a search key. */
+export const PLACE_BYTES = 16
 
 export const CURSOR_KEY = Uint8Array.of(Prefix.cursor)
 
@@ -81,6 +89,11 @@ export function receiptKey(position: number, commit: number): Uint8Array {
   return key
 }
 
+/** `id` is 16 bytes. */
+export function knowledgeKey(id: Uint8Array): Uint8Array {
+  return Uint8Array.of(Prefix.knowledge, ...id)
+}
+
 /** The number in a numbered key: an entry bundle's index, a commit's number, a checkpoint's size. */
 export function keyNumber(key: Uint8Array): number {
   return Number(new DataView(key.buffer, key.byteOffset, key.byteLength).getBigUint64(1))
@@ -99,12 +112,12 @@ export function traceKey(id: Uint8Array): Uint8Array {
   return keyOf((key) => writeTraceKey(key, id))
 }
 
-export function byTimeKey(start: bigint, id: Uint8Array): Uint8Array {
-  return keyOf((key) => writeByTimeKey(key, start, id))
+export function termsKey(span: number, commit: number): Uint8Array {
+  return keyOf((key) => writeTermsKey(key, span, commit))
 }
 
-export function byServiceKey(service: Uint8Array, start: bigint, id: Uint8Array): Uint8Array {
-  return keyOf((key) => writeByServiceKey(key, service, start, id))
+export function serviceKey(service: Uint8Array, span: number, commit: number): Uint8Array {
+  return keyOf((key) => writeServiceKey(key, service, span, commit))
 }
 
 function keyOf(write: (key: Sink) => void): Uint8Array {
@@ -120,25 +133,35 @@ export function writeTraceKey(key: Sink, id: Uint8Array): void {
   key.put(id)
 }
 
-/** Start times count down, so that an ascending walk gives the newest first. */
-export function writeByTimeKey(key: Sink, start: bigint, id: Uint8Array): void {
+/**
+ * The list of a commit's traces that start in a span of time (terms.ts). Spans count down, so that an ascending walk
+ * gives the newest first.
+ */
+export function writeTermsKey(key: Sink, span: number, commit: number): void {
   key.byte(Prefix.byTime)
-  writeDescending(key, start)
-  key.put(id)
+  writePlace(key, span, commit)
 }
 
-/** `service` is UTF-8, cut to 255 bytes by the caller. */
-export function writeByServiceKey(key: Sink, service: Uint8Array, start: bigint, id: Uint8Array): void {
+/** Says that a list holds a trace of a service, which is UTF-8, cut to 255 bytes by the caller. */
+export function writeServiceKey(key: Sink, service: Uint8Array, span: number, commit: number): void {
   key.byte(Prefix.byService)
   key.byte(service.length)
   key.put(service)
-  writeDescending(key, start)
-  key.put(id)
+  writePlace(key, span, commit)
 }
 
-function writeDescending(key: Sink, start: bigint): void {
-  key.u32(~Number(start >> 32n))
-  key.u32(~Number(start & 0xffff_ffffn))
+function writePlace(key: Sink, span: number, commit: number): void {
+  const down = MAX_SPAN - span
+  key.u32(Math.floor(down / TWO_32))
+  key.u32(down % TWO_32)
+  key.u32(Math.floor(commit / TWO_32))
+  key.u32(commit % TWO_32)
+}
+
+/** The span of time in a key that ends in a place, as both kinds of search keys do. */
+export function keySpan(key: Uint8Array): number {
+  const view = new DataView(key.buffer, key.byteOffset + key.length - PLACE_BYTES)
+  return MAX_SPAN - Number(view.getBigUint64(0))
 }
 
 /** First key after all that begin with `key`: the end of a walk over them. */

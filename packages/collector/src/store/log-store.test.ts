@@ -22,6 +22,7 @@ import {
   StoreError,
 } from './log-store.ts'
 import { type Commit, encodeCommit, parseCommit, type SegmentRow } from './rows.ts'
+import { readTerms } from './terms.ts'
 
 let directory: string
 let database: Database
@@ -101,6 +102,7 @@ async function batch(count: number, more: Partial<Batch> = {}): Promise<Batch> {
     rows: [],
     earlier: new Map(),
     receipts: [],
+    knowledge: [],
     cursor: { ...START, next: tree.size },
     packs: [{ pack: 1, end: 32 + tree.size }],
     ...more,
@@ -263,16 +265,28 @@ describe('what is found', () => {
       rows.map((held) => ({ ...held, traceId: new Uint8Array(held.traceId) })),
     )
     expect(plain).toEqual([[other], [], [one, two]])
-    const under = (start: bigint, number: number) => formatHex(keys.byTimeKey(start, idOf(number)))
-    expect(await list(keys.Prefix.byTime)).toEqual([under(60n, 2), under(50n, 1)])
-    const by = (service: string, start: bigint, number: number) =>
-      formatHex(keys.byServiceKey(utf8(service), start, idOf(number)))
+    const at = (commit: number) => `0000000fffffffff${commit.toString(16).padStart(16, '0')}`
+    expect(await list(keys.Prefix.byTime)).toEqual([`07${at(0)}`, `07${at(1)}`])
     expect(await list(keys.Prefix.byService)).toEqual([
-      by('a', 60n, 2),
-      by('a', 50n, 1),
-      by('b', 50n, 1),
-      by('c', 50n, 1),
+      ...[`080161${at(0)}`, `080162${at(0)}`],
+      `080163${at(1)}`,
     ])
+    const terms = async (commit: number, service?: string) =>
+      [
+        ...readTerms(
+          0,
+          (await database.get(keys.termsKey(0, commit)))!,
+          service === undefined ? undefined : utf8(service),
+        ),
+      ].map(({ start, id }) => [start, id.at(-1)])
+    expect(await terms(0)).toEqual([
+      [50n, 1],
+      [60n, 2],
+    ])
+    expect(await terms(0, 'b')).toEqual([[50n, 1]])
+    expect(await terms(1)).toEqual([])
+    expect(await terms(1, 'c')).toEqual([[50n, 1]])
+    expect(await terms(1, 'b')).toEqual([])
   })
 
   test('one tenant does not find what another one has', async () => {

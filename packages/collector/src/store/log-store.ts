@@ -37,6 +37,7 @@ import {
   writeCommitRow,
   writeRow,
 } from './rows.ts'
+import { TermLists } from './terms.ts'
 
 export type Database = ClassicLevel<Uint8Array, Uint8Array>
 
@@ -81,6 +82,13 @@ export interface ReceiptLeaves {
   readonly leaves: readonly (readonly [number, number])[]
 }
 
+/** What was learned of an execution; `value` is undefined where it was forgotten. */
+export interface KnowledgeRow {
+  /** 16 bytes. */
+  readonly id: Uint8Array
+  readonly value: Uint8Array | undefined
+}
+
 /** What one commit adds. */
 export interface Batch {
   readonly size: number
@@ -97,6 +105,7 @@ export interface Batch {
   /** For each row the rows of its trace's earlier segments. */
   readonly earlier: ReadonlyMap<SegmentRow, readonly SegmentRow[]>
   readonly receipts: readonly ReceiptLeaves[]
+  readonly knowledge: readonly KnowledgeRow[]
   readonly cursor: Cursor
   readonly packs: readonly PackTail[]
   /** Runs of records about the log: after the rows, in leaf order. */
@@ -121,6 +130,7 @@ export class LevelLogStore implements LogStore {
   readonly #value = new Sink(1024)
   /** The encoded rows of the commit that is being made. */
   readonly #commitRows = new Sink(64 * 1024)
+  readonly #terms = new TermLists()
   /** Settles when the last write has; once one was refused, it rejects for ever. */
   #last: Promise<void> = Promise.resolve()
 
@@ -157,6 +167,7 @@ export class LevelLogStore implements LogStore {
     }
     for (const tile of batch.tiles) put(keys.tileKey(tile.level, tile.index), tile.data)
     this.#commitRows.at = 0
+    this.#terms.clear()
     for (const row of batch.rows) this.#putRow(put, row, batch.earlier.get(row) ?? [])
     for (const run of batch.runs ?? []) {
       writeCommitRow(this.#commitRows, run)
@@ -169,8 +180,12 @@ export class LevelLogStore implements LogStore {
         operations.del(key)
       }
     const number = (expected?.commit.number ?? -1) + 1
+    this.#putTerms(put, number)
     for (const { position, leaves } of batch.receipts)
       put(keys.receiptKey(position, number), encodeLeaves(leaves))
+    for (const { id, value } of batch.knowledge)
+      if (value === undefined) operations.del(keys.knowledgeKey(id))
+      else put(keys.knowledgeKey(id), value)
     put(keys.CURSOR_KEY, cursor)
     const commit: Commit = {
       number,
@@ -192,7 +207,7 @@ export class LevelLogStore implements LogStore {
     return this.head
   }
 
-  /** The rows of the trace, and its search terms under the start of its first segment. */
+  /** The rows of the trace. */
   #putRow(put: Put, row: SegmentRow, earlier: readonly SegmentRow[]): void {
     const id = keys.traceId(encodeName(row.tenant), row.traceId)
     const one = emptied(this.#row)
@@ -204,15 +219,20 @@ export class LevelLogStore implements LogStore {
     const key = emptied(this.#key)
     keys.writeTraceKey(key, id)
     put(key.view(), value.view())
-    const { start } = earlier[0] ?? row
-    if (earlier.length === 0) {
-      keys.writeByTimeKey(emptied(key), start, id)
-      put(key.view(), NOTHING)
-    }
-    for (const service of row.services) {
-      if (earlier.some((before) => before.services.includes(service))) continue
-      keys.writeByServiceKey(emptied(key), encodeName(service).subarray(0, 255), start, id)
-      put(key.view(), NOTHING)
+    this.#terms.add(row, earlier)
+  }
+
+  #putTerms(put: Put, commit: number): void {
+    for (const list of this.#terms) {
+      const key = emptied(this.#key)
+      const value = emptied(this.#value)
+      list.write(value)
+      keys.writeTermsKey(key, list.span, commit)
+      put(key.view(), value.view())
+      for (const service of list.services) {
+        keys.writeServiceKey(emptied(key), service, list.span, commit)
+        put(key.view(), NOTHING)
+      }
     }
   }
 
@@ -320,6 +340,14 @@ export class LogReader {
   constructor(database: Database, packs: Pick<PackReader, 'read'>) {
     this.database = database
     this.#packs = packs
+  }
+
+  /** All that was learned and not forgotten. */
+  async knowledge(): Promise<KnowledgeRow[]> {
+    const rows: KnowledgeRow[] = []
+    const range = { gte: Uint8Array.of(keys.Prefix.knowledge), lt: Uint8Array.of(keys.Prefix.knowledge + 1) }
+    for await (const [key, value] of this.database.iterator(range)) rows.push({ id: key.slice(1), value })
+    return rows
   }
 
   /** Entries and leaf hashes number `index * 256` and on, as many as there are; undefined where there are none. */

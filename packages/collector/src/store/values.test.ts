@@ -185,7 +185,7 @@ describe('keys', () => {
       expect(made.toSorted(Buffer.compare)).toEqual(made)
       expect(made.map(keys.keyNumber)).toEqual(numbers)
     }
-    expect(Buffer.compare(keys.byTimeKey(2n, id), keys.byTimeKey(1n, id))).toBe(-1)
+    expect(Buffer.compare(keys.termsKey(2, 1), keys.termsKey(1, 1))).toBe(-1)
     expect(keys.after(Uint8Array.of(1, 255))).toEqual(Uint8Array.of(2))
     expect(() => keys.after(Uint8Array.of(255))).toThrow('nothing comes after')
   })
@@ -193,9 +193,9 @@ describe('keys', () => {
   test('are as the page says', () => {
     expect(formatHex(keys.tileKey(2, 258))).toBe('02020000000000000102')
     expect(formatHex(keys.traceKey(id))).toBe(`060161${'01'.repeat(16)}`)
-    expect(formatHex(keys.byTimeKey(1n, id))).toBe(`07fffffffffffffffe0161${'01'.repeat(16)}`)
-    expect(formatHex(keys.byServiceKey(Uint8Array.of(65, 66), 0n, id))).toBe(
-      `08024142ffffffffffffffff0161${'01'.repeat(16)}`,
+    expect(formatHex(keys.termsKey(1, 6))).toBe('070000000ffffffffe0000000000000006')
+    expect(formatHex(keys.serviceKey(Uint8Array.of(65, 66), 0, 258))).toBe(
+      '080241420000000fffffffff0000000000000102',
     )
     expect(formatHex(keys.receiptKey(5, 6))).toBe('0900000000000000050000000000000006')
     expect(formatHex(keys.CURSOR_KEY)).toBe('04')

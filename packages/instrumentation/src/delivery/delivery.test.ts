@@ -6,7 +6,8 @@ import { createLog } from '../log.ts'
 import { createDelivery, type Delivery } from './delivery.ts'
 import type { ReadableSpan } from './encode.ts'
 import { endpointOf } from './endpoint.ts'
-import { createSender, rejectedSpans } from './send.ts'
+import { rejectedSpans } from './response.ts'
+import { createSender } from './send.ts'
 
 const log = createLog('silent')
 
@@ -182,12 +183,20 @@ test.each([
   expect(rejectedSpans(hex.startsWith('{') ? Buffer.from(hex) : Buffer.from(hex, 'hex'))).toBe(count)
 })
 
+const GRPC = { OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc' }
 test.each([
   [{}, 'http://localhost:4318/v1/traces'],
   [{ OTEL_EXPORTER_OTLP_ENDPOINT: 'https://c.example.com/otlp' }, 'https://c.example.com/otlp/v1/traces'],
   [{ OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: 'http://c.example.com/x' }, 'http://c.example.com/x'],
-  [{ OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc' }, undefined],
   [{ OTEL_EXPORTER_OTLP_ENDPOINT: 'c.example.com:4318' }, undefined],
+  [{ ...GRPC }, 'http://localhost:4317/'],
+  [{ ...GRPC, OTEL_EXPORTER_OTLP_ENDPOINT: 'https://c.example.com:1234' }, 'https://c.example.com:1234/'],
+  [{ ...GRPC, OTEL_EXPORTER_OTLP_ENDPOINT: 'c.example.com:4317' }, 'https://c.example.com:4317/'],
+  [
+    { ...GRPC, OTEL_EXPORTER_OTLP_ENDPOINT: 'c.example.com:1', OTEL_EXPORTER_OTLP_INSECURE: 'true' },
+    'http://c.example.com:1/',
+  ],
+  [{ ...GRPC, OTEL_EXPORTER_OTLP_ENDPOINT: 'unix:///run/otlp' }, undefined],
 ])('the endpoint of %j', (env, url) => {
   expect(endpointOf({ endpoint: undefined }, log, env)?.url.href).toBe(url)
 })

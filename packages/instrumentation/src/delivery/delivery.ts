@@ -136,8 +136,16 @@ class Deliverer implements Delivery {
   }
 
   #enqueue(span: ReadableSpan): void {
-    const isLast = span.name === GOODBYE && span.spanContext().traceId === this.#options.emitter
-    if (!this.#queue.add(span, isLast)) this.counts.dropped++
+    const { emitter, log } = this.#options
+    const isLast = span.name === GOODBYE && span.spanContext().traceId === emitter
+    let isTaken = false
+    try {
+      isTaken = this.#queue.add(span, isLast)
+    } catch (error) {
+      // Whoever ended the span must not notice.
+      log.failed('keeping a span', error)
+    }
+    if (!isTaken) this.counts.dropped++
     else if (this.#queue.waiting >= MAX_BATCH_SPANS) this.#wake(0)
     else this.#wake(this.#options.delayMillis)
   }

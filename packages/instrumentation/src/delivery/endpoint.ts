@@ -1,12 +1,15 @@
 /**
- * Where governed spans go: `ROOTSPAN_ENDPOINT`, or the OTLP/HTTP endpoint that the usual variables name, with its
- * headers and certificates (OpenTelemetry, OTLP Exporter Configuration).
+ * Where governed spans go: `ROOTSPAN_ENDPOINT`, an OTLP/HTTP URL, or the endpoint that the usual variables name, with
+ * its protocol, headers and certificates (OpenTelemetry, OTLP Exporter Configuration).
  */
 import { readFileSync } from 'node:fs'
 import type { Config } from '../config.ts'
 import type { Log } from '../log.ts'
 
 export interface Endpoint {
+  /** OTLP/gRPC; else OTLP/HTTP with protobuf. */
+  readonly isGrpc: boolean
+  /** Of the requests over HTTP; of the server over gRPC. */
   readonly url: URL
   /** May hold credentials: never said anywhere. */
   readonly headers: Readonly<Record<string, string>>
@@ -17,9 +20,10 @@ export interface Endpoint {
 
 const PATH = 'v1/traces'
 const DEFAULT = 'http://localhost:4318/'
+const DEFAULT_GRPC = 'http://localhost:4317'
 const DEFAULT_TIMEOUT_MILLIS = 10_000
 
-/** Undefined, with a warning, where there is only gRPC: the own path of governed spans is HTTP. */
+/** Undefined, with a warning, where it is no URL. */
 export function endpointOf(
   config: Pick<Config, 'endpoint'>,
   log: Log,
@@ -27,13 +31,14 @@ export function endpointOf(
 ): Endpoint | undefined {
   const of = (name: string): string | undefined =>
     env[`OTEL_EXPORTER_OTLP_TRACES_${name}`]?.trim() || env[`OTEL_EXPORTER_OTLP_${name}`]?.trim() || undefined
+  const isGrpc = config.endpoint === undefined && of('PROTOCOL') === 'grpc'
   let url: URL | null
   if (config.endpoint !== undefined) url = below(config.endpoint)
-  else if (of('PROTOCOL') === 'grpc') {
-    log.warn(
-      'spans are exported by gRPC, governed ones too: without ROOTSPAN_ENDPOINT, an OTLP/HTTP URL, there is neither spool nor gate',
-    )
-    return undefined
+  else if (isGrpc) {
+    const text = of('ENDPOINT') ?? DEFAULT_GRPC
+    // gRPC's own form, `host:port`, says nothing of TLS.
+    const scheme = of('INSECURE')?.toLowerCase() === 'true' ? 'http' : 'https'
+    url = URL.parse(/^[\w.+-]+:\/\//.test(text) ? text : `${scheme}://${text}`)
   } else {
     const whole = env.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT?.trim()
     const base = URL.parse(env.OTEL_EXPORTER_OTLP_ENDPOINT?.trim() || DEFAULT)
@@ -45,6 +50,7 @@ export function endpointOf(
   }
   const timeout = Number(of('TIMEOUT'))
   return {
+    isGrpc,
     url,
     headers: {
       ...headersOf(env.OTEL_EXPORTER_OTLP_HEADERS),

@@ -1,13 +1,15 @@
 /**
- * One OTLP/HTTP request at a time, and what its answer means for evidence.
+ * One OTLP request at a time, over HTTP here and over gRPC in send-grpc.ts, and what its answer means for evidence.
  *
  * `rootspan-receipt: 1` asks the collector to say at which place of its journal the request is durable. Connections
  * never keep the process alive, and no span is made of the requests.
  */
-import { Agent, request as httpRequest, type IncomingMessage } from 'node:http'
+import { Agent, request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from 'node:http'
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
 import { context as contexts, createContextKey, ROOT_CONTEXT } from '@opentelemetry/api'
 import type { Endpoint } from './endpoint.ts'
+import { rejectedSpans } from './response.ts'
+import { createGrpcSender } from './send-grpc.ts'
 
 export type Answer =
   /** Taken. `position` is the collector's receipt: the request is durable. `rejected` spans were refused for good. */
@@ -26,15 +28,23 @@ export interface Sender {
 /** As `@opentelemetry/core` names it: instrumentations make no spans below it. */
 export const SUPPRESS_TRACING = createContextKey('OpenTelemetry SDK Context Key SUPPRESS_TRACING')
 
-const MAX_ANSWER = 64 * 1024
+export const MAX_ANSWER = 64 * 1024
 const MAX_RETRY_AFTER_MILLIS = 60_000
 
-export function createSender({ url, headers, timeoutMillis, tls }: Endpoint): Sender {
+export function createSender(endpoint: Endpoint): Sender {
+  const { send, close } = endpoint.isGrpc ? createGrpcSender(endpoint) : createHttpSender(endpoint)
+  const silent = ROOT_CONTEXT.setValue(SUPPRESS_TRACING, true)
+  return {
+    send: (body, millis = endpoint.timeoutMillis) => contexts.with(silent, send, undefined, body, millis),
+    close,
+  }
+}
+
+function createHttpSender({ url, headers, tls }: Endpoint): Sender {
   const isSecure = url.protocol === 'https:'
   const options = { keepAlive: true, maxSockets: 8 }
   const agent = isSecure ? new HttpsAgent({ ...options, ...tls }) : new Agent(options)
   const request = isSecure ? httpsRequest : httpRequest
-  const silent = ROOT_CONTEXT.setValue(SUPPRESS_TRACING, true)
 
   const exchange = (body: Uint8Array, millis: number): Promise<Answer> =>
     new Promise((resolve) => {
@@ -70,10 +80,7 @@ export function createSender({ url, headers, timeoutMillis, tls }: Endpoint): Se
       outgoing.end(body)
     })
 
-  return {
-    send: (body, millis = timeoutMillis) => contexts.with(silent, exchange, undefined, body, millis),
-    close: () => agent.destroy(),
-  }
+  return { send: exchange, close: () => agent.destroy() }
 }
 
 async function read(response: IncomingMessage): Promise<Buffer> {
@@ -94,44 +101,19 @@ async function read(response: IncomingMessage): Promise<Buffer> {
 function answerOf(response: IncomingMessage, content: Uint8Array): Answer {
   const { statusCode = 0, headers } = response
   if (statusCode >= 200 && statusCode < 300) {
-    const position = headers['rootspan-receipt']
-    const isPosition = typeof position === 'string' && /^\d{1,16}$/.test(position)
-    return { is: 'taken', position: isPosition ? position : undefined, rejected: rejectedSpans(content) }
+    return { is: 'taken', position: positionOf(headers), rejected: rejectedSpans(content) }
   }
   if (statusCode === 400 || statusCode === 413) return { is: 'refused' }
-  const seconds = Number(headers['retry-after'])
-  const afterMillis = seconds > 0 ? Math.min(seconds * 1000, MAX_RETRY_AFTER_MILLIS) : undefined
-  return { is: 'later', afterMillis, why: `status ${statusCode}` }
+  return { is: 'later', afterMillis: pauseOf(Number(headers['retry-after'])), why: `status ${statusCode}` }
 }
 
-/**
- * `partial_success.rejected_spans` of an `ExportTraceServiceResponse`: field 1 of field 1. Anything else in it, or an
- * answer that is no protobuf, counts as nothing rejected.
- */
-export function rejectedSpans(content: Uint8Array): number {
-  const inner = field(content, 1)
-  return inner instanceof Uint8Array ? Number(field(inner, 1) ?? 0) : 0
+/** The collector's receipt, from headers or metadata. */
+export function positionOf(headers: IncomingHttpHeaders): string | undefined {
+  const position = headers['rootspan-receipt']
+  return typeof position === 'string' && /^\d{1,16}$/.test(position) ? position : undefined
 }
 
-function field(bytes: Uint8Array, wanted: number): Uint8Array | number | undefined {
-  let at = 0
-  const varint = (): number => {
-    for (let value = 0, scale = 1; at < bytes.length && scale < 2 ** 56; scale *= 128) {
-      const byte = bytes[at++]!
-      value += (byte & 127) * scale
-      if (byte < 128) return value
-    }
-    at = bytes.length
-    return 0
-  }
-  while (at < bytes.length) {
-    const tag = varint()
-    const type = tag % 8
-    if (type !== 0 && type !== 2) return undefined
-    const value = varint()
-    if (type === 2) at += value
-    if (Math.floor(tag / 8) !== wanted) continue
-    return type === 2 ? bytes.subarray(at - value, at) : value
-  }
-  return undefined
+/** What a receiver asks to wait, within bounds, in milliseconds. */
+export function pauseOf(seconds: number | undefined): number | undefined {
+  return seconds !== undefined && seconds > 0 ? Math.min(seconds * 1000, MAX_RETRY_AFTER_MILLIS) : undefined
 }

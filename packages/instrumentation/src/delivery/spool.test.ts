@@ -1,9 +1,11 @@
+import { execFileSync } from 'node:child_process'
 import {
   appendFileSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
+  statfsSync,
   statSync,
   truncateSync,
   utimesSync,
@@ -12,12 +14,13 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { SpanKind, SpanStatusCode } from '@opentelemetry/api'
-import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { createLog } from '../log.ts'
 import type { Encode, ReadableSpan } from './encode.ts'
 import { Orphan } from './orphans.ts'
 import type { Source } from './queue.ts'
 import { SEGMENT_BYTES, Spool } from './spool.ts'
+import { MAGIC } from './spool-file.ts'
 import { LEASE_MILLIS, takeLock } from './spool-lock.ts'
 
 const log = createLog('silent')
@@ -30,6 +33,27 @@ const encode: Encode = (spans) =>
   )
 
 let directory: string
+/** A file system of 8 MiB, where one may be mounted. */
+const disk = tryMount()
+
+function tryMount(): string | undefined {
+  const at = mkdtempSync(join(tmpdir(), 'rootspan-spool-disk-'))
+  try {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=8m', 'tmpfs', at], { stdio: 'pipe' })
+    return at
+  } catch (error) {
+    rmSync(at, { recursive: true })
+    console.warn(`no file system may be mounted here: a spool on a full disk is not tested (${error})`)
+    return undefined
+  }
+}
+
+afterAll(() => {
+  if (disk === undefined) return
+  // Lazily: a test that fails may leave a file open.
+  execFileSync('umount', ['-l', disk])
+  rmSync(disk, { recursive: true })
+})
 
 beforeEach(() => {
   directory = mkdtempSync(join(tmpdir(), 'rootspan-spool-'))
@@ -224,6 +248,98 @@ test('what others have in the directory counts', () => {
   expect(second.add(span(2, 'x'.repeat(1 << 20)))).toBe(true)
   vi.useRealTimers()
   second.close()
+})
+
+describe.skipIf(disk === undefined)('on a disk of 8 MiB', () => {
+  const filler = () => join(directory, 'filler')
+
+  beforeEach(() => {
+    rmSync(directory, { recursive: true })
+    directory = disk!
+    for (const name of readdirSync(disk!)) rmSync(join(disk!, name))
+  })
+
+  // The directory is a mount: what is above empties it, and `afterAll` takes it away.
+  afterEach(() => {
+    directory = mkdtempSync(join(tmpdir(), 'rootspan-spool-'))
+  })
+
+  /** Leaves so many bytes free, by whole blocks. */
+  function fill(left: number): void {
+    const { bavail, bsize } = statfsSync(disk!)
+    writeFileSync(filler(), Buffer.alloc(Math.max(0, bavail * bsize - left)))
+  }
+
+  test.each([
+    ['in the middle of a file', 0, 64 << 10],
+    ['where a file ends and the next cannot begin', SEGMENT_BYTES - 10_000, 0],
+  ])(
+    'that is full %s: refused and not thrown, nothing half written, and room comes back',
+    (_, before, left) => {
+      const spool = open(A)
+      const accepted: string[] = []
+      const add = (id: number, size: number): boolean => {
+        const name = `${id} ${'x'.repeat(size)}`
+        const isAccepted = spool.add(span(id, name))
+        if (isAccepted) accepted.push(name)
+        return isAccepted
+      }
+      if (before > 0) expect(add(0, before)).toBe(true)
+      fill(left)
+      const answers = Array.from({ length: 60 }, (_, id) => add(id + 1, 20_000))
+      expect(answers).toContain(false)
+      spool.keep(span(200, 'y'.repeat(100_000)), {}, [])
+      expect(spool.add(span(201, 'z'.repeat(100_000)), true)).toBe(false)
+      rmSync(filler())
+      expect(add(300, 20_000)).toBe(true)
+      spool.keep(span(301, 'open'), {}, [])
+      die(spool)
+      const orphan = adopt()!
+      expect(drain(orphan)).toEqual([...accepted, 'open?'])
+      expect(orphan.recovery).toMatchObject({ tornBytes: 0, unfinished: 1 })
+      orphan.finish()
+      expect(readdirSync(directory)).toEqual([])
+    },
+  )
+
+  test('that is full when all was sent: the file stays, and takes the next', () => {
+    const spool = open(A)
+    for (let id = 0; id < 30; id++) expect(spool.add(span(id, 'x'.repeat(50_000)))).toBe(true)
+    fill(0)
+    expect(drain(spool)).toHaveLength(30)
+    rmSync(filler())
+    expect(spool.add(span(31, 'after'))).toBe(true)
+    expect(drain(spool)).toEqual(['after'])
+    spool.close()
+    expect(readdirSync(directory)).toEqual([])
+  })
+})
+
+test('after a loss of power any part of the newest file is enough for what was whole in it', () => {
+  const spool = open(A)
+  const ends = [MAGIC.length]
+  for (let id = 0; id < 4; id++) {
+    spool.add(span(id, `span ${id} ${'x'.repeat(id * 7)}`))
+    ends.push(statSync(join(directory, files()[0]!)).size)
+  }
+  die(spool)
+  const path = join(directory, files()[0]!)
+  const good = readFileSync(path)
+  for (const rest of ['gone', 'zeros'] as const)
+    for (let length = 0; length <= good.length; length++) {
+      const left = good.subarray(0, length)
+      writeFileSync(path, rest === 'gone' ? left : Buffer.concat([left, Buffer.alloc(good.length - length)]))
+      const orphan = adopt()!
+      const whole = ends.filter((end) => end <= length).length - 1
+      expect(
+        drain(orphan).map((name) => name.split(' ')[1]),
+        `${length}, ${rest}`,
+      ).toEqual(['0', '1', '2', '3'].slice(0, Math.max(0, whole)))
+      const kept = whole < 0 ? 0 : ends[whole]!
+      expect(orphan.recovery.tornBytes).toBe((rest === 'gone' ? length : good.length) - kept)
+      expect(statSync(path).size).toBe(kept)
+      orphan.abandon()
+    }
 })
 
 test('a span larger than a file has one of its own', () => {

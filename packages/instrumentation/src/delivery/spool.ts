@@ -148,8 +148,13 @@ export class Spool implements Queue {
     this.#read = (batch as SpoolBatch).end
     this.#waiting -= batch.spans
     const active = this.#segments.at(-1)!
-    if (this.#waiting === 0 && active.size >= Math.min(TIDY_BYTES, this.#options.maxBytes / 4))
-      this.#read = { segment: this.#rotate(), at: MAGIC.length }
+    if (this.#waiting === 0 && active.size >= Math.min(TIDY_BYTES, this.#options.maxBytes / 4)) {
+      try {
+        this.#read = { segment: this.#rotate(), at: MAGIC.length }
+      } catch {
+        // The file stays until there is room for another.
+      }
+    }
     while (this.#segments[0] !== this.#read.segment) this.#remove(this.#segments.shift()!)
   }
 
@@ -194,15 +199,13 @@ export class Spool implements Queue {
     if (request.length + key.length > MAX_PAYLOAD) return undefined
     const length = HEAD_BYTES + key.length + request.length
     let segment = this.#segments.at(-1)!
-    if (segment.size + length > SEGMENT_BYTES && segment.size > MAGIC.length) segment = this.#rotate()
-    if (!isLast && !this.#fits(length)) {
-      this.#options.log.once('the spool is full: what is in it stays, new spans are refused and counted')
-      return undefined
-    }
-    const frame = encodeFrame(kind, key, request)
     try {
-      const written = writeSync(segment.fd, frame, 0, frame.length, segment.size)
-      if (written < frame.length) throw Object.assign(new Error(), { code: 'ENOSPC' })
+      if (segment.size + length > SEGMENT_BYTES && segment.size > MAGIC.length) segment = this.#rotate()
+      if (!isLast && !this.#fits(length)) {
+        this.#options.log.once('the spool is full: what is in it stays, new spans are refused and counted')
+        return undefined
+      }
+      write(segment.fd, encodeFrame(kind, key, request), segment.size)
     } catch (error) {
       const { code = 'an error' } = error as NodeJS.ErrnoException
       this.#options.log.once(`the spool cannot be written (${code}): spans are refused and counted`)
@@ -214,8 +217,8 @@ export class Spool implements Queue {
       return undefined
     }
     const place = { segment, at: segment.size }
-    segment.size += frame.length
-    this.#used += frame.length
+    segment.size += length
+    this.#used += length
     this.#syncing ??= this.#syncLater()
     return place
   }
@@ -244,7 +247,7 @@ export class Spool implements Queue {
     return timer
   }
 
-  /** Starts a new file. Waits for the disk: once per `SEGMENT_BYTES`. */
+  /** Starts a new file. Waits for the disk: once per `SEGMENT_BYTES`. If it throws, nothing has changed. */
   #rotate(): Segment {
     const { directory, emitter } = this.#options
     const before = this.#segments.at(-1)
@@ -252,7 +255,13 @@ export class Spool implements Queue {
     const number = (before?.number ?? 0) + 1
     const path = join(directory, `${emitter}.${String(number).padStart(8, '0')}.spool`)
     const fd = openSync(path, 'wx+', 0o600)
-    writeSync(fd, MAGIC)
+    try {
+      write(fd, MAGIC, 0)
+    } catch (error) {
+      closeSync(fd)
+      rmSync(path, { force: true })
+      throw error
+    }
     syncDirectory(directory)
     const segment = { number, path, fd, size: MAGIC.length }
     this.#segments.push(segment)
@@ -273,6 +282,12 @@ export class Spool implements Queue {
     rmSync(path, { force: true })
     this.#used -= size
   }
+}
+
+/** Throws if not all of it could be written: a full disk may take a part. */
+function write(fd: number, bytes: Uint8Array, position: number): void {
+  const written = writeSync(fd, bytes, 0, bytes.length, position)
+  if (written < bytes.length) throw Object.assign(new Error('no room'), { code: 'ENOSPC' })
 }
 
 function sizeOf(directory: string): number {

@@ -13,30 +13,47 @@ export const expressJwtHook: Hook = {
   library: 'express-jwt',
   versions: { from: '8.0.0', before: '9.0.0' },
   patch(library, recorder) {
+    /** What the application's `getToken` found in a request, where there is one. */
+    const found = new WeakMap<object, unknown>()
     library.observe('expressjwt', ({ args: [options] }) => {
-      if (!isClaims(options) || !Object.getOwnPropertyDescriptor(options, 'isRevoked')?.writable)
-        return undefined
+      if (!isClaims(options) || !isWritable(options, 'isRevoked')) return undefined
       // In place: the middleware reads its options at each request, and a copy would not see them change.
       const own: Record<string, unknown> = options
+      const { log } = runtime()
+      if (isWritable(options, 'getToken'))
+        own.getToken = observe(
+          own.getToken,
+          ({ args: [request] }) =>
+            (outcome) => {
+              if (outcome.ok && isClaims(request)) found.set(request, outcome.value)
+            },
+          log,
+        )
       own.isRevoked = observe(
         own.isRevoked,
         ({ args: [request, token] }) =>
-          (outcome) =>
-            record(recorder, request, token, outcome),
-        runtime().log,
+          (outcome) => {
+            const presented = isClaims(request) ? (found.get(request) ?? bearerOf(request)) : undefined
+            record(recorder, presented, token, outcome)
+          },
+        log,
       )
       return undefined
     })
   },
 }
 
-/** `token` is what jsonwebtoken decoded: header, payload and the text of the signature. */
-function record(recorder: Recorder, request: unknown, token: unknown, outcome: CallOutcome): void {
+function isWritable(options: object, name: string): boolean {
+  const property = Object.getOwnPropertyDescriptor(options, name)
+  return property?.writable === true && typeof property.value === 'function'
+}
+
+/** `text` is the token if it is that; `token` what jsonwebtoken decoded: header, payload and signature as text. */
+function record(recorder: Recorder, text: unknown, token: unknown, outcome: CallOutcome): void {
   const { signature, payload } = isClaims(token) ? token : {}
-  const bearer = bearerOf(request)
-  const isIt = typeof signature === 'string' && bearer?.endsWith(`.${signature}`)
+  const isIt = typeof text === 'string' && typeof signature === 'string' && text.endsWith(`.${signature}`)
   const presented = {
-    token: isIt ? bearer : undefined,
+    token: isIt ? text : undefined,
     id: isClaims(payload) && typeof payload.jti === 'string' ? payload.jti : undefined,
   }
   const isRevoked = outcome.ok && Boolean(outcome.value)

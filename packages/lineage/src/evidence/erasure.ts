@@ -8,8 +8,9 @@ import { MalformedError, type VerificationCode, VerificationError } from '../err
 import { Claim } from '../governance/attributes.ts'
 import { factsOf } from '../governance/facts.ts'
 import { Kind } from '../governance/kind.ts'
-import { type AnyValue, decodeSpan, type KeyValue } from '../otlp/decode.ts'
+import type { AnyValue, KeyValue } from '../otlp/decode.ts'
 import { decodeValue } from '../otlp/encoded-value.ts'
+import { decodeEither } from '../otlp/log-record.ts'
 import { decodeText } from '../otlp/text.ts'
 import { type ErasureTerms, readErasure } from '../record/about-log.ts'
 import { Committer } from '../record/commitment.ts'
@@ -191,6 +192,8 @@ function checkLinks(entries: readonly Entry[], leaves: Uint8Array, seen: SeenRec
     for (const { role, leaf: named, origin } of entry.causes) {
       if (origin !== '') continue
       const cause = find(named)
+      // What a finding is about may be in another execution.
+      if (cause === undefined && role === Role.subject) continue
       const kind = KIND_OF_ROLE[role]
       const fits =
         cause !== undefined &&
@@ -231,7 +234,7 @@ function checkSpan(
     throw at('evidence', where, leaf, 'the payload bytes do not match the commitment')
   if (parseReceipt(source.receipt).tenant !== payload.tenant)
     throw at('record', where, leaf, 'its request is of another tenant')
-  const span = decodeSpan(bytes)
+  const span = decodeEither(input.kind, bytes)
   if (
     input.id !== idKey(entry.spanId) ||
     input.parent !== (entry.parentSpanId.length === 0 ? '' : idKey(entry.parentSpanId)) ||

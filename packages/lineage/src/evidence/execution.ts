@@ -5,7 +5,8 @@
 import { utf8 } from '../bytes.ts'
 import { MalformedError } from '../errors.ts'
 import { Kind } from '../governance/kind.ts'
-import { decodeSpan, type Span } from '../otlp/decode.ts'
+import type { Span } from '../otlp/decode.ts'
+import { decodeEither } from '../otlp/log-record.ts'
 import { type Entry, isSpanBorn, Parent, parseEntry } from '../record/entry.ts'
 import { type AnyPayload, parseAnyPayload } from '../record/opened.ts'
 import type { Opening } from '../record/opening.ts'
@@ -23,7 +24,7 @@ export interface ExecutionRecord {
   readonly leaf: Uint8Array
   readonly entry: Entry
   readonly segment: number
-  /** The received span: on span-born records. */
+  /** The received span, or the span that stands for a log record (otlp/log-record.ts): on span-born records. */
   readonly span: Span | undefined
   readonly input: SpanInput | undefined
   /** Claims that are shown one by one, where something of the segment was erased or is withheld. */
@@ -145,11 +146,12 @@ function shownIn(
 }
 
 function decodeInput(input: SpanInput): Span {
-  return decodeSpan(input.source.body.subarray(input.spanStart, input.spanEnd))
+  return decodeEither(input.kind, input.source.body.subarray(input.spanStart, input.spanEnd))
 }
 
 /**
- * The trees of span-born records: by linked parents, and by adoption where the parent came in a later segment.
+ * The trees of span-born records: by linked parents, and by adoption where the parent came in a later segment. Log
+ * records hang on their span.
  *
  * A record whose parent is not there is a root. So is the first record of a cycle that spans several segments,
  * which adoption alone would close. About linear, and never recursive: a chain may be 100,000 spans long.
@@ -159,13 +161,20 @@ export function growTree(records: readonly ExecutionRecord[]): ExecutionNode[] {
   /** Places in `nodes`: by leaf, and by span id for the record that stands for it. */
   const byLeaf = new Map<string, number>()
   const bySpan = new Map<string, number>()
+  /** The first finished span of each id. */
+  const finished = new Map<string, number>()
   let facts: ExecutionRecord[] = []
   for (const record of records) {
     const { entry } = record
     if (isSpanBorn(entry)) {
       byLeaf.set(idKey(record.leaf), nodes.length)
       const id = idKey(entry.spanId)
-      if (!bySpan.has(id)) bySpan.set(id, nodes.length)
+      const known = bySpan.get(id)
+      const isLog = entry.parent === Parent.unsaid
+      // A span stands before the log records that lie right before it.
+      if (known === undefined || (!finished.has(id) && nodes[known]!.record.segment === record.segment))
+        bySpan.set(id, nodes.length)
+      if (!isLog && !finished.has(id)) finished.set(id, nodes.length)
       nodes.push({ record, facts, children: [] })
       facts = []
     } else if (entry.kind === Kind.persistence || entry.spanId.length === 0) facts = []
@@ -186,7 +195,8 @@ export function growTree(records: readonly ExecutionRecord[]): ExecutionNode[] {
   }
   const isRoot = nodes.map(() => true)
   for (const [place, { record }] of nodes.entries())
-    if (record.entry.parent === Parent.linked) hang(place, byLeaf.get(idKey(record.entry.parentLeaf)))
+    if (record.entry.parent === Parent.unsaid) hang(place, finished.get(idKey(record.entry.spanId)))
+    else if (record.entry.parent === Parent.linked) hang(place, byLeaf.get(idKey(record.entry.parentLeaf)))
   for (const [place, { record }] of nodes.entries()) {
     const { parent: state, parentSpanId } = record.entry
     if (state !== Parent.awaiting && state !== Parent.remote) continue

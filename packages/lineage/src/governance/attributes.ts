@@ -21,6 +21,7 @@ export const Claim = {
   lateCount: 'rootspan.late.count',
   rule: 'rootspan.finding.rule',
   result: 'rootspan.finding.result',
+  severity: 'rootspan.finding.severity',
   detail: 'rootspan.finding.detail',
   erasureScope: 'rootspan.erasure.scope',
   erasureSelector: 'rootspan.erasure.selector',

@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { formatHex, parseHex, utf8 } from '../bytes.ts'
 import { type AnyValue, decodeSpan, type KeyValue, type Span, type SpanEvent } from '../otlp/decode.ts'
+import { decodeLogSpan } from '../otlp/log-record.ts'
 import { WireWriter } from '../wire.ts'
 import { factsOf, isGoverned, type SpanFacts } from './facts.ts'
 import { Kind } from './kind.ts'
@@ -324,4 +325,17 @@ describe('governed', () => {
   test('what is not governed has no facts and no claims', () => {
     expect(factsOf(span({ 'a.b': 'c' }, [['x', {}]]))).toEqual({ kind: Kind.span, claims: [], facts: [] })
   })
+})
+
+test.each([
+  ['governance.execution.started', Kind.request, 0],
+  ['governance.action.completed', Kind.action, 0],
+  ['governance.decision', Kind.span, 1],
+  ['governance.authorization.revoked', Kind.span, 1],
+  ['governance.heartbeat', Kind.span, 0],
+])('a log record named %s', (name, kind, facts) => {
+  const found = factsOf(decodeLogSpan(w().string(12, name).finish()))
+  expect([found.kind, found.facts.length]).toEqual([kind, facts])
+  const claims = [...found.claims, ...found.facts.flatMap((fact) => fact.claims)]
+  expect(claims.map(({ key }) => key)).toEqual(['rootspan.event.name'])
 })

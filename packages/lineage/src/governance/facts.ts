@@ -8,7 +8,8 @@
  * either: claims are in the order of key and encoded value, and of several with one key the first counts.
  */
 import { compareBytes } from '../bytes.ts'
-import type { KeyValue, Span } from '../otlp/decode.ts'
+import type { KeyValue, Span, SpanEvent } from '../otlp/decode.ts'
+import { LOG_RECORD } from '../otlp/log-record.ts'
 import { decodeText, encodeText } from '../otlp/text.ts'
 import { encodeValue, VALUE_TYPES } from '../otlp/value.ts'
 import { Claim as ClaimKey, DECISION_OUTCOME, NAMESPACE, RECORD_KIND } from './attributes.ts'
@@ -25,6 +26,8 @@ export interface Claim {
 export interface Fact {
   readonly kind: Kind
   readonly claims: readonly Claim[]
+  /** Of its event, in nanoseconds since the Unix epoch; 0 where attributes of the span say it. No part of the record. */
+  readonly time: bigint
 }
 
 export interface SpanFacts {
@@ -63,6 +66,7 @@ const FACT_ORDER = [Kind.authorization, Kind.verification, Kind.decision, Kind.t
 
 /** The facts of a decoded span. A span without governance gives the kind `span`, no claims and no facts. */
 export function factsOf(span: Span): SpanFacts {
+  if (span.kind === LOG_RECORD) return factsOfLog(span)
   const own: Claim[] = []
   const groups = new Map<Kind, Claim[]>()
   let marked: Kind | undefined
@@ -85,13 +89,27 @@ export function factsOf(span: Span): SpanFacts {
   const facts: Fact[] = []
   for (const kind of FACT_ORDER) {
     const claims = groups.get(kind)
-    if (claims !== undefined) facts.push({ kind, claims })
+    if (claims !== undefined) facts.push({ kind, claims, time: 0n })
   }
   for (const event of span.events) {
-    const fact = factOfEvent(event.name, event.attributes)
+    const fact = factOfEvent(event)
     if (fact !== undefined) facts.push(fact)
   }
   return { kind: spanKind(own, marked), claims: own, facts }
+}
+
+/**
+ * A log record says what one event says. What begins an execution, or tells of an action, is its record's own; what
+ * is no fact at all, such as a heartbeat, too.
+ */
+function factsOfLog({ name, attributes, startTimeUnixNano }: Span): SpanFacts {
+  const fact = factOfEvent({ name, attributes, timeUnixNano: startTimeUnixNano })
+  if (fact === undefined) {
+    const eventName = claimOf({ key: ClaimKey.eventName, value: { type: 'string', value: name } })
+    return { kind: Kind.span, claims: [...claimsOf(attributes), eventName], facts: [] }
+  }
+  if (fact.kind === Kind.request || fact.kind === Kind.action) return { ...fact, facts: [] }
+  return { kind: Kind.span, claims: [], facts: [fact] }
 }
 
 /** Whether a span carries governance: any attribute or event name, or attribute of an event, in the namespace. */
@@ -111,7 +129,11 @@ function spanKind(own: readonly Claim[], marked: Kind | undefined): Kind {
 }
 
 /** A governance event: named in the namespace, or carrying attributes of it. Its kind is said, named or inferred. */
-function factOfEvent(name: string, attributes: readonly KeyValue[]): Fact | undefined {
+function factOfEvent({
+  name,
+  attributes,
+  timeUnixNano,
+}: Pick<SpanEvent, 'name' | 'attributes' | 'timeUnixNano'>): Fact | undefined {
   const claims = claimsOf(attributes)
   const found = (kindOf: (claim: Claim) => Kind | undefined): Kind | undefined =>
     claims.map(kindOf).find((kind) => kind !== undefined)
@@ -121,7 +143,7 @@ function factOfEvent(name: string, attributes: readonly KeyValue[]): Fact | unde
     found(({ key }) => kindOfKey(key))
   if (kind === undefined) return undefined
   const eventName = claimOf({ key: ClaimKey.eventName, value: { type: 'string', value: name } })
-  return { kind, claims: [...claims, eventName] }
+  return { kind, claims: [...claims, eventName], time: timeUnixNano }
 }
 
 /** The kind that an encoded value names. */

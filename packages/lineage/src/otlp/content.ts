@@ -6,6 +6,7 @@ import { sha256 } from '#crypto'
 import { compareBytes, concatBytes, joinBytes, utf8 } from '../bytes.ts'
 import { BYTES, FIXED32, WireReader } from '../wire.ts'
 import {
+  decodeLogRecord,
   decodeResource,
   decodeScope,
   decodeSpan,
@@ -18,6 +19,7 @@ import { encodeText } from './text.ts'
 import { type AnyValue, encodeKey, encodeValue, type KeyValue, type UnknownFields } from './value.ts'
 
 const TAG = utf8('rootspan/content/v0\n')
+const LOG_TAG = utf8('rootspan/content/log/v0\n')
 
 /** A field of a canonical message: its number, and its value as bytes. */
 type Field = readonly [number: number, value: Uint8Array]
@@ -30,8 +32,17 @@ type Field = readonly [number: number, value: Uint8Array]
  * whether defaults are; different for any other content, unknown fields included.
  */
 export function contentDigest(resource: Uint8Array, scope: Uint8Array, span: Uint8Array): Uint8Array {
-  const parts = [TAG]
-  for (const message of [canonicalResource(resource), canonicalScope(scope), canonicalSpan(span)])
+  return digest(TAG, resource, scope, canonicalSpan(span))
+}
+
+/** The same of a LogRecord; no span has the digest of a log record. */
+export function logContentDigest(resource: Uint8Array, scope: Uint8Array, record: Uint8Array): Uint8Array {
+  return digest(LOG_TAG, resource, scope, canonicalLogRecord(record))
+}
+
+function digest(tag: Uint8Array, resource: Uint8Array, scope: Uint8Array, item: Uint8Array): Uint8Array {
+  const parts = [tag]
+  for (const message of [canonicalResource(resource), canonicalScope(scope), item])
     parts.push(u32(message.length), message)
   return sha256(joinBytes(parts))
 }
@@ -58,6 +69,30 @@ function canonicalScope(bytes: Uint8Array): Uint8Array {
       ...number(4, scope.droppedAttributesCount),
     ],
     scope.unknown,
+  )
+}
+
+function canonicalLogRecord(bytes: Uint8Array): Uint8Array {
+  const record = decodeLogRecord(bytes)
+  const body = encodeValue(record.body)
+  const unknown = unknownOfValue(record.body)
+  return encode(
+    [
+      ...wide(1, record.timeUnixNano),
+      ...number(2, record.severityNumber),
+      ...text(3, record.severityText),
+      ...(record.body.type === 'empty' && unknown.length === 0
+        ? []
+        : [[5, concatBytes(u32(body.length), body, unknown)] as const]),
+      ...attributes(6, record.attributes),
+      ...number(7, record.droppedAttributesCount),
+      ...number(8, record.flags),
+      ...raw(9, record.traceId),
+      ...raw(10, record.spanId),
+      ...wide(11, record.observedTimeUnixNano),
+      ...text(12, record.eventName),
+    ],
+    record.unknown,
   )
 }
 
@@ -169,6 +204,20 @@ function attributes(field: number, list: readonly KeyValue[]): Field[] {
  * some, its place in a walk of the tree, parents first, and its fields. Empty when there are none.
  */
 function unknownOfTree(attribute: KeyValue): Uint8Array {
+  return unknownOf((walk) => walk.keyValue(attribute))
+}
+
+/** The same of a value that is no attribute's, the value itself being place 0. */
+function unknownOfValue(value: AnyValue): Uint8Array {
+  return unknownOf((walk) => walk.value(value))
+}
+
+interface Walk {
+  keyValue(item: KeyValue): void
+  value(value: AnyValue): void
+}
+
+function unknownOf(begin: (walk: Walk) => void): Uint8Array {
   const parts: Uint8Array[] = []
   let place = 0
   const visit = (unknown: UnknownFields | undefined): void => {
@@ -178,18 +227,20 @@ function unknownOfTree(attribute: KeyValue): Uint8Array {
     }
     place++
   }
-  const walkKeyValue = (item: KeyValue): void => {
-    visit(item.unknown)
-    walkValue(item.value)
+  const walk: Walk = {
+    keyValue(item) {
+      visit(item.unknown)
+      walk.value(item.value)
+    },
+    value(value) {
+      visit(value.unknown)
+      if (value.type !== 'array' && value.type !== 'kvlist') return
+      visit(value.listUnknown)
+      if (value.type === 'array') value.value.forEach(walk.value)
+      else value.value.forEach(walk.keyValue)
+    },
   }
-  const walkValue = (value: AnyValue): void => {
-    visit(value.unknown)
-    if (value.type !== 'array' && value.type !== 'kvlist') return
-    visit(value.listUnknown)
-    if (value.type === 'array') value.value.forEach(walkValue)
-    else value.value.forEach(walkKeyValue)
-  }
-  walkKeyValue(attribute)
+  begin(walk)
   return joinBytes(parts)
 }
 

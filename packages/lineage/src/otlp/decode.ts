@@ -18,6 +18,7 @@ import {
   KEY_VALUE_FIELDS,
   LINK_FIELDS,
   LIST_FIELDS,
+  LOG_RECORD_FIELDS,
   MAX_ITEMS,
   MAX_KEY_BYTES,
   MAX_VALUE_DEPTH,
@@ -78,6 +79,22 @@ export interface Span {
   droppedLinksCount: number
   status: SpanStatus
   flags: number
+  unknown: UnknownFields
+}
+
+/** A LogRecord (logs.proto). Times are nanoseconds since the Unix epoch. */
+export interface LogRecord {
+  timeUnixNano: bigint
+  observedTimeUnixNano: bigint
+  severityNumber: number
+  severityText: string
+  body: AnyValue
+  attributes: KeyValue[]
+  droppedAttributesCount: number
+  flags: number
+  traceId: Uint8Array
+  spanId: Uint8Array
+  eventName: string
   unknown: UnknownFields
 }
 
@@ -215,6 +232,43 @@ export function decodeSpan(bytes: Uint8Array): Span {
         out.flags = reader.low
         break
     }
+  })
+  return out
+}
+
+/** Decodes the bytes of a LogRecord message. */
+export function decodeLogRecord(bytes: Uint8Array): LogRecord {
+  items = 0
+  const out: LogRecord = {
+    timeUnixNano: 0n,
+    observedTimeUnixNano: 0n,
+    severityNumber: 0,
+    severityText: '',
+    body: { type: 'empty' },
+    attributes: [],
+    droppedAttributesCount: 0,
+    flags: 0,
+    traceId: NO_BYTES,
+    spanId: NO_BYTES,
+    eventName: '',
+    unknown: NO_UNKNOWN,
+  }
+  let hasBody = false
+  out.unknown = walk(new WireReader(bytes), LOG_RECORD_FIELDS, (field, reader) => {
+    if (field === 1) out.timeUnixNano = reader.uint64()
+    else if (field === 2) out.severityNumber = reader.low | 0
+    else if (field === 3) out.severityText = text(reader)
+    else if (field === 5) {
+      once(hasBody, 'body')
+      hasBody = true
+      out.body = anyValue(inside(reader), 1)
+    } else if (field === 6) out.attributes.push(keyValue(item(reader), 1))
+    else if (field === 7) out.droppedAttributesCount = reader.low
+    else if (field === 8) out.flags = reader.low
+    else if (field === 9) out.traceId = reader.value()
+    else if (field === 10) out.spanId = reader.value()
+    else if (field === 11) out.observedTimeUnixNano = reader.uint64()
+    else out.eventName = text(reader)
   })
   return out
 }

@@ -32,6 +32,12 @@ const NUMBER = /^-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?$/
 const SPAN_KINDS = ['UNSPECIFIED', 'INTERNAL', 'SERVER', 'CLIENT', 'PRODUCER', 'CONSUMER'].map(
   (name) => `SPAN_KIND_${name}`,
 )
+const SEVERITIES = [
+  'SEVERITY_NUMBER_UNSPECIFIED',
+  ...['TRACE', 'DEBUG', 'INFO', 'WARN', 'ERROR', 'FATAL'].flatMap((name) =>
+    ['', '2', '3', '4'].map((step) => `SEVERITY_NUMBER_${name}${step}`),
+  ),
+]
 const STATUS_CODES = ['UNSET', 'OK', 'ERROR'].map((name) => `STATUS_CODE_${name}`)
 
 /** A key is known in both spellings. */
@@ -127,6 +133,30 @@ const RESOURCE_SPANS = shape([
   ['scopeSpans', 2, values(members(SCOPE_SPANS))],
   ['schemaUrl', 3, text],
 ])
+const LOG_RECORD = shape([
+  ['timeUnixNano', 1, time],
+  ['severityNumber', 2, enumeration(SEVERITIES)],
+  ['severityText', 3, text],
+  ['body', 5, (io, field) => value(io, field, 1)],
+  ['attributes', 6, attributes],
+  ['droppedAttributesCount', 7, count],
+  ['flags', 8, flags],
+  ['traceId', 9, id],
+  ['spanId', 10, id],
+  ['observedTimeUnixNano', 11, time],
+  ['eventName', 12, text],
+])
+const SCOPE_LOGS = shape([
+  ['scope', 1, nested(SCOPE)],
+  ['logRecords', 2, values(members(LOG_RECORD))],
+  ['schemaUrl', 3, text],
+])
+const RESOURCE_LOGS = shape([
+  ['resource', 1, nested(RESOURCE)],
+  ['scopeLogs', 2, values(members(SCOPE_LOGS))],
+  ['schemaUrl', 3, text],
+])
+const LOGS_REQUEST = shape([['resourceLogs', 1, values(members(RESOURCE_LOGS))]])
 const REQUEST = shape([['resourceSpans', 1, values(members(RESOURCE_SPANS))]])
 
 /**
@@ -136,9 +166,18 @@ const REQUEST = shape([['resourceSpans', 1, values(members(RESOURCE_SPANS))]])
  * Throws a MalformedError whose detail names the bad member, e.g. `resourceSpans[0].scopeSpans[0].spans[3].traceId`.
  */
 export function tracesFromJson(json: Uint8Array | string): Uint8Array {
+  return convert(json, REQUEST)
+}
+
+/** The same for an `ExportLogsServiceRequest`. */
+export function logsFromJson(json: Uint8Array | string): Uint8Array {
+  return convert(json, LOGS_REQUEST)
+}
+
+function convert(json: Uint8Array | string, request: Shape): Uint8Array {
   const reader = new JsonReader(typeof json === 'string' ? json : decode(json))
   const out = new NestedWriter()
-  message({ reader, out }, REQUEST, 0)
+  message({ reader, out }, request, 0)
   reader.end()
   return out.finish()
 }

@@ -63,6 +63,36 @@ import {
 
 export * from './span-table.ts'
 
+/** For `scan-logs.ts`, which reads the messages that logs share with traces. */
+export const wire = {
+  /** Where the last tag or varint ended. */
+  resume: (): number => resume,
+  /** Where the value that was opened last ends. */
+  stop: (): number => stop,
+  /** Begins a message that has a number of items of its own. */
+  begin(): void {
+    items = 0
+  },
+  item(): void {
+    items++
+  },
+  open,
+  readTag,
+  readLow,
+  skip,
+  checkItems,
+  fill,
+  isZero,
+  word,
+  twice,
+  overrun,
+  startsGoverned,
+  scanResource,
+  scanScope,
+  scanKeyValue,
+  scanAnyValue,
+}
+
 /**
  * Scans a request into `table` (a fresh one when not given), which is emptied first, and returns it.
  *

@@ -32,12 +32,17 @@ export const UNKNOWN = -1
 export const REQUEST_FIELDS: Fields = [UNKNOWN, BYTES]
 export const RESOURCE_SPANS_FIELDS: Fields = [UNKNOWN, BYTES, BYTES, BYTES]
 export const SCOPE_SPANS_FIELDS: Fields = [UNKNOWN, BYTES, BYTES, BYTES]
+/** ResourceLogs and ScopeLogs number their fields as ResourceSpans and ScopeSpans do. */
 export const RESOURCE_FIELDS: Fields = [UNKNOWN, BYTES, VARINT, BYTES]
 export const ENTITY_REF_FIELDS: Fields = [UNKNOWN, BYTES, BYTES, BYTES, BYTES]
 export const SCOPE_FIELDS: Fields = [UNKNOWN, BYTES, BYTES, BYTES, VARINT]
 export const SPAN_FIELDS: Fields = [
   ...[UNKNOWN, BYTES, BYTES, BYTES, BYTES, BYTES, VARINT, FIXED64, FIXED64],
   ...[BYTES, VARINT, BYTES, VARINT, BYTES, VARINT, BYTES, FIXED32],
+]
+export const LOG_RECORD_FIELDS: Fields = [
+  ...[UNKNOWN, FIXED64, VARINT, BYTES, UNKNOWN, BYTES, BYTES, VARINT, FIXED32],
+  ...[BYTES, BYTES, FIXED64, BYTES],
 ]
 export const EVENT_FIELDS: Fields = [UNKNOWN, FIXED64, BYTES, BYTES, VARINT]
 export const LINK_FIELDS: Fields = [UNKNOWN, BYTES, BYTES, BYTES, BYTES, VARINT, FIXED32]

@@ -27,7 +27,7 @@ export const END_HIGH = 12
 export const KIND = 13
 /** SpanFlags as sent. */
 export const FLAGS = 14
-/** Bits GOVERNED and DROPPED. */
+/** Bits GOVERNED, DROPPED and LOG. */
 export const MARKS = 15
 /** 0, or why this span is bad although its request is sound: {@link faultText}. */
 export const FAULT = 16
@@ -37,6 +37,9 @@ export const WORDS_PER_SPAN = 17
 export const GOVERNED = 1
 /** A dropped_*_count of the span, of an event or of a link is above 0. */
 export const DROPPED = 2
+
+/** The row is of a LogRecord (`scan-logs.ts`): its bytes are that message, both times are that of the record. */
+export const LOG = 4
 
 export const FAULT_NONE = 0
 export const FAULT_TRACE_ID = 1
@@ -57,7 +60,7 @@ export function createSpanTable(capacity = 512): SpanTable {
   return { words: new Uint32Array(capacity * WORDS_PER_SPAN), count: 0 }
 }
 
-/** What is wrong with a span, in words for `partial_success` and the quarantine. */
+/** What is wrong with a span or log record, in words for `partial_success` and the quarantine. */
 export function faultText(code: number): string {
   switch (code) {
     case FAULT_NONE:

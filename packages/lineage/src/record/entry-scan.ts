@@ -10,8 +10,8 @@ import { Kind } from '../governance/kind.ts'
 import { MAX_CAUSES, MAX_ENTRY, Parent, Persistence } from './entry.ts'
 
 const MAX_KIND = 8
-const MAX_PARENT = 4
-const MAX_ROLE = 9
+const MAX_PARENT = 5
+const MAX_ROLE = 10
 const MAX_PERSISTENCE = 10
 
 /** The last entry that was scanned. Offsets point into the scanned bytes; -1 where a field is absent. */
@@ -73,7 +73,8 @@ export class EntryScan {
     const { kind, parent, persistence } = this
     const born = parent !== Parent.none
     if ((parent === Parent.linked) !== this.parentLeaf >= 0) return false
-    if ((parent === Parent.none || parent === Parent.root) !== this.parentSpanId < 0) return false
+    const isNamed = parent === Parent.linked || parent === Parent.awaiting || parent === Parent.remote
+    if (isNamed === this.parentSpanId < 0) return false
     if (born !== this.evidence >= 0) return false
     if (born && kind !== Kind.span && kind !== Kind.request && kind !== Kind.action) return false
     if (kind === Kind.span && !born) return false

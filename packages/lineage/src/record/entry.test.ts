@@ -209,10 +209,10 @@ describe('refused', () => {
         .bytes(9, w().varint(1, 0).bytes(2, hash(1)).finish()),
     ],
     [
-      'a cause of role 10',
+      'a cause of role 11',
       w()
         .varint(2, 2)
-        .bytes(9, w().varint(1, 10).bytes(2, hash(1)).finish()),
+        .bytes(9, w().varint(1, 11).bytes(2, hash(1)).finish()),
     ],
     [
       'a cause of 31 bytes',
@@ -240,7 +240,7 @@ describe('refused', () => {
     ['a span record without evidence', span(1)],
     ['a span record without a span id', w().varint(2, 8).bytes(4, TRACE).varint(7, 1).bytes(10, hash(1))],
     ['a parent state 0', w().varint(2, 2).varint(7, 0)],
-    ['a parent state 5', span(5).bytes(10, hash(1))],
+    ['a parent state 6', span(6).bytes(10, hash(1))],
     [
       'a root with a parent span id',
       w().varint(2, 8).bytes(4, TRACE).bytes(5, SPAN).bytes(6, ABOVE).varint(7, 1).bytes(10, hash(1)),

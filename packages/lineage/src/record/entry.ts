@@ -26,6 +26,8 @@ export const Parent = {
   awaiting: 3,
   /** OTLP says that the parent is in another process, and it is not in the log yet. */
   remote: 4,
+  /** The record is of a log record, which says nothing of its span's parent. */
+  unsaid: 5,
 } as const
 export type Parent = (typeof Parent)[keyof typeof Parent]
 
@@ -43,6 +45,8 @@ export const Role = {
   parent: 8,
   /** A finding names the records that it is about. */
   subject: 9,
+  /** The record of a span names those of the log records of this span that came before it. */
+  logRecord: 10,
 } as const
 export type Role = (typeof Role)[keyof typeof Role]
 
@@ -247,7 +251,9 @@ function checkShape(entry: Entry): void {
   if (entry.causes.length > MAX_CAUSES) throw new MalformedError('an entry names over 32 causes')
   if ((entry.parent === Parent.linked) !== (entry.parentLeaf.length === 32))
     throw new MalformedError('a parent leaf goes with a linked parent')
-  if ((entry.parent === Parent.none || entry.parent === Parent.root) !== (entry.parentSpanId.length === 0))
+  const { parent } = entry
+  const isNamed = parent === Parent.linked || parent === Parent.awaiting || parent === Parent.remote
+  if (isNamed !== (entry.parentSpanId.length !== 0))
     throw new MalformedError('a parent span id goes with a parent')
   if ((entry.parent !== Parent.none) !== (entry.evidence.length === 32))
     throw new MalformedError('evidence goes with a span-born record')

@@ -4,7 +4,7 @@
  */
 import { Committer } from './commitment.ts'
 import { isSpanBorn, parseEntry } from './entry.ts'
-import { TraceHistory } from './history.ts'
+import { type Held, TraceHistory } from './history.ts'
 import { type AnyPayload, equalEntries, type OpenedPayload, openPayload, reduceOpened } from './opened.ts'
 import type { SpanInput } from './order.ts'
 import type { Closed } from './payload.ts'
@@ -46,10 +46,10 @@ export function cutExecution(segments: readonly StoredSegment[], cuts: readonly 
   const after = new TraceHistory()
   for (const [number, segment] of segments.entries()) {
     const cut = cutSegment(segment, cuts[number]!, before, changed.length === 0 ? undefined : after)
-    const old = spansOf(segment, segment.payload)
+    const old = heldOf(segment, segment.payload)
     before.add(segment.first, segment.entries.map(parseEntry), segment.leaves, segment.closed, () => old)
     if (cut !== undefined) changed.push({ segment: number, ...cut })
-    const left = cut === undefined ? old : spansOf(segment, opened(cut.payload))
+    const left = cut === undefined ? old : heldOf(segment, opened(cut.payload))
     after.add(segment.first, segment.entries.map(parseEntry), segment.leaves, segment.closed, () => left)
   }
   return changed
@@ -92,13 +92,14 @@ function derives(
   return equalEntries(sink, entries)
 }
 
-/** The spans of a segment in record order, those that are gone undefined. */
-export function spansOf(
+/** What is held of a segment; nothing where all of it was erased. */
+export function heldOf(
   { entries }: Pick<StoredSegment, 'entries'>,
   payload: AnyPayload | undefined,
-): readonly (SpanInput | undefined)[] | undefined {
+): Held | undefined {
   if (payload === undefined) return undefined
-  if (payload.form === 'whole') return payload.spans
+  if (payload.form === 'whole') return payload
   const inputs = new Map(payload.spans.map(({ leaf, input }) => [leaf, input]))
-  return [...entries.keys()].filter((at) => isSpanBorn(parseEntry(entries[at]!))).map((at) => inputs.get(at))
+  const born = [...entries.keys()].filter((at) => isSpanBorn(parseEntry(entries[at]!)))
+  return { spans: born.map((at) => inputs.get(at)) }
 }

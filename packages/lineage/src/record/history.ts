@@ -5,15 +5,27 @@
  * where a span comes again.
  */
 import { formatHex } from '../bytes.ts'
+import { type Finding, parseJudgement } from '../continuity/judgement.ts'
+import { ExecutionBuilder, type Part, type PartSpan } from '../continuity/model.ts'
 import { Kind } from '../governance/kind.ts'
-import { type Entry, isSpanBorn, Parent, Persistence } from './entry.ts'
+import { type Entry, isSpanBorn, NO_BYTES, Parent, Persistence } from './entry.ts'
 import { idKey, type SpanInput, spanContent } from './order.ts'
 import { Closed } from './payload.ts'
+
+/** What the payload of a segment holds. */
+export interface Held {
+  /** In record order; those that were erased are undefined. */
+  readonly spans: readonly (SpanInput | undefined)[]
+  /** Encoded judgement; absent where it was not kept. */
+  readonly judgement?: Uint8Array
+}
 
 export interface EarlierSpan {
   /** Leaf hash of its record, and the leaf's index in the log. */
   readonly leaf: Uint8Array
   readonly index: number
+  /** It is the record of a log record. */
+  readonly isLog: boolean
   /** The span itself; undefined where it was erased. */
   span(): SpanInput | undefined
 }
@@ -27,26 +39,41 @@ export class TraceHistory {
   /** Why the last segment was closed. */
   previousClosed: Closed = Closed.settled
   readonly #spans = new Map<string, EarlierSpan[]>()
+  /** Leaf hashes of the records of log records. */
+  readonly #logs = new Map<string, Uint8Array[]>()
   readonly #waiting = new Map<string, Uint8Array[]>()
+  /** The execution is judged: a record so far carries governance, or is a finding. */
+  judged = false
+  /** The execution as far as it was added, once somebody has asked for it. */
+  #builder: ExecutionBuilder | undefined
+  /** Ways to what the builder is built from. */
+  #parts: (() => Part)[] = []
+  /** What the last segment's judgement found. */
+  #findings: () => readonly Finding[] = () => []
   /** What `earlier` has answered since a segment was added. */
   readonly #earlier = new Map<string, EarlierSpans>()
 
   /**
    * Adds a sealed segment: the index of its first leaf, its entries in order, their leaf hashes (32 bytes
-   * each), and a way to its spans in record order, those that were erased undefined. `payload` is called at most once, and only
-   * when a span of the segment comes again.
+   * each), and a way to what its payload holds, undefined where that was erased. `payload` is called at most once, and only
+   * when a span of the segment comes again or the execution is judged.
    */
   add(
     first: number,
     entries: readonly Entry[],
     leaves: Uint8Array,
     closed: Closed,
-    payload: () => readonly (SpanInput | undefined)[] | undefined,
+    payload: () => Held | undefined,
   ): void {
-    let spans: readonly (SpanInput | undefined)[] | undefined | null = null
+    let held: ReturnType<typeof payload> | null = null
+    const load = (): ReturnType<typeof payload> => {
+      if (held === null) held = payload()
+      return held
+    }
     let born = 0
     this.#earlier.clear()
     for (const [at, entry] of entries.entries()) {
+      this.judged ||= isJudged(entry)
       if (!isSpanBorn(entry)) continue
       const leaf = copyOf(leaves, at * 32, at * 32 + 32)
       const id = idKey(entry.spanId)
@@ -54,14 +81,19 @@ export class TraceHistory {
       const earlier: EarlierSpan = {
         leaf,
         index: first + at,
+        isLog: entry.parent === Parent.unsaid,
         span() {
-          if (spans === null) spans = payload()
-          return spans?.[place]
+          return load()?.spans[place]
         },
       }
-      const held = this.#spans.get(id)
-      if (held === undefined) this.#spans.set(id, [earlier])
-      else held.push(earlier)
+      const others = this.#spans.get(id)
+      if (others === undefined) this.#spans.set(id, [earlier])
+      else others.push(earlier)
+      if (entry.parent === Parent.unsaid) {
+        const logs = this.#logs.get(id)
+        if (logs === undefined) this.#logs.set(id, [leaf])
+        else logs.push(leaf)
+      }
       if (entry.parent === Parent.awaiting || entry.parent === Parent.remote) {
         const parent = idKey(entry.parentSpanId)
         const waiting = this.#waiting.get(parent)
@@ -74,14 +106,42 @@ export class TraceHistory {
     const seal = entries.at(-1)
     if (seal?.kind !== Kind.persistence || seal.persistence !== Persistence.sealed)
       throw new Error('bad history: a segment without a seal')
+    const { segment } = seal
+    const all = copyOf(leaves, 0, leaves.length)
+    // Whoever has the builder has added this segment to it.
+    if (this.#builder === undefined) this.#parts.push(() => partOf(segment, entries, all, load()?.spans))
+    this.#findings = () => parseJudgement(load()?.judgement ?? NO_BYTES).findings
     this.previousSeal = copyOf(leaves, leaves.length - 32, leaves.length)
     this.previousClosed = closed
     this.segment = seal.segment + 1
   }
 
+  /**
+   * The execution up to the last segment that was added. Whoever asks adds the next segment to it, before it is added
+   * here.
+   */
+  builder(): ExecutionBuilder {
+    if (this.#builder === undefined) {
+      this.#builder = new ExecutionBuilder()
+      for (const part of this.#parts) this.#builder.add(part())
+      this.#parts = []
+    }
+    return this.#builder
+  }
+
+  /** What the last segment's judgement found; nothing where its payload was erased. */
+  findings(): readonly Finding[] {
+    return this.#findings()
+  }
+
   /** Leaf hash of the record that stands for a span id: the first one. */
   leafOf(id: string): Uint8Array | undefined {
     return this.#spans.get(id)?.[0]?.leaf
+  }
+
+  /** Leaf hashes of the records of log records about a span, in log order. */
+  logsOf(id: string): readonly Uint8Array[] {
+    return this.#logs.get(id) ?? []
   }
 
   /** Leaf hashes of earlier records whose parent has this id and had not come. */
@@ -111,8 +171,9 @@ class EarlierSpans {
   constructor(earlier: readonly EarlierSpan[]) {
     for (const one of earlier) {
       const span = one.span()
-      if (span === undefined) this.#erased ??= one
-      else {
+      if (span === undefined) {
+        if (!one.isLog) this.#erased ??= one
+      } else {
         const content = formatHex(spanContent(span))
         if (!this.#byContent.has(content)) this.#byContent.set(content, one)
         if (!this.#byKind.has(span.kind)) this.#byKind.set(span.kind, this.#erased ?? one)
@@ -129,6 +190,38 @@ class EarlierSpans {
   ofKind(kind: number): EarlierSpan | undefined {
     return this.#byKind.get(kind) ?? this.#erased
   }
+}
+
+/** A record that an execution which is not judged does not have: of a governed span, or a finding. */
+function isJudged({ kind, spanId, claims }: Entry): boolean {
+  return spanId.length === 0 ? kind === Kind.verification : kind !== Kind.span || claims.length > 0
+}
+
+/** A segment with the records of its spans; facts lie right before the record of their span. */
+function partOf(
+  segment: number,
+  entries: readonly Entry[],
+  leaves: Uint8Array,
+  spans: readonly (SpanInput | undefined)[] = [],
+): Part {
+  const parts: PartSpan[] = []
+  let factLeaves: Uint8Array[] = []
+  let place = 0
+  let isWhole = true
+  for (const [at, entry] of entries.entries()) {
+    if (entry.spanId.length === 0) continue
+    const leaf = leaves.subarray(at * 32, at * 32 + 32)
+    if (!isSpanBorn(entry)) {
+      factLeaves.push(leaf)
+      continue
+    }
+    const { parent, parentLeaf } = entry
+    const input = spans[place++]
+    if (input === undefined) isWhole = false
+    else parts.push({ input, leaf, factLeaves, parent, parentLeaf })
+    factLeaves = []
+  }
+  return { segment, spans: parts, isWhole }
 }
 
 /** A real copy: `slice` of Node's buffers, which hashes may come in, is a view. */

@@ -158,6 +158,92 @@ describe('each method', () => {
   })
 })
 
+describe('time', () => {
+  /** Decisions of one span as events at these times, named by their place. */
+  const decided = (id: number, times: readonly number[], more: Partial<SpanSpec> = {}): SpanSpec => ({
+    id,
+    start: 1,
+    ...more,
+    events: times.map((at) => ({ name: 'governance.decision', at })),
+  })
+
+  test('of an ancestor the last that it took before the action began', () => {
+    const at = (start: number) => joins([decided(1, [10, 30, 20]), action(2, { parent: 1, start })])
+    expect(at(10)).toEqual(['2<-1#0 ancestor'])
+    expect(at(19)).toEqual(['2<-1#0 ancestor'])
+    expect(at(20)).toEqual(['2<-1#2 ancestor'])
+    expect(at(30)).toEqual(['2<-1#1 ancestor'])
+  })
+
+  test('of decisions at one time the last in record order', () => {
+    expect(joins([decided(1, [10, 10, 10]), action(2, { parent: 1, start: 11 })])).toEqual([
+      '2<-1#2 ancestor',
+    ])
+  })
+
+  test('what attributes say came before any event', () => {
+    const on: SpanSpec = {
+      ...decided(1, [50], { start: 40 }),
+      attributes: { 'governance.decision.outcome': 'deny' },
+    }
+    expect(joins([on, action(2, { parent: 1, start: 30 })])).toEqual(['2<-1#0 ancestor'])
+    expect(joins([on, action(2, { parent: 1, start: 51 })])).toEqual(['2<-1#1 ancestor'])
+  })
+
+  test('an ancestor that decided later is passed over for one that decided before', () => {
+    const spans = (start: number) => [
+      decided(1, [10]),
+      decided(2, [40], { parent: 1 }),
+      { id: 3, parent: 2, start: 2 },
+      action(4, { parent: 3, start }),
+    ]
+    expect(joins(spans(39))).toEqual(['4<-1 ancestor'])
+    expect(joins(spans(40))).toEqual(['4<-2 ancestor'])
+  })
+
+  test('only where nothing else is found one that came later, the least late of the nearest', () => {
+    const late = [decided(1, [90]), decided(2, [80, 60, 70], { parent: 1, end: 1000 })]
+    expect(joins([...late, action(9, { parent: 2, start: 50 })])).toEqual(['9<-2#1 ancestor'])
+    const beside = decision(3, { parent: 2, start: 5, end: 6 })
+    expect(joins([...late, beside, action(9, { parent: 2, start: 50 })])).toEqual(['9<-3 sibling'])
+    const digest = { [DIGEST]: 'd' }
+    const elsewhere = decision(4, {}, digest)
+    expect(joins([...late, elsewhere, action(9, { parent: 2, start: 50 }, digest)])).toEqual(['9<-4 digest'])
+  })
+
+  test('of a linked span the last before, else the first', () => {
+    const at = (start: number) => joins([decided(1, [30, 10, 20]), action(2, { links: [1], start })])
+    expect(at(25)).toEqual(['2<-1#2 link'])
+    expect(at(5)).toEqual(['2<-1#1 link'])
+  })
+
+  test('a start of whole milliseconds is as good as the end of its millisecond', () => {
+    const at = (start: number) =>
+      joins([decided(1, [500, 1_999_999, 2_000_000]), action(2, { parent: 1, start })])
+    expect(at(999_999)).toEqual(['2<-1#0 ancestor'])
+    expect(at(1_000_000)).toEqual(['2<-1#1 ancestor'])
+    expect(at(1_000_001)).toEqual(['2<-1#0 ancestor'])
+    const beside = (start: number) =>
+      joins([
+        { id: 1, start: 0 },
+        decision(2, { parent: 1, start: 7, end: 1_600_000 }),
+        action(3, { parent: 1, start }),
+      ])
+    expect(beside(1_000_000)).toEqual(['3<-2 sibling'])
+    expect(beside(1_000_001)).toEqual([])
+  })
+
+  test('only the nearest 256 parents with decisions are looked at', () => {
+    const spans = (count: number) => [
+      decided(1, [1]),
+      ...Array.from({ length: count }, (_, i) => decided(2 + i, [900], { parent: 1 + i })),
+      action(9000, { parent: 1 + count, start: 500 }),
+    ]
+    expect(joins(spans(255))).toEqual(['9000<-1 ancestor'])
+    expect(joins(spans(256))).toEqual(['9000<-257 ancestor'])
+  })
+})
+
 describe('precedence', () => {
   /** A decision for each method; `use` says which of them the action can find. */
   const scene = (use: {
@@ -196,7 +282,7 @@ describe('precedence', () => {
     ).toEqual([])
   })
 
-  test('of two decisions with one id, and of two on one span, the first in record order', () => {
+  test('of two decisions with one id the first in record order, of two on one span that with the id', () => {
     expect(
       joins([
         decision(2, { start: 5 }, { [ID]: 'x' }),
@@ -211,7 +297,6 @@ describe('precedence', () => {
         { name: 'governance.decision', attributes: { [ID]: 'b' } },
       ],
     }
-    expect(joins([two, action(2, { parent: 1 })])).toEqual(['2<-1#0 ancestor'])
     expect(joins([two, action(2, { parent: 1 }, { [ID]: 'b' })])).toEqual(['2<-1#1 id'])
   })
 

@@ -155,13 +155,18 @@ export class LogChecker {
       const fits =
         role === Role.previousSeal
           ? leafClass === SEAL
-          : role === Role.parent
+          : role === Role.parent || role === Role.logRecord
             ? leafClass >= BORN && leafClass !== SEAL
             : kind === undefined || leafClass % BORN === kind
       if (!fits)
         throw bad('link', index, `its cause ${at}, leaf ${this.#known + row}, is no ${nameOf(Role, role)}`)
-      if ((role === Role.previousSeal || role === Role.parent) && leaves.trace(row) !== trace)
+      if (
+        (role === Role.previousSeal || role === Role.parent || role === Role.logRecord) &&
+        leaves.trace(row) !== trace
+      )
         throw bad('link', index, `its cause ${at}, leaf ${this.#known + row}, is of another execution`)
+      if (role === Role.logRecord && !(scan.spanId >= 0 && leaves.hasSpanId(row, bytes, scan.spanId)))
+        throw bad('link', index, `its cause ${at}, leaf ${this.#known + row}, is the record of another span`)
     }
   }
 

@@ -5,6 +5,7 @@
 import { compareBytes, equalBytes, utf8 } from '../bytes.ts'
 import { MalformedError } from '../errors.ts'
 import { Claim } from '../governance/attributes.ts'
+import { LOG_RECORD } from '../otlp/log-record.ts'
 import { BYTES, WireReader } from '../wire.ts'
 import { Committer, EVIDENCE_ORDINAL, SALT_SIZE } from './commitment.ts'
 import { NO_BYTES, parseEntry } from './entry.ts'
@@ -98,7 +99,7 @@ export function encodeOpened(payload: OpenedPayload): Uint8Array {
     writeNumber(sink, 0x18, resource)
     writeNumber(sink, 0x20, scope)
     sink.field(0x2a, salt)
-    putField(sink, 0x32, input.source.body, input.spanStart, input.spanEnd)
+    putField(sink, input.kind === LOG_RECORD ? 0x3a : 0x32, input.source.body, input.spanStart, input.spanEnd)
   }
   for (const record of payload.records) writeRecordOpenings(sink, 0x7a, record)
   return sink.copy()
@@ -168,11 +169,13 @@ function parseOpenedSpan(
   const numbers = [0, 0, 0, 0]
   let salt = NO_BYTES as Uint8Array
   let span: Range | undefined
+  let isLog = false
   while (reader.next()) {
     if (reader.field <= 4) numbers[reader.field - 1] = count(reader, "a span's number")
     else if (reader.field === 5) salt = sized(reader, SALT_SIZE, 'a salt')
-    else if (reader.field === 6) {
+    else if (reader.field === 6 || reader.field === 7) {
       reader.expect(BYTES, "a span's bytes")
+      isLog = reader.field === 7
       span = { start: reader.start, end: reader.end }
     } else throw new MalformedError('a span has an unknown field')
   }
@@ -183,7 +186,7 @@ function parseOpenedSpan(
   if (from === undefined || ofResource === undefined || ofScope === undefined || span === undefined)
     throw new MalformedError('a span names a row that is not there')
   if (salt.length === 0) throw new MalformedError('a span has no salt')
-  return { leaf, salt, input: spanInput(from, 0, span, ofResource, ofScope) }
+  return { leaf, salt, input: spanInput(from, 0, span, ofResource, ofScope, isLog) }
 }
 
 /** Notes what opens each claim that it commits to, record by record. */

@@ -6,7 +6,8 @@
  */
 
 import { compareBytes, formatHex } from '../bytes.ts'
-import { contentDigest } from '../otlp/content.ts'
+import { contentDigest, logContentDigest } from '../otlp/content.ts'
+import { LOG_RECORD } from '../otlp/log-record.ts'
 import { FLAG_HAS_IS_REMOTE, FLAG_IS_REMOTE } from '../otlp/span-table.ts'
 import { SmallMap } from './small-map.ts'
 
@@ -27,7 +28,7 @@ export interface Source {
   readonly evidence?: Uint8Array | undefined
 }
 
-/** One span of a segment: byte ranges in its source's body, and what ordering needs of it. */
+/** One span of a segment, or log record: byte ranges in its source's body, and what ordering needs of it. */
 export interface SpanInput {
   readonly source: Source
   /** Of the span in its request: part of its salts. */
@@ -45,7 +46,7 @@ export interface SpanInput {
   /** Start time in nanoseconds, as two unsigned 32-bit halves. */
   readonly startHigh: number
   readonly startLow: number
-  /** OTLP span kind, 0 to 5. */
+  /** OTLP span kind, 0 to 5, or LOG_RECORD: then the span's range is that of a LogRecord. */
   readonly kind: number
   /** OTLP says that the parent is in another process. */
   readonly remote: boolean
@@ -91,6 +92,8 @@ export interface Ordered<S extends SpanInput = SpanInput> {
   readonly opensCycle: boolean
   /** Place of an earlier span with the same ids and kind and other content, or -1. */
   readonly equivocates: number
+  /** Place of the span that a log record is about, which comes after it; -1 for a span, and without one. */
+  readonly aboutAt: number
 }
 
 export interface SegmentOrder<S extends SpanInput = SpanInput> {
@@ -104,6 +107,10 @@ interface Node<S extends SpanInput = SpanInput> extends Ordered<S> {
   parentAt: number
   opensCycle: boolean
   equivocates: number
+  aboutAt: number
+  /** Log records about this span, and the span that a log record is about. */
+  logs: Node<S>[] | undefined
+  about: Node<S> | undefined
   /** Content digest; computed only where two spans share an id. */
   content: Uint8Array | undefined
   /** The earlier span of the same ids and kind. */
@@ -116,7 +123,7 @@ interface Node<S extends SpanInput = SpanInput> extends Ordered<S> {
 /** Content digest of a span with its resource and scope: what two deliveries are compared by. */
 export function spanContent(span: SpanInput): Uint8Array {
   const { body } = span.source
-  return contentDigest(
+  return (span.kind === LOG_RECORD ? logContentDigest : contentDigest)(
     body.subarray(span.resourceStart, span.resourceEnd),
     body.subarray(span.scopeStart, span.scopeEnd),
     body.subarray(span.spanStart, span.spanEnd),
@@ -137,6 +144,9 @@ export function orderSpans<S extends SpanInput>(input: readonly S[]): SegmentOrd
       parentAt: -1,
       opensCycle: false,
       equivocates: -1,
+      aboutAt: -1,
+      logs: undefined,
+      about: undefined,
       content: undefined,
       twin: undefined,
       children: undefined,
@@ -168,11 +178,12 @@ export function orderSpans<S extends SpanInput>(input: readonly S[]): SegmentOrd
   let standing: Map<string, Node<S>> | undefined
   if (repeated !== undefined) {
     standing = new Map()
-    for (const [id, group] of repeated) standing.set(id, markEquivocation([...group.values()]))
+    for (const [id, group] of repeated) standing.set(id, standingOf([...group.values()]))
   }
 
   const roots: Node<S>[] = []
   for (const node of nodes) {
+    if (node.about !== undefined) continue
     const id = node.span.parent
     const parent = id === '' ? undefined : (standing?.get(id) ?? byId.get(id))
     if (parent === undefined) roots.push(node)
@@ -196,19 +207,28 @@ export function orderSpans<S extends SpanInput>(input: readonly S[]): SegmentOrd
   for (const node of order) {
     if (node.parent !== undefined && !node.opensCycle) node.parentAt = node.parent.place
     if (node.twin !== undefined) node.equivocates = node.twin.place
+    if (node.about !== undefined) node.aboutAt = node.about.place
   }
   return { spans: order, duplicates: duplicates.map(({ span, of }) => ({ span, of: of.place })) }
 }
 
-/** Marks the spans of one id that repeat a kind with other content. Returns the first, which stands for the id. */
-function markEquivocation<S extends SpanInput>(group: Node<S>[]): Node<S> {
-  const sorted = group.toSorted(compareNodes)
+/**
+ * Marks the spans of one id that repeat a kind with other content, and puts log records beside the first span. Returns
+ * what stands for the id: the first span or, without one, the first log record.
+ */
+function standingOf<S extends SpanInput>(group: Node<S>[]): Node<S> {
+  const sorted = group.filter(({ span }) => span.kind !== LOG_RECORD).sort(compareNodes)
+  const logs = group.filter(({ span }) => span.kind === LOG_RECORD).sort(compareNodes)
+  const [first] = sorted
+  if (first === undefined) return logs[0]!
+  if (logs.length > 0) first.logs = logs
+  for (const log of logs) log.about = first
   const firstOfKind = new Map<number, Node<S>>()
   for (const node of sorted) {
     node.twin = firstOfKind.get(node.span.kind)
     if (node.twin === undefined) firstOfKind.set(node.span.kind, node)
   }
-  return sorted[0]!
+  return first
 }
 
 /** Depth first, without recursion: a chain may be 100,000 spans deep. */
@@ -217,6 +237,11 @@ function place<S extends SpanInput>(root: Node<S>, order: Node<S>[]): void {
   while (stack.length > 0) {
     const node = stack.pop()!
     if (node.place !== -1) continue // the span that opened this cycle
+    if (node.logs !== undefined)
+      for (const log of node.logs) {
+        log.place = order.length
+        order.push(log)
+      }
     node.place = order.length
     order.push(node)
     const children = node.children

@@ -9,7 +9,16 @@ import { Closed, encodePayload, parsePayload, type SegmentHead } from './payload
 const TRACE = traceIdOf(1)
 const SEED = new Uint8Array(32).fill(0xab)
 const HEAD: SegmentHead = { tenant: '', traceId: TRACE, segment: 0, closed: Closed.settled, evaluatedAt: 0n }
-const FULL: SegmentHead = { ...HEAD, tenant: 'größe', segment: 300, closed: Closed.drained, evaluatedAt: 7n }
+const FULL: SegmentHead = {
+  ...HEAD,
+  tenant: 'größe',
+  segment: 300,
+  closed: Closed.drained,
+  evaluatedAt: 7n,
+  context: utf8('context'),
+  ruleset: SEED,
+}
+const JUDGEMENT = utf8('judgement')
 
 const w = (): WireWriter => new WireWriter()
 const spanBytes = (id = 2) => w().bytes(1, TRACE).bytes(2, spanIdOf(id)).finish()
@@ -74,7 +83,7 @@ describe('byte by byte', () => {
       scopeStart: scopeEnd === 0 ? 0 : 9,
       scopeEnd,
     })
-    const bytes = encodePayload(FULL, [at(0, 11, 11), at(200, 11 + span.length, 0)])
+    const bytes = encodePayload(FULL, [at(0, 11, 11), at(200, 11 + span.length, 0)], JUDGEMENT)
     expect(formatHex(bytes)).toBe(
       [
         `0a10${formatHex(TRACE)}`,
@@ -87,6 +96,9 @@ describe('byte by byte', () => {
         `4202${formatHex(utf8('SC'))}`,
         `4a22180120012a1c${formatHex(span)}`, // 9 span: resource row 1, scope row 1
         `4a2310c80118012a1c${formatHex(span)}`, // index 200, no scope
+        `5207${formatHex(utf8('context'))}`,
+        `5a09${formatHex(utf8('judgement'))}`,
+        `6220${'ab'.repeat(32)}`,
       ].join(''),
     )
   })
@@ -101,12 +113,18 @@ describe('byte by byte', () => {
       ]),
       ...log.request(1, [{ id: 4, service: 'a' }]),
     ]
-    const bytes = encodePayload({ ...FULL, traceId: TRACE }, spans)
-    const { spans: parsed, ...head } = parsePayload(bytes)
-    expect({ ...head, traceId: formatHex(head.traceId) }).toEqual({ ...FULL, traceId: formatHex(TRACE) })
+    const bytes = encodePayload({ ...FULL, traceId: TRACE }, spans, JUDGEMENT)
+    const { spans: parsed, judgement, ...head } = parsePayload(bytes)
+    expect(new Uint8Array(judgement)).toEqual(JUDGEMENT)
+    const { context } = FULL
+    expect({ ...head, traceId: formatHex(head.traceId), context: new Uint8Array(head.context!) }).toEqual({
+      ...FULL,
+      traceId: formatHex(TRACE),
+      context,
+    })
     expect(told(parsed)).toEqual(told(spans))
     expect(parsed.every(({ source }) => source.body === bytes)).toBe(true)
-    expect(encodePayload(head, parsed)).toEqual(bytes)
+    expect(encodePayload(head, parsed, judgement)).toEqual(bytes)
     // One row for each resource and scope of each request, though their bytes are the same.
     const rows = [...new Set(parsed.map(({ resourceStart }) => resourceStart))]
     expect(rows).toHaveLength(3)
@@ -309,7 +327,7 @@ describe('refused', () => {
       { id: 1, attributes: { 'governance.action.name': 'x' } },
       { id: 2, parent: 1 },
     ])
-    const bytes = new Uint8Array(encodePayload(FULL, spans))
+    const bytes = new Uint8Array(encodePayload(FULL, spans, JUDGEMENT))
     const same = JSON.stringify(told(parsePayload(bytes).spans))
     for (let cut = 0; cut < bytes.length; cut++) {
       let parsed: readonly SpanInput[] = []
@@ -318,7 +336,8 @@ describe('refused', () => {
       } catch (error) {
         if (!(error instanceof MalformedError)) throw error
       }
-      expect(parsed.length).toBeLessThan(spans.length)
+      // Context and judgement come last; both belong to the seal.
+      expect(parsed.length < spans.length || cut >= bytes.length - 54).toBe(true)
     }
     let headers = 0
     for (let at = 0; at < bytes.length; at++)
@@ -327,12 +346,12 @@ describe('refused', () => {
         changed[at]! ^= bit
         try {
           const parsed = parsePayload(changed)
-          expect(formatHex(encodePayload(parsed, parsed.spans))).toBe(formatHex(changed))
-          if (JSON.stringify(told(parsed.spans)) === same) headers++ // trace id, tenant, segment, closed, time
+          expect(formatHex(encodePayload(parsed, parsed.spans, parsed.judgement))).toBe(formatHex(changed))
+          if (JSON.stringify(told(parsed.spans)) === same) headers++ // trace id, tenant, segment, closed, time, context, judgement
         } catch (error) {
           if (!(error instanceof MalformedError)) throw error
         }
       }
-    expect(headers).toBeLessThan(8 * (18 + 9 + 3 + 2 + 9))
+    expect(headers).toBeLessThan(8 * (18 + 9 + 3 + 2 + 9 + 9 + 11 + 34))
   })
 })

@@ -7,8 +7,9 @@
  */
 import { equalBytes, parseUtf8, utf8 } from '../bytes.ts'
 import { MalformedError } from '../errors.ts'
+import { NAMESPACE } from '../governance/attributes.ts'
 import { isGoverned } from '../governance/facts.ts'
-import { decodeSpan } from '../otlp/decode.ts'
+import { decodeEither, LOG_RECORD } from '../otlp/log-record.ts'
 import { BYTES, FIXED64, VARINT, WireReader } from '../wire.ts'
 import { NO_BYTES } from './entry.ts'
 import { idKey, isParentRemote, type Source, type SpanInput } from './order.ts'
@@ -38,15 +39,26 @@ export interface SegmentHead {
   readonly closed: Closed
   /** When the segment was judged: nanoseconds since 1970. */
   readonly evaluatedAt: bigint
+  /** Encoded context (continuity/context.ts); absent or empty where no rule used any. */
+  readonly context?: Uint8Array
+  /** Digest of the rules that the execution was judged by; absent or empty where it was not judged. */
+  readonly ruleset?: Uint8Array
 }
 
 export interface SegmentPayload extends SegmentHead {
+  /** Encoded judgement (continuity/judgement.ts); empty where nothing was found to look at, or nothing was judged. */
+  readonly judgement: Uint8Array
   /** In record order. Their ranges point into `source.body`, which is the payload itself. */
   readonly spans: readonly SpanInput[]
 }
 
 /** Appends the payload of `spans`, in record order, to `sink`. */
-export function writePayload(sink: Sink, head: SegmentHead, spans: readonly SpanInput[]): void {
+export function writePayload(
+  sink: Sink,
+  head: SegmentHead,
+  spans: readonly SpanInput[],
+  judgement: Uint8Array = NO_BYTES,
+): void {
   const tables = tabulate(spans)
   writeHead(sink, head)
   for (const source of tables.sources) {
@@ -77,8 +89,11 @@ export function writePayload(sink: Sink, head: SegmentHead, spans: readonly Span
     writeNumber(sink, 0x10, span.index)
     writeNumber(sink, 0x18, resource)
     writeNumber(sink, 0x20, scope)
-    putField(sink, 0x2a, span.source.body, span.spanStart, span.spanEnd)
+    putField(sink, span.kind === LOG_RECORD ? 0x32 : 0x2a, span.source.body, span.spanStart, span.spanEnd)
   }
+  if (head.context !== undefined && head.context.length > 0) sink.field(0x52, head.context)
+  if (judgement.length > 0) sink.field(0x5a, judgement)
+  if (head.ruleset !== undefined && head.ruleset.length > 0) sink.field(0x62, head.ruleset)
 }
 
 /** Fields 1 to 5, which opened payloads have as well. */
@@ -165,15 +180,24 @@ function writeFixed64(sink: Sink, value: bigint): void {
   }
 }
 
-export function encodePayload(head: SegmentHead, spans: readonly SpanInput[]): Uint8Array {
+export function encodePayload(
+  head: SegmentHead,
+  spans: readonly SpanInput[],
+  judgement: Uint8Array = NO_BYTES,
+): Uint8Array {
   const sink = new Sink(4096)
-  writePayload(sink, head, spans)
+  writePayload(sink, head, spans, judgement)
   return sink.copy()
 }
 
 /** Parses a payload; throws a MalformedError for anything but the one encoding of its contents. */
 export function parsePayload(bytes: Uint8Array): SegmentPayload {
-  const head = emptyHead()
+  const head = {
+    ...emptyHead(),
+    context: NO_BYTES as Uint8Array,
+    judgement: NO_BYTES as Uint8Array,
+    ruleset: NO_BYTES as Uint8Array,
+  }
   const sources: Source[] = []
   const resources: Range[] = []
   const scopes: Range[] = []
@@ -196,6 +220,17 @@ export function parsePayload(bytes: Uint8Array): SegmentPayload {
       case 9:
         spans.push(parseSpan(reader, sources, resources, scopes))
         break
+      case 10:
+        reader.expect(BYTES, 'the context')
+        head.context = reader.value()
+        break
+      case 11:
+        reader.expect(BYTES, 'the judgement')
+        head.judgement = reader.value()
+        break
+      case 12:
+        head.ruleset = sized(reader, 32, 'the ruleset')
+        break
       default:
         throw new MalformedError('a payload has an unknown field')
     }
@@ -203,7 +238,7 @@ export function parsePayload(bytes: Uint8Array): SegmentPayload {
   if (head.traceId.length === 0) throw new MalformedError('a payload has no trace id')
   checkScopes(spans)
   const payload = { ...head, spans }
-  if (!equalBytes(encodePayload(payload, spans), bytes))
+  if (!equalBytes(encodePayload(payload, spans, payload.judgement), bytes))
     throw new MalformedError('a payload is not in canonical form')
   return payload
 }
@@ -287,13 +322,15 @@ function parseSpan(outer: WireReader, sources: Source[], resources: Range[], sco
   let resource = 0
   let scope = 0
   let span: Range | undefined
+  let isLog = false
   while (reader.next()) {
     if (reader.field === 1) source = count(reader, "a span's source")
     else if (reader.field === 2) index = count(reader, "a span's index")
     else if (reader.field === 3) resource = count(reader, "a span's resource")
     else if (reader.field === 4) scope = count(reader, "a span's scope")
-    else if (reader.field === 5) {
+    else if (reader.field === 5 || reader.field === 6) {
       reader.expect(BYTES, "a span's bytes")
+      isLog = reader.field === 6
       span = { start: reader.start, end: reader.end }
     } else throw new MalformedError('a span has an unknown field')
   }
@@ -302,7 +339,7 @@ function parseSpan(outer: WireReader, sources: Source[], resources: Range[], sco
   const ofScope = scope === 0 ? { start: 0, end: 0 } : scopes[scope - 1]
   if (from === undefined || ofResource === undefined || ofScope === undefined || span === undefined)
     throw new MalformedError('a span names a row that is not there')
-  return spanInput(from, index, span, ofResource, ofScope)
+  return spanInput(from, index, span, ofResource, ofScope, isLog)
 }
 
 /** A span by its ranges, with what ordering needs read from its bytes. Throws where they are not a good span. */
@@ -312,8 +349,9 @@ export function spanInput(
   span: Range,
   resource: Range,
   scope: Range,
+  isLog: boolean,
 ): SpanInput {
-  const decoded = decodeSpan(source.body.subarray(span.start, span.end))
+  const decoded = decodeEither(isLog ? LOG_RECORD : 0, source.body.subarray(span.start, span.end))
   const { traceId, spanId, parentSpanId } = decoded
   // What the scan finds bad is never committed (scan.ts, FAULT).
   if (
@@ -323,6 +361,8 @@ export function spanInput(
   )
     throw new MalformedError('a span has ids of the wrong length')
   if (isZero(traceId) || isZero(spanId)) throw new MalformedError('a span has an id that is all zero')
+  if (isLog && !decoded.name.startsWith(NAMESPACE))
+    throw new MalformedError('a log record is not about governance')
   return {
     source,
     index,
@@ -336,9 +376,9 @@ export function spanInput(
     parent: isZero(parentSpanId) ? '' : idKey(parentSpanId),
     startHigh: Number(decoded.startTimeUnixNano >> 32n),
     startLow: Number(decoded.startTimeUnixNano & 0xffff_ffffn),
-    kind: decoded.kind >>> 0,
-    remote: isParentRemote(decoded.flags, decoded.kind),
-    governed: isGoverned(decoded),
+    kind: isLog ? LOG_RECORD : decoded.kind >>> 0,
+    remote: !isLog && isParentRemote(decoded.flags, decoded.kind),
+    governed: isLog || isGoverned(decoded),
   }
 }
 

@@ -5,18 +5,26 @@ import { MalformedError } from '../errors.ts'
 import { WireWriter } from '../wire.ts'
 import { encodeReceipt, parseReceipt, type Receipt } from './receipt.ts'
 
-const NONE: Receipt = { receiver: '', peer: '', tenant: '', receivedAt: 0n, tracked: false }
-const FULL: Receipt = {
+const NONE: Required<Receipt> = {
+  receiver: '',
+  peer: '',
+  tenant: '',
+  receivedAt: 0n,
+  tracked: false,
+  signal: 'traces',
+}
+const FULL: Required<Receipt> = {
   receiver: 'otlp/http+json',
   peer: 'spiffe://example/büro',
   tenant: 'acme',
   receivedAt: 0xfedc_ba98_7654_3210n,
   tracked: true,
+  signal: 'logs',
 }
 
 test('byte by byte', () => {
   expect(formatHex(encodeReceipt({ ...FULL, receiver: 'otlp/grpc', peer: 'p' }))).toBe(
-    `0a09${formatHex(utf8('otlp/grpc'))}1201701a04${formatHex(utf8('acme'))}211032547698badcfe2801`,
+    `0a09${formatHex(utf8('otlp/grpc'))}1201701a04${formatHex(utf8('acme'))}211032547698badcfe28013001`,
   )
   expect(encodeReceipt(NONE).length).toBe(0)
 })
@@ -30,8 +38,9 @@ test('any receipt comes back as it was', () => {
       text,
       fc.bigInt(0n, 2n ** 64n - 1n),
       fc.boolean(),
-      (receiver, peer, tenant, receivedAt, tracked) => {
-        const receipt = { receiver, peer, tenant, receivedAt, tracked }
+      fc.constantFrom('traces', 'logs'),
+      (receiver, peer, tenant, receivedAt, tracked, signal) => {
+        const receipt = { receiver, peer, tenant, receivedAt, tracked, signal }
         expect(parseReceipt(encodeReceipt(receipt))).toEqual(receipt)
       },
     ),
@@ -50,7 +59,9 @@ describe('refused', () => {
     ['a tracking mark of 0', w().varint(5, 0)],
     ['a tracking mark of 2', w().varint(5, 2)],
     ['a tracking mark of 2^32', w().varint(5, 2n ** 32n)],
-    ['an unknown field', w().string(1, 'r').varint(6, 1)],
+    ['a signal of 0', w().varint(6, 0)],
+    ['a signal of 2', w().varint(6, 2)],
+    ['an unknown field', w().string(1, 'r').varint(7, 1)],
     ['a tenant as a number', w().varint(3, 1)],
   ])('%s', (_, out) => {
     expect(() => parseReceipt(out.finish())).toThrow(MalformedError)

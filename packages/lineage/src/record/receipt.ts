@@ -7,7 +7,7 @@ import { MalformedError } from '../errors.ts'
 import { BYTES, FIXED64, VARINT, WireReader, WireWriter } from '../wire.ts'
 
 export interface Receipt {
-  /** `otlp/grpc`, `otlp/http` or `otlp/http+json`. */
+  /** `otlp/grpc`, `otlp/http`, `otlp/http+json`, `opa` or `ssf`. */
   readonly receiver: string
   /** The authenticated peer; empty where nobody was authenticated. */
   readonly peer: string
@@ -17,6 +17,8 @@ export interface Receipt {
   readonly receivedAt: bigint
   /** The sender asked for a durability receipt. */
   readonly tracked: boolean
+  /** What the request holds: spans, where nothing is said, or log records. */
+  readonly signal?: 'traces' | 'logs'
 }
 
 export function encodeReceipt(receipt: Receipt): Uint8Array {
@@ -26,12 +28,20 @@ export function encodeReceipt(receipt: Receipt): Uint8Array {
   if (receipt.tenant !== '') out.string(3, receipt.tenant)
   if (receipt.receivedAt !== 0n) out.fixed64(4, receipt.receivedAt)
   if (receipt.tracked) out.varint(5, 1)
+  if (receipt.signal === 'logs') out.varint(6, 1)
   return out.finish()
 }
 
 /** Parses a receipt; throws a MalformedError for anything but the one encoding of its contents. */
-export function parseReceipt(bytes: Uint8Array): Receipt {
-  const receipt = { receiver: '', peer: '', tenant: '', receivedAt: 0n, tracked: false }
+export function parseReceipt(bytes: Uint8Array): Required<Receipt> {
+  const receipt = {
+    receiver: '',
+    peer: '',
+    tenant: '',
+    receivedAt: 0n,
+    tracked: false,
+    signal: 'traces' as 'traces' | 'logs',
+  }
   const reader = new WireReader(bytes)
   while (reader.next()) {
     switch (reader.field) {
@@ -51,6 +61,10 @@ export function parseReceipt(bytes: Uint8Array): Receipt {
       case 5:
         reader.expect(VARINT, 'the tracking mark')
         receipt.tracked = (reader.low | reader.high) !== 0
+        break
+      case 6:
+        reader.expect(VARINT, 'the signal')
+        receipt.signal = (reader.low | reader.high) !== 0 ? 'logs' : 'traces'
         break
       default:
         throw new MalformedError('a receipt has an unknown field')

@@ -10,10 +10,12 @@ import {
   traceIdOf,
 } from '../../../../test/support/executions.ts'
 import { concatBytes, formatHex } from '../bytes.ts'
+import { continuityOf, encodeJudgement, parseJudgement } from '../continuity/judgement.ts'
+import { RULESET_TEXT } from '../continuity/ruleset.ts'
 import { Kind } from '../governance/kind.ts'
 import { type AnyValue, encodeValue } from '../otlp/value.ts'
 import { Committer } from './commitment.ts'
-import { type Entry, Persistence, parseEntry } from './entry.ts'
+import { type Entry, Persistence, parseEntry, Role } from './entry.ts'
 import { TraceHistory } from './history.ts'
 import type { SpanInput } from './order.ts'
 import { Closed } from './payload.ts'
@@ -59,7 +61,9 @@ function remember(
   { entries, leaves, derived }: Result,
   erased = false,
 ): void {
-  history.add(first, entries, leaves, Closed.settled, () => (erased ? undefined : derived.spans))
+  history.add(first, entries, leaves, Closed.settled, () =>
+    erased ? undefined : { spans: derived.spans, judgement: derived.judgement },
+  )
 }
 
 /** Digest of claims with running ordinals. */
@@ -82,9 +86,18 @@ const OWN = 0x8000_0000
 const text = (value: string): AnyValue => ({ type: 'string', value })
 const int = (value: number): AnyValue => ({ type: 'int', value: BigInt(value) })
 const bytes = (...parts: Uint8Array[]): AnyValue => ({ type: 'bytes', value: concatBytes(...parts) })
-const digest = (tag: string): AnyValue => bytes(createHash('sha256').update(tag).digest())
+const digest = (...parts: (string | Uint8Array)[]): AnyValue => {
+  const hash = createHash('sha256')
+  for (const part of parts) hash.update(part)
+  return bytes(hash.digest())
+}
 
-function sealOf(counts: Record<string, number>, closed: string, completeness: string): [string, AnyValue] {
+function sealOf(
+  counts: Record<string, number>,
+  closed: string,
+  completeness: string,
+  judgement?: Uint8Array,
+): [string, AnyValue] {
   const members: [string, AnyValue][] = [
     [
       'counts',
@@ -92,9 +105,14 @@ function sealOf(counts: Record<string, number>, closed: string, completeness: st
     ],
     ['closed', text(closed)],
     ['evaluated_at', { type: 'int', value: EPOCH }],
-    ['ruleset', digest('rootspan/ruleset/v0\n')],
-    ['context', digest('rootspan/context/v0\n')],
-    ['continuity', text('unknown')],
+    ...(judgement === undefined
+      ? []
+      : ([
+          ['ruleset', digest(RULESET_TEXT)],
+          ['context', digest('rootspan/judgement-context/v0\n')],
+          ['judgement', digest('rootspan/judgement/v0\n', judgement)],
+        ] as [string, AnyValue][])),
+    ['continuity', text(continuityOf(parseJudgement(judgement ?? new Uint8Array(0))))],
     ['completeness', text(completeness)],
   ]
   return ['rootspan.seal', { type: 'kvlist', value: members.map(([key, value]) => ({ key, value })) }]
@@ -142,7 +160,9 @@ describe('claims', () => {
       transition: 1,
       persistence: 1,
     }
-    expect(held[7]).toBe(claimsOf(root, OWN + 1, [sealOf(counts, 'settled', 'not provable')]))
+    expect(held[7]).toBe(
+      claimsOf(root, OWN + 1, [sealOf(counts, 'settled', 'not provable', derived.judgement)]),
+    )
   })
 
   test('of a gap, in the order of ids, and what the seal says of it', () => {
@@ -181,33 +201,61 @@ describe('claims', () => {
     const finding = (detail: string): [string, AnyValue][] => [
       ['rootspan.finding.rule', text('GC-N03')],
       ['rootspan.finding.result', text('fail')],
+      ['rootspan.finding.severity', text('critical')],
       ['rootspan.finding.detail', text(detail)],
     ]
     expect(second.entries.slice(3).map((entry) => formatHex(entry.claims))).toEqual([
       claimsOf(root!, OWN, [['rootspan.adopted.children', bytes(leaf(0), leaf(1))]]),
-      claimsOf(root!, OWN + 1, finding('cycle')),
-      claimsOf(root!, OWN + 4, finding('same ids, other content')),
-      claimsOf(root!, OWN + 7, [['rootspan.late.count', int(3)]]),
-      claimsOf(root!, OWN + 8, [
-        sealOf({ verification: 2, persistence: 2, span: 3 }, 'settled', 'not provable'),
+      claimsOf(root!, OWN + 1, finding('span 0000000000000002 was sent before with other content')),
+      claimsOf(root!, OWN + 5, finding('span 0000000000000008 is its own ancestor')),
+      claimsOf(root!, OWN + 9, [['rootspan.late.count', int(3)]]),
+      claimsOf(root!, OWN + 10, [
+        sealOf(
+          { verification: 2, persistence: 2, span: 3 },
+          'settled',
+          'not provable',
+          second.derived.judgement,
+        ),
       ]),
     ])
   })
 
-  test('what was erased may have been the same: the finding says that nobody knows', () => {
+  test('what was erased may have been the same: no finding, and nobody knows', () => {
     const history = new TraceHistory()
     remember(history, 0, derive(spansOf({ id: 1 })), true)
-    const input = spansOf({ id: 1 })
-    const { entries, derived } = derive(input, history)
+    const { entries, derived } = derive(spansOf({ id: 1 }), history)
     expect(derived.duplicates).toEqual([])
-    const finding = entries.find((entry) => entry.kind === Kind.verification)!
-    expect(formatHex(finding.claims)).toBe(
-      claimsOf(input[0]!, OWN, [
-        ['rootspan.finding.rule', text('GC-N03')],
-        ['rootspan.finding.result', text('unknown')],
-        ['rootspan.finding.detail', text('same ids, earlier content erased')],
-      ]),
-    )
+    expect(entries.filter((entry) => entry.kind === Kind.verification)).toEqual([])
+    const { results, findings } = parseJudgement(derived.judgement)
+    expect(findings).toEqual([])
+    expect(results.find(({ rule }) => rule === 'GC-N03')).toMatchObject({ result: 'unknown' })
+  })
+
+  test('a finding that holds still is not told again, and one that does not is withdrawn', () => {
+    const first = derive(spansOf({ id: 1 }, { id: 1, name: 'other' }))
+    const { results, findings } = parseJudgement(first.derived.judgement)
+    expect(findings).toHaveLength(1)
+    const gone = { ...findings[0]!, rule: 'GC-X01', detail: 'was so' }
+    const history = new TraceHistory()
+    history.add(0, first.entries, first.leaves, Closed.settled, () => ({
+      spans: first.derived.spans,
+      judgement: encodeJudgement({ results, findings: [...findings, gone] }),
+    }))
+    const input = spansOf({ id: 5 })
+    const second = derive(input, history)
+    const told = second.entries.filter((entry) => entry.kind === Kind.verification)
+    expect(told.map(({ causes, claims }) => [causes, formatHex(claims)])).toEqual([
+      [
+        gone.subjects.map((leaf) => ({ role: Role.subject, leaf, origin: '' })),
+        claimsOf(input[0]!, OWN, [
+          ['rootspan.finding.rule', text('GC-X01')],
+          ['rootspan.finding.result', text('withdrawn')],
+          ['rootspan.finding.severity', text('critical')],
+          ['rootspan.finding.detail', text('was so')],
+        ]),
+      ],
+    ])
+    expect(parseJudgement(second.derived.judgement).findings).toEqual(findings)
   })
 })
 
@@ -266,7 +314,7 @@ describe('history', () => {
     const first = derive(spansOf({ id: 1 }, { id: 2, parent: 1 }))
     history.add(0, first.entries, first.leaves, Closed.settled, () => {
       asked++
-      return first.derived.spans
+      return first.derived
     })
     derive(spansOf({ id: 3, parent: 1 }), history)
     expect(asked).toBe(0)

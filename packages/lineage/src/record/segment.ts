@@ -5,12 +5,26 @@
  * and compares. What comes out, in this order: for each span its facts and then its own record; joins;
  * adoptions; findings; late; gap; the seal.
  */
-import { sha256, sha256Into } from '#crypto'
-import { concatBytes, utf8 } from '../bytes.ts'
+import { sha256Into } from '#crypto'
+import { concatBytes, equalBytes, formatHex, utf8 } from '../bytes.ts'
+import { type Context, contextDigest, encodeContext, parseContext } from '../continuity/context.ts'
+import { judge } from '../continuity/judge.ts'
+import {
+  continuityOf,
+  encodeJudgement,
+  type Finding,
+  type Judgement,
+  judgementDigest,
+  NOT_JUDGED,
+  parseJudgement,
+} from '../continuity/judgement.ts'
+import { type Execution, ExecutionBuilder, type PartSpan } from '../continuity/model.ts'
+import { RULES, RULESET_DIGEST } from '../continuity/ruleset.ts'
 import { Claim } from '../governance/attributes.ts'
 import { type Fact, factsOf } from '../governance/facts.ts'
 import { Kind } from '../governance/kind.ts'
-import { type AnyValue, decodeSpan } from '../otlp/decode.ts'
+import type { AnyValue } from '../otlp/decode.ts'
+import { decodeEither, LOG_RECORD } from '../otlp/log-record.ts'
 import { encodeValue } from '../otlp/value.ts'
 import { COLLECTOR_ORDINAL, type Committer } from './commitment.ts'
 import type { Entry } from './entry.ts'
@@ -36,10 +50,6 @@ import { Sink } from './sink.ts'
 const MAX_ADOPTED = 1000
 /** Missing parents that a `gap` record names at most; their full number is said beside them. */
 const MAX_MISSING = 1000
-
-/** No rules are evaluated by this version: continuity is unknown, and the seal says under which rules. */
-const RULESET_DIGEST = sha256(utf8('rootspan/ruleset/v0\n'))
-const CONTEXT_DIGEST = sha256(utf8('rootspan/context/v0\n'))
 
 const SEAL_CLAIM = utf8(Claim.seal)
 const NO_CAUSES: readonly Cause[] = []
@@ -101,46 +111,73 @@ export interface DerivedSegment<S extends SpanInput = SpanInput> {
   readonly duplicates: readonly { readonly span: S; readonly of: number | EarlierSpan }[]
   /** Parents that are awaited. */
   readonly missing: number
+  /** Encoded judgement of the execution so far, and context that it was judged with; both may be empty. */
+  readonly judgement: Uint8Array
+  readonly context: Uint8Array
+  /** Digest of the rules that it was judged by; empty where it was not judged. */
+  readonly ruleset: Uint8Array
 }
 
 /**
  * Derives the records of `input`, spans of one trace in any order, and adds them to `sink`.
  *
  * Returns a result with a count of 0, and adds nothing, where every span has a record already.
+ *
+ * Whoever seals gives `gather`, which is asked for the context if the execution is judged; whoever verifies has context,
+ * rules and judgement of the payload in the head. Where these are other rules than are known here, the judgement is taken
+ * as it was recorded.
  */
 export function deriveSegment<S extends SpanInput>(
-  head: Omit<SegmentHead, 'segment'>,
+  head: DerivedHead,
   input: readonly S[],
   history: TraceHistory | undefined,
   committer: Committer,
   sink: LeafSink,
+  gather?: (execution: Execution) => Context,
 ): DerivedSegment<S> {
   const again = history === undefined ? undefined : splitKnown(input, history)
   const order = orderSpans(again === undefined ? input : again.fresh)
   const spans = order.spans.map((ordered) => ordered.span)
   const duplicates = [...order.duplicates, ...(again === undefined ? [] : again.known)]
-  if (spans.length === 0) return { count: 0, spans, leaves: [], duplicates, missing: 0 }
+  if (spans.length === 0) return { count: 0, spans, leaves: [], duplicates, missing: 0, ...NOT_SAID }
   const writer = new SegmentWriter(head, order.spans, history, committer, sink)
   writer.writeSpans()
   writer.writeJoins()
   writer.writeAdoptions()
-  writer.writeFindings(again === undefined ? [] : again.changed)
+  const judgement = writer.judge(again?.changed === true, gather)
+  writer.writeFindings(judgement)
   writer.writeLate()
   writer.writeGap()
-  const count = writer.writeSeal()
-  return { count, spans, leaves: writer.leaves, duplicates, missing: writer.missing.size }
+  const judged = encodeJudgement(judgement)
+  const count = writer.writeSeal(judgement, judged)
+  const { leaves, missing } = writer
+  return {
+    count,
+    spans,
+    leaves,
+    duplicates,
+    missing: missing.size,
+    judgement: judged,
+    context: writer.context,
+    ruleset: writer.ruleset,
+  }
 }
+
+/** A segment as far as it is known before its records are; of a payload, with what was recorded of its judgement. */
+type DerivedHead = Omit<SegmentHead, 'segment'> & { readonly judgement?: Uint8Array }
+
+const NOT_SAID = { judgement: NO_BYTES, context: NO_BYTES, ruleset: NO_BYTES }
 
 interface Known<S extends SpanInput> {
   fresh: S[]
   /** Deliveries that equal an earlier record's span. */
   known: { span: S; of: EarlierSpan }[]
-  /** Spans whose ids and kind an earlier record has with other content, or with content that was erased. */
-  changed: { span: S; of: Uint8Array; erased: boolean }[]
+  /** There are spans whose ids and kind an earlier record has with other content, or with content that was erased. */
+  changed: boolean
 }
 
 function splitKnown<S extends SpanInput>(input: readonly S[], history: TraceHistory): Known<S> {
-  const result: Known<S> = { fresh: [], known: [], changed: [] }
+  const result: Known<S> = { fresh: [], known: [], changed: false }
   for (const span of input) {
     const earlier = history.earlier(span.id)
     if (earlier !== undefined) {
@@ -149,9 +186,8 @@ function splitKnown<S extends SpanInput>(input: readonly S[], history: TraceHist
         result.known.push({ span, of: twin })
         continue
       }
-      const other = earlier.ofKind(span.kind)
-      if (other !== undefined)
-        result.changed.push({ span, of: other.leaf, erased: other.span() === undefined })
+      // A span has as many log records as there is to say about it.
+      result.changed ||= span.kind !== LOG_RECORD && earlier.ofKind(span.kind) !== undefined
     }
     result.fresh.push(span)
   }
@@ -164,28 +200,37 @@ class SegmentWriter {
   readonly leaves: number[] = []
   /** Span ids of parents that are awaited. */
   readonly missing = new Set<string>()
-  readonly #head: Omit<SegmentHead, 'segment'>
+  /** Encoded context that the execution is judged with, and digest of the rules; empty where it is not judged. */
+  context: Uint8Array
+  ruleset: Uint8Array = NO_BYTES
+  readonly #head: DerivedHead
   readonly #ordered: readonly Ordered[]
   readonly #history: TraceHistory | undefined
   readonly #committer: Committer
   readonly #sink: LeafSink
   readonly #first: number
   readonly #governed: GovernedSpan[] = []
+  /** Leaves of the facts of each governed span, by its place. */
+  readonly #factLeaves = new Map<number, readonly number[]>()
   readonly #counts: number[] = []
   /** The entry that is filled again for each span, and what its fields are filled with. */
   readonly #spanEntry: Entry
   readonly #parentId = new Uint8Array(8)
   readonly #parentLeaf = new Uint8Array(32)
   #ordinal = COLLECTOR_ORDINAL
+  /** The span that is being written, or whose log records are, and what was said about it before. */
+  #about = -1
+  #said: RecentCauses | undefined
 
   constructor(
-    head: Omit<SegmentHead, 'segment'>,
+    head: DerivedHead,
     ordered: readonly Ordered[],
     history: TraceHistory | undefined,
     committer: Committer,
     sink: LeafSink,
   ) {
     this.#head = head
+    this.context = head.context ?? NO_BYTES
     this.#ordered = ordered
     this.#history = history
     this.#committer = committer
@@ -205,18 +250,39 @@ class SegmentWriter {
       entry.causes = NO_CAUSES
       entry.claims = NO_BYTES
       putId(span.id, entry.spanId)
-      if (span.governed) this.#writeFacts(place, ordered, entry)
+      const before = this.#saidBefore(place, ordered)
+      if (span.governed) this.#writeFacts(place, ordered, entry, before ?? new RecentCauses())
+      else if (before !== undefined) entry.causes = before.last()
       this.#linkParent(ordered, entry)
       putEvidence(span, this.#committer, entry.evidence)
-      this.leaves.push(this.#add(entry))
+      const leaf = this.#add(entry)
+      this.leaves.push(leaf)
+      if (ordered.aboutAt !== -1)
+        before?.add({ role: Role.logRecord, leaf: this.#leaf(leaf).slice(), origin: '' })
     }
   }
 
+  /**
+   * What lies before the facts of a span and is about it: its log records in earlier segments and, right before it,
+   * in this one. They share one list with it; undefined where there are none.
+   */
+  #saidBefore(place: number, { span, aboutAt }: Ordered): RecentCauses | undefined {
+    const about = aboutAt === -1 ? place : aboutAt
+    if (about === this.#about) return this.#said
+    this.#about = about
+    const isAlone = aboutAt === -1 && span.kind === LOG_RECORD
+    const earlier = isAlone ? undefined : this.#history?.logsOf(span.id)
+    const isSaid = aboutAt !== -1 || (earlier !== undefined && earlier.length > 0)
+    this.#said = isSaid ? new RecentCauses() : undefined
+    for (const leaf of earlier ?? []) this.#said?.add({ role: Role.logRecord, leaf, origin: '' })
+    return this.#said
+  }
+
   /** Writes the facts of a governed span and puts its kind, claims and causes on its own entry. */
-  #writeFacts(place: number, ordered: Ordered, own: Entry): void {
-    const { span: input } = ordered
+  #writeFacts(place: number, ordered: Ordered, own: Entry, written: RecentCauses): void {
+    const { span: input, aboutAt } = ordered
     const { seed, body } = input.source
-    const span = decodeSpan(body.subarray(input.spanStart, input.spanEnd))
+    const span = decodeEither(input.kind, body.subarray(input.spanStart, input.spanEnd))
     const facts = factsOf(span)
     let ordinal = 1
     const claims = (fact: Pick<Fact, 'claims'>): Uint8Array =>
@@ -225,7 +291,8 @@ class SegmentWriter {
           this.#committer.claim(seed, input.index, ordinal++, claim.keyBytes, claim.value),
         ),
       )
-    const written = new RecentCauses()
+    const isLog = input.kind === LOG_RECORD
+    const ownFacts: Cause[] = []
     const factLeaves: number[] = []
     for (const fact of facts.facts) {
       const entry = this.#entry(fact.kind)
@@ -234,14 +301,18 @@ class SegmentWriter {
       if (fact.claims.length > 0) entry.claims = claims(fact)
       const leaf = this.#add(entry)
       factLeaves.push(leaf)
-      written.add({ role: ROLE_OF_KIND[fact.kind]!, leaf: this.#leaf(leaf).slice(), origin: '' })
+      const cause = { role: ROLE_OF_KIND[fact.kind]!, leaf: this.#leaf(leaf).slice(), origin: '' }
+      written.add(cause)
+      if (isLog) ownFacts.push(cause)
     }
     own.kind = facts.kind
-    own.causes = written.last()
+    own.causes = isLog ? ownFacts : written.last()
     if (facts.claims.length > 0) own.claims = claims(facts)
+    this.#factLeaves.set(place, factLeaves)
     this.#governed.push({
-      place,
-      parentAt: ordered.parentAt,
+      // What a log record says counts as said on its span.
+      place: aboutAt === -1 ? place : aboutAt,
+      parentAt: aboutAt === -1 ? ordered.parentAt : this.#ordered[aboutAt]!.parentAt,
       span,
       facts,
       leaf: this.#sink.count - this.#first, // of the record that is written next
@@ -252,15 +323,14 @@ class SegmentWriter {
   #linkParent(ordered: Ordered, entry: Entry): void {
     const { span } = ordered
     if (span.parent === '') {
-      entry.parent = Parent.root
+      entry.parent = span.kind === LOG_RECORD ? Parent.unsaid : Parent.root
       entry.parentSpanId = NO_BYTES
       entry.parentLeaf = NO_BYTES
       return
     }
     putId(span.parent, this.#parentId)
     entry.parentSpanId = this.#parentId
-    const earlier =
-      ordered.parentAt === -1 && !ordered.opensCycle ? this.#history?.leafOf(span.parent) : undefined
+    const earlier = this.#earlierParent(ordered)
     if (ordered.parentAt !== -1) {
       entry.parent = Parent.linked
       this.#sink.copyLeaf(this.#first + this.leaves[ordered.parentAt]!, this.#parentLeaf)
@@ -270,12 +340,24 @@ class SegmentWriter {
       entry.parentLeaf = earlier
     } else {
       entry.parentLeaf = NO_BYTES
-      if (span.remote && !ordered.opensCycle) entry.parent = Parent.remote
-      else {
-        entry.parent = Parent.awaiting
-        if (!ordered.opensCycle) this.missing.add(span.parent)
-      }
+      entry.parent = span.remote && !ordered.opensCycle ? Parent.remote : Parent.awaiting
+      if (entry.parent === Parent.awaiting && !ordered.opensCycle) this.missing.add(span.parent)
     }
+  }
+
+  #earlierParent({ span, parentAt, opensCycle }: Ordered): Uint8Array | undefined {
+    return parentAt === -1 && !opensCycle ? this.#history?.leafOf(span.parent) : undefined
+  }
+
+  /** What {@link #linkParent} has put on the span's record. */
+  #parentOf(ordered: Ordered): { parent: Parent; parentLeaf: Uint8Array } {
+    const { span, parentAt, opensCycle } = ordered
+    if (span.parent === '')
+      return { parent: span.kind === LOG_RECORD ? Parent.unsaid : Parent.root, parentLeaf: NO_BYTES }
+    const earlier = this.#earlierParent(ordered)
+    if (parentAt !== -1) return { parent: Parent.linked, parentLeaf: this.#copyLeaf(this.leaves[parentAt]!) }
+    if (earlier !== undefined) return { parent: Parent.linked, parentLeaf: earlier }
+    return { parent: span.remote && !opensCycle ? Parent.remote : Parent.awaiting, parentLeaf: NO_BYTES }
   }
 
   writeJoins(): void {
@@ -296,8 +378,8 @@ class SegmentWriter {
     const history = this.#history
     if (history === undefined) return
     const seen = new Set<string>()
-    for (const [place, { span }] of this.#ordered.entries()) {
-      if (seen.has(span.id)) continue
+    for (const [place, { span, aboutAt }] of this.#ordered.entries()) {
+      if (aboutAt !== -1 || seen.has(span.id)) continue
       seen.add(span.id)
       const children = history.waitingFor(span.id)
       for (let at = 0; at < children.length; at += MAX_ADOPTED)
@@ -310,39 +392,61 @@ class SegmentWriter {
     }
   }
 
-  /** Equivocation and cycles (GC-N03): the only findings that the record format itself makes. */
-  writeFindings(changed: Known<SpanInput>['changed']): void {
-    for (let place = 0; place < this.#ordered.length; place++) {
-      const ordered = this.#ordered[place]!
-      if (ordered.equivocates !== -1)
-        this.#finding('fail', 'same ids, other content', [
-          this.#leaf(this.leaves[ordered.equivocates]!),
-          this.#leaf(this.leaves[place]!),
-        ])
-      if (ordered.opensCycle) this.#finding('fail', 'cycle', [this.#leaf(this.leaves[place]!)])
-    }
-    if (changed.length === 0) return
-    const placeOf = new Map<SpanInput, number>(this.#ordered.map(({ span }, place) => [span, place]))
-    const later = changed
-      .map((one) => ({ ...one, place: placeOf.get(one.span) ?? -1 }))
-      .filter((one) => one.place !== -1)
-      .sort((a, b) => a.place - b.place)
-    for (const one of later)
-      this.#finding(
-        one.erased ? 'unknown' : 'fail',
-        one.erased ? 'same ids, earlier content erased' : 'same ids, other content',
-        [one.of, this.#leaf(this.leaves[one.place]!)],
-      )
+  /**
+   * Judges the execution so far. One that carries no governance is not, so that it costs nothing; unless a span is
+   * there twice or is its own ancestor, which is a lie whoever says it.
+   */
+  judge(changed: boolean, gather?: (execution: Execution) => Context): Judgement {
+    const history = this.#history
+    const isJudged =
+      changed ||
+      this.#governed.length > 0 ||
+      history?.judged === true ||
+      this.#ordered.some((one) => one.equivocates !== -1 || one.opensCycle)
+    if (!isJudged) return NOT_JUDGED
+    const { ruleset = NO_BYTES, judgement } = this.#head
+    this.ruleset = ruleset.length === 0 ? RULESET_DIGEST : ruleset
+    const builder = history?.builder() ?? new ExecutionBuilder()
+    builder.add({ segment: history?.segment ?? 0, spans: this.#partSpans(), isWhole: true })
+    if (!equalBytes(this.ruleset, RULESET_DIGEST)) return parseJudgement(judgement ?? NO_BYTES)
+    const execution = builder.execution(this.#head, parseContext(this.context))
+    if (gather === undefined) return judge(execution, RULES)
+    const context = gather(execution)
+    this.context = encodeContext(context)
+    return judge({ ...execution, context }, RULES)
   }
 
-  #finding(result: 'fail' | 'unknown', detail: string, subjects: Uint8Array[]): void {
+  #partSpans(): PartSpan[] {
+    return this.#ordered.map((ordered, place) => ({
+      input: ordered.span,
+      leaf: this.#copyLeaf(this.leaves[place]!),
+      factLeaves: (this.#factLeaves.get(place) ?? []).map((number) => this.#copyLeaf(number)),
+      ...this.#parentOf(ordered),
+    }))
+  }
+
+  /** One record for each finding that the segment before did not have, and for each that does not hold any more. */
+  writeFindings(judgement: Judgement): void {
+    if (judgement === NOT_JUDGED) return
+    const { findings } = judgement
+    const before = new Map((this.#history?.findings() ?? []).map((one) => [identityOf(one), one]))
+    for (const finding of findings) if (!before.delete(identityOf(finding))) this.#finding(finding, 'fail')
+    for (const finding of before.values()) this.#finding(finding, 'withdrawn')
+  }
+
+  #finding({ rule, severity, detail, subjects }: Finding, result: 'fail' | 'withdrawn'): void {
     const entry = this.#entry(Kind.verification)
     entry.causes = subjects.map((leaf) => ({ role: Role.subject, leaf, origin: '' }))
-    this.#addCollected(entry, [
-      [Claim.rule, { type: 'string', value: 'GC-N03' }],
-      [Claim.result, { type: 'string', value: result }],
-      [Claim.detail, { type: 'string', value: detail }],
-    ])
+    const texts = [
+      [Claim.rule, rule],
+      [Claim.result, result],
+      [Claim.severity, severity],
+      [Claim.detail, detail],
+    ] as const
+    this.#addCollected(
+      entry,
+      texts.map(([key, value]) => [key, { type: 'string', value }]),
+    )
   }
 
   /** Spans that came after their trace had settled. */
@@ -364,7 +468,7 @@ class SegmentWriter {
   }
 
   /** Returns how many leaves the segment has. */
-  writeSeal(): number {
+  writeSeal(judgement: Judgement, judged: Uint8Array): number {
     const history = this.#history
     const previous = history !== undefined && history.segment > 0
     const seal = this.#persistence(
@@ -373,16 +477,18 @@ class SegmentWriter {
     )
     seal.segment = history?.segment ?? 0
     seal.leaves = this.#sink.count - this.#first
-    this.#addClaims(seal, [[SEAL_CLAIM, this.#sealValue()]])
+    this.#addClaims(seal, [[SEAL_CLAIM, this.#sealValue(judgement, judged)]])
     return this.#sink.count - this.#first
   }
 
-  /** Encoded value of the seal's claim. Segments of one commit mostly have the same, so it is remembered. */
-  #sealValue(): Uint8Array {
+  /** Encoded value of the seal's claim. Those of executions without governance are mostly the same, and remembered. */
+  #sealValue(judgement: Judgement, judged: Uint8Array): Uint8Array {
     const { closed, evaluatedAt } = this.#head
+    const { context, ruleset } = this
     const counts = this.#counts
     const completeness = this.missing.size > 0 ? 'gaps' : 'not provable'
-    return this.#committer.remember(evaluatedAt, `${closed}/${completeness}/${counts}`, () =>
+    const isJudged = ruleset.length > 0
+    const make = (): Uint8Array =>
       encodeValue(
         map([
           [
@@ -395,13 +501,20 @@ class SegmentWriter {
           ],
           ['closed', { type: 'string', value: nameOf(Closed, closed) }],
           ['evaluated_at', { type: 'int', value: evaluatedAt }],
-          ['ruleset', { type: 'bytes', value: RULESET_DIGEST }],
-          ['context', { type: 'bytes', value: CONTEXT_DIGEST }],
-          ['continuity', { type: 'string', value: 'unknown' }],
+          ...(isJudged
+            ? ([
+                ['ruleset', { type: 'bytes', value: ruleset }],
+                ['context', { type: 'bytes', value: contextDigest(context) }],
+                ['judgement', { type: 'bytes', value: judgementDigest(judged) }],
+              ] as const)
+            : []),
+          ['continuity', { type: 'string', value: continuityOf(judgement) }],
           ['completeness', { type: 'string', value: completeness }],
         ]),
-      ),
-    )
+      )
+    return isJudged
+      ? make()
+      : this.#committer.remember(evaluatedAt, `${closed}/${completeness}/${counts}`, make)
   }
 
   #entry(kind: Kind): Entry {
@@ -441,9 +554,19 @@ class SegmentWriter {
     return this.#sink.add(entry) - this.#first
   }
 
+  /** A real copy: `slice` of Node's buffers, which sinks may have, is a view. */
+  #copyLeaf(number: number): Uint8Array {
+    return new Uint8Array(this.#leaf(number))
+  }
+
   #leaf(number: number): Uint8Array {
     return this.#sink.leaf(this.#first + number)
   }
+}
+
+/** Findings of two judgements are one if they say the same of the same first record. */
+function identityOf({ rule, detail, subjects }: Finding): string {
+  return `${rule} ${formatHex(subjects[0]!)} ${detail}`
 }
 
 /** Puts the evidence commitment of one span into `out`. */

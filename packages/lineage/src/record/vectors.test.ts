@@ -9,13 +9,12 @@ import { formatHex, parseHex, utf8 } from '../bytes.ts'
 import { MalformedError, VerificationError } from '../errors.ts'
 import { factsOf, type SpanFacts } from '../governance/facts.ts'
 import { Kind } from '../governance/kind.ts'
-import { decodeSpan } from '../otlp/decode.ts'
+import { decodeEither, LOG_RECORD } from '../otlp/log-record.ts'
 import { leafHash } from '../tlog/merkle.ts'
 import { Committer } from './commitment.ts'
 import { encodeEntry, nameOf, parseEntry } from './entry.ts'
 import { EntryScan } from './entry-scan.ts'
 import { TraceHistory } from './history.ts'
-import type { SpanInput } from './order.ts'
 import { Closed, encodePayload, parsePayload } from './payload.ts'
 import { encodeReceipt, parseReceipt } from './receipt.ts'
 import { deriveSegment, LeafSink } from './segment.ts'
@@ -106,8 +105,8 @@ describe('facts', () => {
     kind: nameOf(Kind, kind),
     claims: claims.map(({ keyBytes, value }) => [formatHex(keyBytes), formatHex(value)]),
   })
-  test.each(cases(read('facts')))('%s', (_, { span, own, facts }: Case) => {
-    const found = factsOf(decodeSpan(parseHex(span)))
+  test.each(cases(read('facts')))('%s', (_, { span, log, own, facts }: Case) => {
+    const found = factsOf(decodeEither(log ? LOG_RECORD : 0, parseHex(span)))
     expect(shown(found)).toEqual(own)
     expect(found.facts.map(shown)).toEqual(facts)
   })
@@ -117,7 +116,7 @@ describe('payloads', () => {
   const { valid, invalid } = read('payloads')
   test.each(cases(valid))('%s', (_, { payload }: Case) => {
     const parsed = parsePayload(parseHex(payload))
-    expect(formatHex(encodePayload(parsed, parsed.spans))).toBe(payload)
+    expect(formatHex(encodePayload(parsed, parsed.spans, parsed.judgement))).toBe(payload)
   })
   test.each(cases(invalid))('refused: %s', (_, { payload }: Case) => {
     expect(() => parsePayload(parseHex(payload))).toThrow(MalformedError)
@@ -125,7 +124,7 @@ describe('payloads', () => {
 })
 
 describe('segments', () => {
-  test.each(cases(read('segments')))('%s', (_, { tenant, traceId, segments }: Case) => {
+  test.each(cases(read('segments').cases))('%s', (_, { tenant, traceId, segments }: Case) => {
     const history = new TraceHistory()
     for (const [number, segment] of segments.entries()) {
       const head = {
@@ -137,14 +136,22 @@ describe('segments', () => {
       const spans = parsePayload(parseHex(segment.payload)).spans
       const sink = new LeafSink()
       const derived = deriveSegment(head, spans, history, new Committer(), sink)
-      expect(formatHex(encodePayload({ ...head, segment: number }, derived.spans))).toBe(segment.payload)
+      expect(
+        formatHex(
+          encodePayload(
+            { ...head, segment: number, ruleset: derived.ruleset },
+            derived.spans,
+            derived.judgement,
+          ),
+        ),
+      ).toBe(segment.payload)
       const entries: Uint8Array[] = segment.entries.map((entry: string) => parseHex(entry))
       const bundle = entries.map(
         (entry) => formatHex(Uint8Array.of(entry.length >>> 8, entry.length)) + formatHex(entry),
       )
       expect(formatHex(sink.entries.view())).toBe(bundle.join(''))
       expect(formatHex(sink.hashes.view())).toBe(segment.leafHashes.join(''))
-      const payload = (): readonly SpanInput[] => spans
+      const payload = () => ({ spans, judgement: derived.judgement })
       history.add(0, entries.map(parseEntry), new Uint8Array(sink.hashes.view()), head.closed, payload)
     }
   })

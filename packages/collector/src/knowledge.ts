@@ -1,0 +1,383 @@
+/**
+ * What the collector knows of other executions, for the rules that need it: revocations, one-time artifacts in use,
+ * policy versions, the numbering of processes, clocks.
+ *
+ * It says of an execution only what makes a difference to it (lineage, continuity/context.ts), so that ordinary
+ * executions carry nothing. Everything is bounded; the oldest is forgotten first. Values of artifacts are kept as hashes.
+ * What must outlive a restart (revocations, uses, policy versions) is handed out as rows for the commit that it was
+ * learned with; numbering and clocks are learned again.
+ */
+import { formatHex, parseUtf8, utf8 } from '@rootspan/lineage/bytes'
+import {
+  type Context,
+  EMPTY_CONTEXT,
+  encodeContext,
+  type Gap,
+  MAX_STATEMENTS,
+  type Neighbour,
+  type PolicyVersion,
+  parseContext,
+  type Revocation,
+  type Skew,
+  type Use,
+} from '@rootspan/lineage/continuity/context'
+import { linkOf } from '@rootspan/lineage/continuity/emitter'
+import type { Authorization } from '@rootspan/lineage/continuity/facts'
+import { type Execution, type Node, SKEW } from '@rootspan/lineage/continuity/model'
+import { policyOf, versionOf } from '@rootspan/lineage/continuity/rules/policy'
+import { oneTimeBy, revocableBy } from '@rootspan/lineage/continuity/rules/reuse'
+import { sha256 } from '@rootspan/lineage/crypto'
+import { WireReader, WireWriter } from '@rootspan/lineage/wire'
+import type { KnowledgeRow } from './store/log-store.ts'
+
+const MAX_REVOCATIONS = 100_000
+const MAX_USES = 200_000
+const MAX_POLICIES = 10_000
+/** Versions of one policy at one service that are kept. */
+const MAX_VERSIONS = 8
+const MAX_EMITTERS = 4096
+/** Spans of one process that a late neighbour may still be compared with. */
+const MAX_WINDOW = 1024
+const MAX_GAPS = 256
+const MAX_CLOCKS = 4096
+/** Samples of which the median is how far a clock is off; and how many there must be. */
+const SAMPLES = 15
+const ENOUGH_SAMPLES = 5
+
+const CLIENT = 3
+const SERVER = 2
+
+interface Emitter {
+  /** Spans by their number, the latest MAX_WINDOW in order of arrival. */
+  readonly window: Map<bigint, Neighbour>
+  highest: bigint
+  gaps: Gap[]
+}
+
+export class Knowledge {
+  readonly #revocations = new Bounded<Revocation>(MAX_REVOCATIONS)
+  readonly #uses = new Bounded<Use>(MAX_USES)
+  /** By policy; each by service, versions in the order in which they were seen first. */
+  readonly #policies = new Bounded<Map<string, PolicyVersion[]>>(MAX_POLICIES)
+  readonly #emitters = new Bounded<Emitter>(MAX_EMITTERS)
+  readonly #clocks = new Bounded<{ skew: Skew; samples: bigint[] }>(MAX_CLOCKS)
+  #rows: KnowledgeRow[] = []
+
+  /** Rows as {@link takeRows} gave them, in any order. */
+  constructor(rows: Iterable<KnowledgeRow> = []) {
+    for (const { id, value } of rows) {
+      if (value === undefined) continue
+      const { tenant, context } = parseValue(value)
+      const { revocations, uses, policies } = context
+      for (const one of revocations) this.#revocations.put(formatHex(id), one)
+      for (const one of uses) this.#uses.put(formatHex(id), one)
+      for (const one of policies)
+        this.#versions(tenant, JSON.stringify([one.engine, one.policy]), one.service).push(one)
+    }
+    for (const services of this.#policies.values())
+      for (const versions of services.values()) versions.sort((a, b) => (a.since < b.since ? -1 : 1))
+  }
+
+  /** What was learned since it was asked last: to be written with the commit of the executions it was learned from. */
+  takeRows(): KnowledgeRow[] {
+    const rows = this.#rows
+    this.#rows = []
+    return rows
+  }
+
+  /** Learns from the newest segment of an execution and says what the others mean to it. Called once a segment. */
+  contextOf(execution: Execution): Context {
+    const fresh = newest(execution)
+    for (const node of fresh) this.#learnNumber(node, execution)
+    const context = {
+      revocations: this.#revocationsOf(execution),
+      uses: this.#usesOf(execution),
+      policies: this.#policiesOf(execution),
+      ...this.#numberingOf(execution),
+      skews: this.#skewsOf(execution),
+    }
+    for (const node of fresh) this.#learnFacts(node, execution)
+    return context
+  }
+
+  #learnFacts(node: Node, { tenant, traceId }: Execution): void {
+    for (const artifact of node.authorizations)
+      if (artifact.status === 'revoked') this.#learnRevocation(artifact, tenant, traceId)
+      else
+        for (const [by, value] of oneTimeBy(artifact)) {
+          const key = hashedKey(tenant, 'use', by, value)
+          if (this.#uses.get(key) !== undefined) continue
+          const use: Use = { by, value: '', leaf: artifact.leaf, traceId }
+          this.#forget(this.#uses.put(key, use))
+          this.#rows.push({ id: keyBytes(key), value: encodeValue(tenant, { uses: [use] }) })
+        }
+    for (const decision of node.decisions) {
+      const policy = policyOf(decision)
+      const version = versionOf(decision)
+      if (policy === undefined || version === undefined) continue
+      const service = node.service.name
+      const versions = this.#versions(tenant, policy, service)
+      const digest = decision.policyDigest ?? ''
+      const known = versions.find(
+        (one) => one.version === (decision.policyVersion ?? '') && one.digest === digest,
+      )
+      if (known !== undefined) continue
+      const learned: PolicyVersion = {
+        engine: decision.engine ?? '',
+        policy: decision.policyId!,
+        version: decision.policyVersion ?? '',
+        digest,
+        service,
+        since: decision.at,
+        leaf: decision.leaf,
+        traceId,
+      }
+      versions.push(learned)
+      this.#rows.push({
+        id: policyKey(tenant, learned),
+        value: encodeValue(tenant, { policies: [learned] }),
+      })
+      if (versions.length > MAX_VERSIONS)
+        this.#rows.push({ id: policyKey(tenant, versions.shift()!), value: undefined })
+    }
+    const caller = node.parent
+    if (caller !== undefined && caller.kind === CLIENT && node.kind === SERVER)
+      this.#learnClock(caller, node, tenant, traceId)
+  }
+
+  #learnRevocation(artifact: Authorization, tenant: string, traceId: Uint8Array): void {
+    for (const [by, value] of revocableBy(artifact)) {
+      const key = hashedKey(tenant, 'revoked', by, value)
+      const issuer = artifact.issuer ?? ''
+      const revocation: Revocation = { by, issuer, value: '', at: artifact.at, leaf: artifact.leaf, traceId }
+      this.#forget(this.#revocations.put(key, revocation))
+      this.#rows.push({
+        id: keyBytes(key),
+        value: encodeValue(tenant, { revocations: [revocation] }),
+      })
+      // An artifact with an id of its own is that artifact; only without one is everything of its subject meant.
+      if (by === 'fingerprint' || by === 'id') return
+    }
+  }
+
+  #forget(key: string | undefined): void {
+    if (key !== undefined) this.#rows.push({ id: keyBytes(key), value: undefined })
+  }
+
+  #versions(tenant: string, policy: string, service: string): PolicyVersion[] {
+    const key = JSON.stringify([tenant, policy])
+    let services = this.#policies.get(key)
+    if (services === undefined) {
+      services = new Map()
+      this.#policies.put(key, services)
+    }
+    let versions = services.get(service)
+    if (versions === undefined) {
+      versions = []
+      services.set(service, versions)
+    }
+    return versions
+  }
+
+  #learnClock(caller: Node, callee: Node, tenant: string, traceId: Uint8Array): void {
+    if (caller.service.name === callee.service.name) return
+    const key = JSON.stringify([tenant, caller.service.name, callee.service.name])
+    const offset = (callee.start - caller.start + callee.end - caller.end) / 2n
+    const samples = [...(this.#clocks.get(key)?.samples ?? []), offset].slice(-SAMPLES)
+    const median = samples.toSorted((a, b) => (a < b ? -1 : 1))[samples.length >> 1]!
+    const skew = {
+      caller: caller.service.name,
+      callee: callee.service.name,
+      offset: median,
+      leaf: callee.leaf,
+      traceId,
+    }
+    this.#clocks.put(key, { skew, samples })
+  }
+
+  #learnNumber(node: Node, { tenant, traceId, evaluatedAt }: Execution): void {
+    if (node.emitter === undefined) return
+    const { id, seq, prev } = node.emitter
+    const key = JSON.stringify([tenant, id])
+    let emitter = this.#emitters.get(key)
+    if (emitter === undefined) {
+      // Numbers before the first that came are not missed: this collector may not have been there.
+      emitter = { window: new Map(), highest: seq, gaps: [] }
+      this.#emitters.put(key, emitter)
+    }
+    if (emitter.window.has(seq)) return
+    const spanId = idBytes(node.id)
+    emitter.window.set(seq, { emitter: id, seq, prev: prev ?? '', spanId, leaf: node.leaf, traceId })
+    if (emitter.window.size > MAX_WINDOW) emitter.window.delete(emitter.window.keys().next().value!)
+    if (seq > emitter.highest + 1n) {
+      emitter.gaps.push({ emitter: id, from: emitter.highest + 1n, to: seq - 1n, noticedAt: evaluatedAt })
+      if (emitter.gaps.length > MAX_GAPS) emitter.gaps.shift()
+    } else if (seq < emitter.highest) emitter.gaps = emitter.gaps.flatMap((gap) => without(gap, seq))
+    if (seq > emitter.highest) emitter.highest = seq
+  }
+
+  #revocationsOf({ tenant, authorizations }: Execution): Revocation[] {
+    const found: Revocation[] = []
+    for (const artifact of authorizations)
+      for (const [by, value] of revocableBy(artifact)) {
+        if (artifact.status === 'revoked' || found.length === MAX_STATEMENTS) break
+        const known = this.#revocations.get(hashedKey(tenant, 'revoked', by, value))
+        if (known !== undefined && !found.some((one) => one.leaf === known.leaf && one.value === value))
+          found.push({ ...known, value })
+      }
+    return found
+  }
+
+  #usesOf({ tenant, authorizations, traceId }: Execution): Use[] {
+    const found: Use[] = []
+    for (const artifact of authorizations)
+      for (const [by, value] of oneTimeBy(artifact)) {
+        const known = this.#uses.get(hashedKey(tenant, 'use', by, value))
+        if (known === undefined || formatHex(known.traceId) === formatHex(traceId)) continue
+        if (found.length < MAX_STATEMENTS && !found.some((one) => one.by === by && one.value === value))
+          found.push({ ...known, value })
+      }
+    return found
+  }
+
+  /** All versions of the policies that decide here, where there are two. */
+  #policiesOf({ tenant, decisions }: Execution): PolicyVersion[] {
+    const found: PolicyVersion[] = []
+    const seen = new Set<string>()
+    for (const decision of decisions) {
+      const policy = policyOf(decision)
+      if (policy === undefined || seen.has(policy)) continue
+      seen.add(policy)
+      const all = [...(this.#policies.get(JSON.stringify([tenant, policy]))?.values() ?? [])].flat()
+      const differs = all.some(
+        (one) =>
+          one.version !== (decision.policyVersion ?? '') || one.digest !== (decision.policyDigest ?? ''),
+      )
+      if (differs) found.push(...all.slice(0, MAX_STATEMENTS - found.length))
+    }
+    return found
+  }
+
+  #numberingOf(execution: Execution): Pick<Context, 'neighbours' | 'gaps'> {
+    const neighbours: Neighbour[] = []
+    const gaps: Gap[] = []
+    const ranges = new Map<string, { low: bigint; high: bigint }>()
+    const traceId = formatHex(execution.traceId)
+    const emitterOf = (id: string) => this.#emitters.get(JSON.stringify([execution.tenant, id]))
+    for (const node of execution.spans) {
+      if (node.emitter === undefined) continue
+      const { id, seq, prev = '' } = node.emitter
+      const range = ranges.get(id)
+      if (range === undefined) ranges.set(id, { low: seq, high: seq })
+      else {
+        if (seq < range.low) range.low = seq
+        if (seq > range.high) range.high = seq
+      }
+      const window = emitterOf(id)?.window
+      for (const other of [window?.get(seq), window?.get(seq - 1n), window?.get(seq + 1n)]) {
+        if (other === undefined || formatHex(other.traceId) === traceId) continue
+        const link = (one: Neighbour): string =>
+          linkOf(id, one.seq, formatHex(one.traceId), formatHex(one.spanId), one.prev)
+        const own = linkOf(id, seq, traceId, node.id, prev)
+        const isGood =
+          other.seq === seq - 1n ? link(other) === prev : other.seq === seq + 1n && own === other.prev
+        if (!isGood && neighbours.length < MAX_STATEMENTS) neighbours.push(other)
+      }
+    }
+    for (const [id, { low, high }] of ranges)
+      for (const gap of emitterOf(id)?.gaps ?? [])
+        if (gap.from > low && gap.to < high && gaps.length < MAX_STATEMENTS) gaps.push(gap)
+    return { neighbours, gaps }
+  }
+
+  #skewsOf({ tenant, spans }: Execution): Skew[] {
+    const found = new Map<string, Skew>()
+    for (const node of spans) {
+      const caller = node.parent?.service.name
+      if (caller === undefined || caller === node.service.name || !node.governed) continue
+      const key = JSON.stringify([tenant, caller, node.service.name])
+      const clock = this.#clocks.get(key)
+      if (clock === undefined || clock.samples.length < ENOUGH_SAMPLES) continue
+      const { offset } = clock.skew
+      if ((offset > SKEW / 2n || offset < -SKEW / 2n) && found.size < MAX_STATEMENTS)
+        found.set(key, clock.skew)
+    }
+    return [...found.values()]
+  }
+}
+
+/** A map that forgets what was put into it first. */
+class Bounded<V> {
+  readonly #values = new Map<string, V>()
+  readonly #limit: number
+
+  constructor(limit: number) {
+    this.#limit = limit
+  }
+
+  get(key: string): V | undefined {
+    return this.#values.get(key)
+  }
+
+  values(): Iterable<V> {
+    return this.#values.values()
+  }
+
+  /** Returns the key that was forgotten for it, if one was. */
+  put(key: string, value: V): string | undefined {
+    this.#values.set(key, value)
+    if (this.#values.size <= this.#limit) return undefined
+    const oldest = this.#values.keys().next().value!
+    this.#values.delete(oldest)
+    return oldest
+  }
+}
+
+function newest({ spans }: Execution): readonly Node[] {
+  const last = spans.at(-1)?.segment
+  let at = spans.length
+  while (at > 0 && spans[at - 1]!.segment === last) at--
+  return spans.slice(at)
+}
+
+/** What is left of a gap when a number of it has come. */
+function without(gap: Gap, seq: bigint): Gap[] {
+  if (seq < gap.from || seq > gap.to) return [gap]
+  return [
+    { ...gap, to: seq - 1n },
+    { ...gap, from: seq + 1n },
+  ].filter(({ from, to }) => from <= to)
+}
+
+function hashedKey(...names: readonly string[]): string {
+  return formatHex(sha256(utf8(JSON.stringify(names))).subarray(0, 16))
+}
+
+function keyBytes(key: string): Uint8Array {
+  return new Uint8Array(Buffer.from(key, 'hex'))
+}
+
+function policyKey(tenant: string, { engine, policy, version, digest, service }: PolicyVersion): Uint8Array {
+  return keyBytes(hashedKey(tenant, 'policy', engine, policy, service, version, digest))
+}
+
+function encodeValue(tenant: string, context: Partial<Context>): Uint8Array {
+  return new WireWriter()
+    .string(1, tenant)
+    .bytes(2, encodeContext({ ...EMPTY_CONTEXT, ...context }))
+    .finish()
+}
+
+function parseValue(value: Uint8Array): { tenant: string; context: Context } {
+  const reader = new WireReader(value)
+  let tenant = ''
+  let context = EMPTY_CONTEXT
+  while (reader.next())
+    if (reader.field === 1) tenant = parseUtf8(reader.value())
+    else context = parseContext(reader.value())
+  return { tenant, context }
+}
+
+function idBytes(id: string): Uint8Array {
+  return new Uint8Array(Buffer.from(id, 'hex'))
+}

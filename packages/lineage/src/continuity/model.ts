@@ -1,0 +1,563 @@
+/**
+ * The execution as rules see it: spans of all its segments in one tree, with their facts read.
+ *
+ * It is built from what is in the payloads and the log, by the collector when it seals and by a verifier when it checks.
+ * Spans are read once and let go: an execution of 100,000 spans is some tens of megabytes here.
+ */
+import { formatHex } from '../bytes.ts'
+import { ACTION_DIGEST, ACTION_NAME, DECISION_ID } from '../governance/attributes.ts'
+import type { Claim, Fact, SpanFacts } from '../governance/facts.ts'
+import { factsOf } from '../governance/facts.ts'
+import { Kind } from '../governance/kind.ts'
+import { decodeResource, decodeSpan, type KeyValue, type Span } from '../otlp/decode.ts'
+import { decodeEither, LOG_RECORD } from '../otlp/log-record.ts'
+import { FLAG_HAS_IS_REMOTE, FLAG_IS_REMOTE } from '../otlp/span-table.ts'
+import { Parent } from '../record/entry.ts'
+import { type GovernedSpan, type JoinMethod, joinDecisions } from '../record/join.ts'
+import type { Source, SpanInput } from '../record/order.ts'
+import { parseReceipt } from '../record/receipt.ts'
+import { type Inferred, infer } from './classify.ts'
+import type { Context } from './context.ts'
+import {
+  type Action,
+  type Authorization,
+  ClaimReader,
+  type Decision,
+  type EmitterMark,
+  type Request,
+  readAction,
+  readAuthorization,
+  readDecision,
+  readEmitter,
+  readRequest,
+  readTransition,
+  readVerification,
+  type Transition,
+  type Verification,
+} from './facts.ts'
+import type { Subject } from './rule.ts'
+
+/** One segment of the execution as its model is built from it. */
+export interface Part {
+  readonly segment: number
+  /** In record order. */
+  readonly spans: readonly PartSpan[]
+  /** No span of it was erased. */
+  readonly isWhole: boolean
+}
+
+export interface PartSpan {
+  readonly input: SpanInput
+  /** Leaf hash of its span-born record, and of each of its facts in record order. */
+  readonly leaf: Uint8Array
+  readonly factLeaves: readonly Uint8Array[]
+  readonly parent: Parent
+  /** Leaf hash of the parent's record where `parent` is linked. */
+  readonly parentLeaf: Uint8Array
+}
+
+/** A process, as its resource describes it. */
+export interface Service {
+  /** `service.name`, or empty. */
+  readonly name: string
+  readonly domain: string | undefined
+  /** Version of the instrumentation; undefined where the resource names none. */
+  readonly instrumentation: string | undefined
+  /** Libraries whose hooks took hold, by the instrumentation's self-test. */
+  readonly hooks: readonly string[]
+  /** Hooked libraries whose hooks did not. */
+  readonly ineffective: readonly string[]
+  /** It says of itself what governs it: an instrumentation, or governance attributes on one of its spans here. */
+  covered: boolean
+}
+
+interface Link {
+  readonly traceId: string
+  readonly spanId: string
+  /** Whether it is in another process; undefined where OTLP does not say. */
+  readonly remote: boolean | undefined
+}
+
+/** A span of the execution. */
+export interface Node extends Subject {
+  /** In {@link Execution.spans}. */
+  readonly place: number
+  readonly segment: number
+  /** 16 hex digits. */
+  readonly id: string
+  /** 16 hex digits, or empty. */
+  readonly parentId: string
+  readonly parentState: Parent
+  /** Linked, or adopted later. */
+  readonly parent: Node | undefined
+  /** Of a log record: the span that it is about, where that has come. What the record says is among the span's facts, too. */
+  readonly about: Node | undefined
+  /** Its parent is in the log and below it. */
+  readonly opensCycle: boolean
+  readonly service: Service
+  readonly name: string
+  /** OTLP span kind; over 5 for what is no span. */
+  readonly kind: number
+  /** Nanoseconds since 1970. */
+  readonly start: bigint
+  readonly end: bigint
+  readonly failed: boolean
+  /** It carries governance. */
+  readonly governed: boolean
+  /** The parent is in another process, as OTLP says. */
+  readonly remote: boolean
+  /** `http.response.status_code`, or that of older conventions. */
+  readonly httpStatus: number | undefined
+  /** Attributes, events and links that its SDK or its sender dropped. */
+  readonly droppedCount: number
+  /** A sampler let only some spans of its kind through (`ot=th` in the trace state). */
+  readonly sampled: boolean
+  /** Values and facts of the instrumentation's own that it cut or left out because of their size or number. */
+  readonly truncatedCount: number
+  /** Attributes that were taken out or masked on the way, as the span itself tells. */
+  readonly redactedCount: number
+  readonly links: readonly Link[]
+  /** When the collector received it: nanoseconds since 1970; and from whom, empty where nobody authenticated. */
+  readonly receivedAt: bigint
+  readonly peer: string
+  readonly emitter: EmitterMark | undefined
+  /** The process died before it ended; it has no number then. */
+  readonly unfinished: boolean
+  readonly request: Request | undefined
+  readonly action: Action | undefined
+  readonly authorizations: readonly Authorization[]
+  readonly verifications: readonly Verification[]
+  readonly decisions: readonly Decision[]
+  readonly transitions: readonly Transition[]
+  /** Nearest span at or above it with an authorization, verified, inherited or not. */
+  readonly authority: Node | undefined
+}
+
+export interface Joined {
+  readonly decision: Decision
+  /** `own`: it is on the action's span. */
+  readonly method: JoinMethod | 'own'
+}
+
+export interface Execution {
+  readonly tenant: string
+  readonly traceId: Uint8Array
+  /** When it was judged: nanoseconds since 1970. */
+  readonly evaluatedAt: bigint
+  /** In log order. */
+  readonly spans: readonly Node[]
+  readonly services: readonly Service[]
+  /** Of all spans, in log order. */
+  readonly requests: readonly Request[]
+  readonly authorizations: readonly Authorization[]
+  readonly verifications: readonly Verification[]
+  readonly decisions: readonly Decision[]
+  readonly transitions: readonly Transition[]
+  readonly actions: readonly Action[]
+  /** Decision of each action that has one. */
+  readonly joins: ReadonlyMap<Action, Joined>
+  /** Numbers of segments of which something was erased: what that was is unknown. */
+  readonly erased: readonly number[]
+  readonly context: Context
+}
+
+export interface ExecutionHead {
+  readonly tenant: string
+  readonly traceId: Uint8Array
+  readonly evaluatedAt: bigint
+}
+
+/** Times of different clocks that lie closer together than this say nothing: nanoseconds. */
+export const SKEW = 2_000_000_000n
+
+interface GrowingNode extends Node {
+  parent: Node | undefined
+  opensCycle: boolean
+  about: Node | undefined
+  authority: Node | undefined
+  emitter: EmitterMark | undefined
+  unfinished: boolean
+  request: Request | undefined
+  action: Action | undefined
+  readonly authorizations: Authorization[]
+  readonly verifications: Verification[]
+  readonly decisions: Decision[]
+  readonly transitions: Transition[]
+}
+
+/** Builds an execution segment by segment, in their order. Every span is decoded once. */
+export class ExecutionBuilder {
+  readonly #erased: number[] = []
+  readonly #nodes: GrowingNode[] = []
+  readonly #byLeaf = new Map<string, GrowingNode>()
+  /** The record that stands for a span id: the first one. */
+  readonly #byId = new Map<string, GrowingNode>()
+  readonly #parentLeaves: Uint8Array[] = []
+  readonly #services = new Map<string, Service>()
+  readonly #resources = new WeakMap<Source, Map<number, Service>>()
+  readonly #receipts = new WeakMap<Source, { receivedAt: bigint; peer: string }>()
+  readonly #governed: GovernedSpan[] = []
+  readonly #logs: GrowingNode[] = []
+  /** The first span, not log record, of each id. */
+  readonly #spanOf = new Map<string, GrowingNode>()
+
+  add({ segment, spans, isWhole }: Part): void {
+    if (!isWhole) this.#erased.push(segment)
+    for (const span of spans) this.#addSpan(segment, span)
+  }
+
+  #addSpan(segment: number, part: PartSpan): void {
+    const { input } = part
+    const span = decodeInput(input)
+    const service = this.#serviceOf(input)
+    if (input.governed) service.covered = true
+    const inferred = inferOf(span, service)
+    const receipt = this.#receiptOf(input.source)
+    const node: GrowingNode = {
+      place: this.#nodes.length,
+      leaf: part.leaf,
+      segment,
+      id: formatHex(span.spanId),
+      parentId: input.parent === '' ? '' : formatHex(span.parentSpanId),
+      parentState: part.parent,
+      parent: undefined,
+      opensCycle: false,
+      about: undefined,
+      service,
+      name: span.name,
+      kind: input.kind,
+      start: span.startTimeUnixNano,
+      end: span.endTimeUnixNano,
+      failed: span.status.code === 2,
+      governed: input.governed,
+      remote: input.remote,
+      httpStatus: httpStatusOf(span),
+      droppedCount: span.droppedAttributesCount + span.droppedEventsCount + span.droppedLinksCount,
+      sampled: /(?:^|,)\s*ot=[^,]*\bth:(?!0(?:[;,]|$))/.test(span.traceState),
+      truncatedCount: input.governed ? truncatedCountOf(span) : 0,
+      redactedCount: redactedCountOf(span),
+      links: span.links.map(({ traceId, spanId, flags }) => ({
+        traceId: formatHex(traceId),
+        spanId: formatHex(spanId),
+        remote: (flags & FLAG_HAS_IS_REMOTE) === 0 ? undefined : (flags & FLAG_IS_REMOTE) !== 0,
+      })),
+      receivedAt: receipt.receivedAt,
+      peer: receipt.peer,
+      emitter: undefined,
+      unfinished: false,
+      request: undefined,
+      action: undefined,
+      authorizations: [],
+      verifications: [],
+      decisions: [],
+      transitions: [],
+      authority: undefined,
+    }
+    this.#nodes.push(node)
+    this.#parentLeaves.push(part.parentLeaf)
+    this.#byLeaf.set(keyOf(part.leaf), node)
+    if (!this.#byId.has(node.id)) this.#byId.set(node.id, node)
+    if (node.kind === LOG_RECORD) this.#logs.push(node)
+    else if (!this.#spanOf.has(node.id)) this.#spanOf.set(node.id, node)
+    if (input.governed) this.#addFacts(node, part, span)
+    this.#addInferred(node, inferred)
+  }
+
+  #addFacts(node: GrowingNode, part: PartSpan, span: Span): void {
+    const facts = factsOf(span)
+    const own = new ClaimReader(facts.claims)
+    node.emitter = readEmitter(own)
+    node.unfinished = own.flag('emitter.unfinished') === true
+    for (const [at, fact] of facts.facts.entries()) this.#addFact(node, part.factLeaves[at]!, fact, facts)
+    const base = { on: node, leaf: part.leaf, at: node.start }
+    if (facts.kind === Kind.action) node.action = readAction(base, own)
+    if (facts.kind === Kind.request) node.request = readRequest(base, own)
+    this.#governed.push({
+      place: node.place,
+      parentAt: -1,
+      span: {
+        ...JOINED_SPAN,
+        spanId: span.spanId,
+        traceId: span.traceId,
+        links: span.links,
+        startTimeUnixNano: node.start,
+        endTimeUnixNano: node.end,
+      },
+      facts: slim(facts),
+      leaf: node.place,
+      factLeaves: facts.facts.map((_, at) => at),
+    })
+  }
+
+  #addFact(node: GrowingNode, leaf: Uint8Array, fact: Fact, facts: SpanFacts): void {
+    const base = { on: node, leaf, at: fact.time !== 0n ? fact.time : node.start }
+    if (fact.kind === Kind.authorization)
+      node.authorizations.push(readAuthorization(base, new ClaimReader(fact.claims)))
+    else if (fact.kind === Kind.verification)
+      node.verifications.push(
+        readVerification(
+          { ...base, at: fact.time !== 0n ? fact.time : node.end },
+          new ClaimReader(fact.claims),
+        ),
+      )
+    else if (fact.kind === Kind.decision)
+      // What the event of a decision does not say, its span may.
+      node.decisions.push(
+        readDecision(
+          { ...base, at: fact.time !== 0n ? fact.time : node.end },
+          new ClaimReader(
+            fact.claims,
+            facts.claims.filter(({ key }) => JOIN_KEYS.has(key)),
+          ),
+        ),
+      )
+    else if (fact.kind === Kind.transition)
+      node.transitions.push(readTransition(base, new ClaimReader(fact.claims)))
+    else if (fact.kind === Kind.request) node.request ??= readRequest(base, new ClaimReader(fact.claims))
+    else if (fact.kind === Kind.action) node.action ??= readAction(base, new ClaimReader(fact.claims))
+  }
+
+  /** What nobody said, and ordinary attributes tell. */
+  #addInferred(node: GrowingNode, inferred: Inferred | undefined): void {
+    if (inferred === undefined || node.request !== undefined || node.action !== undefined) return
+    const base = { on: node, leaf: node.leaf, at: node.start }
+    if (inferred.kind === 'request')
+      node.request = { ...readRequest(base, NO_CLAIMS), inferred: true, kind: inferred.name }
+    else
+      node.action = {
+        ...readAction(base, NO_CLAIMS),
+        inferred: true,
+        name: inferred.name,
+        type: inferred.type,
+        outcome: node.failed ? 'failure' : undefined,
+      }
+  }
+
+  #serviceOf(input: SpanInput): Service {
+    const known = this.#resources.get(input.source) ?? new Map<number, Service>()
+    this.#resources.set(input.source, known)
+    let service = known.get(input.resourceStart)
+    if (service === undefined) {
+      const bytes = input.source.body.subarray(input.resourceStart, input.resourceEnd)
+      service = this.#service(decodeResource(bytes).attributes)
+      known.set(input.resourceStart, service)
+    }
+    return service
+  }
+
+  #service(attributes: readonly KeyValue[]): Service {
+    const name = textOf(attributes, 'service.name') ?? ''
+    const namespace = textOf(attributes, 'service.namespace') ?? ''
+    const instance = textOf(attributes, 'service.instance.id') ?? ''
+    const instrumentation = textOf(attributes, 'governance.instrumentation.version')
+    const key = JSON.stringify([namespace, name, instance, instrumentation])
+    let service = this.#services.get(key)
+    if (service === undefined) {
+      const hooks = attributes.find(({ key }) => key === 'governance.instrumentation.hooks')?.value
+      const lines =
+        hooks?.type === 'array' ? hooks.value.flatMap((v) => (v.type === 'string' ? [v.value] : [])) : []
+      const library = (line: string): string => line.split(' ')[0]!.replace(/@[^@]*$/, '')
+      const effective = (line: string): boolean => / (?:effective|partial)$/.test(line)
+      service = {
+        name,
+        domain: textOf(attributes, 'governance.domain'),
+        instrumentation,
+        hooks: lines.filter(effective).map(library),
+        ineffective: lines.filter((line) => !effective(line)).map(library),
+        covered: instrumentation !== undefined,
+      }
+      this.#services.set(key, service)
+    }
+    return service
+  }
+
+  #receiptOf(source: Source): { receivedAt: bigint; peer: string } {
+    let receipt = this.#receipts.get(source)
+    if (receipt === undefined) {
+      receipt = parseReceipt(source.receipt)
+      this.#receipts.set(source, receipt)
+    }
+    return receipt
+  }
+
+  /** How many spans were added. */
+  get size(): number {
+    return this.#nodes.length
+  }
+
+  /** The execution as far as it was added. The next one shares its nodes: use one at a time. Linear. */
+  execution(head: ExecutionHead, context: Context): Execution {
+    const nodes = this.#nodes
+    this.#attachLogs()
+    this.#linkParents()
+    this.#findAuthority()
+    const spoken = nodes.filter(({ about }) => about === undefined)
+    const actions = nodes.flatMap(({ action }) => (action === undefined ? [] : [action]))
+    return {
+      ...head,
+      spans: nodes,
+      services: [...this.#services.values()],
+      requests: nodes.flatMap(({ request }) => (request === undefined ? [] : [request])),
+      authorizations: spoken.flatMap((node) => node.authorizations),
+      verifications: spoken.flatMap((node) => node.verifications),
+      decisions: spoken.flatMap((node) => node.decisions),
+      transitions: spoken.flatMap((node) => node.transitions),
+      actions,
+      joins: this.#join(actions),
+      erased: this.#erased,
+      context,
+    }
+  }
+
+  /** What log records say counts as said on the span that they are about, once it has come. */
+  #attachLogs(): void {
+    for (const log of this.#logs) {
+      if (log.about !== undefined) continue
+      const about = this.#spanOf.get(log.id)
+      if (about === undefined) continue
+      log.about = about
+      about.authorizations.push(...log.authorizations)
+      about.verifications.push(...log.verifications)
+      about.decisions.push(...log.decisions)
+      about.transitions.push(...log.transitions)
+    }
+  }
+
+  /** Linked parents by their leaf; who waited, by whom came later under the id. A cycle over several segments stays open. */
+  #linkParents(): void {
+    const nodes = this.#nodes
+    for (const [place, node] of nodes.entries())
+      if (node.parentState === Parent.linked)
+        node.parent = this.#byLeaf.get(keyOf(this.#parentLeaves[place]!))
+    /** For each node one above it in its tree, or itself at the root; paths are halved as they are walked. */
+    const above = nodes.map((node, place) => node.parent?.place ?? place)
+    const rootOf = (place: number): number => {
+      let at = place
+      while (above[at] !== at) at = above[at] = above[above[at]!]!
+      return at
+    }
+    for (const [place, node] of nodes.entries()) {
+      if (node.parentState !== Parent.awaiting && node.parentState !== Parent.remote) continue
+      const parent = this.#byId.get(node.parentId)
+      if (parent === undefined) continue
+      // Whoever waits for a parent that was there already opens a cycle in its segment (record.md, "Span-born records").
+      node.opensCycle = parent.segment <= node.segment || rootOf(parent.place) === place
+      if (node.opensCycle) continue
+      node.parent = parent
+      above[place] = parent.place
+    }
+    for (const log of this.#logs) {
+      if (log.about === undefined || rootOf(log.about.place) === log.place) continue
+      log.parent = log.about
+      above[log.place] = log.about.place
+    }
+  }
+
+  #findAuthority(): void {
+    const done = new Set<Node>()
+    for (const start of this.#nodes) {
+      const path: GrowingNode[] = []
+      let at: GrowingNode | undefined = start
+      while (at !== undefined && !done.has(at)) {
+        path.push(at)
+        done.add(at)
+        at = at.parent as GrowingNode | undefined
+      }
+      for (const node of path.reverse())
+        node.authority = node.authorizations.length > 0 ? node : node.parent?.authority
+    }
+  }
+
+  #join(actions: readonly Action[]): Map<Action, Joined> {
+    const joins = new Map<Action, Joined>()
+    const nodes = this.#nodes
+    for (const action of actions) {
+      const own = action.on.decisions[0]
+      if (own !== undefined) joins.set(action, { decision: own, method: 'own' })
+    }
+    // Leaves stand for places here: of the action's span; of a decision, place and number of the fact.
+    const decisions: Decision[] = []
+    const governed = this.#governed.map((on) => {
+      const node = nodes[on.place]!
+      let next = 0
+      const factLeaves = on.facts.facts.map((fact) =>
+        fact.kind === Kind.decision ? decisions.push(node.decisions[next++]!) - 1 : -1,
+      )
+      const { place, parent } = node.about ?? node
+      return { ...on, place, parentAt: parent?.place ?? -1, factLeaves }
+    })
+    if (decisions.length === 0) return joins
+    const parents = nodes.map((node) =>
+      node.parent !== undefined && node.parent.place < node.place ? node.parent.place : -1,
+    )
+    for (const { action, decision, method } of joinDecisions(governed, parents)) {
+      const of = nodes[action]!.action
+      if (of !== undefined && !joins.has(of)) joins.set(of, { decision: decisions[decision]!, method })
+    }
+    return joins
+  }
+}
+
+/** An instrumentation has looked at its spans itself: what it did not mark is no action, such as asking an engine. */
+function inferOf(span: Span, service: Service): Inferred | undefined {
+  const inferred = infer(span)
+  return inferred?.kind === 'action' && service.instrumentation !== undefined ? undefined : inferred
+}
+
+function truncatedCountOf({ attributes, events }: Span): number {
+  let count = 0
+  for (const { key, value } of [attributes, ...events.map((event) => event.attributes)].flat())
+    if ((key === TRUNCATED_VALUES || key === TRUNCATED_FACTS) && value.type === 'int')
+      count += Math.max(0, Number(value.value))
+  return count
+}
+
+/** URLs as the instrumentation leaves them, and the counts of the OpenTelemetry Collector's redaction processor. */
+function redactedCountOf({ attributes }: Span): number {
+  let count = 0
+  for (const { key, value } of attributes)
+    if (URLS.has(key)) {
+      if (value.type === 'string' && value.value.includes('=REDACTED')) count++
+    } else if (REDACTION_COUNTS.has(key) && value.type === 'int') count += Math.max(0, Number(value.value))
+  return count
+}
+
+const TRUNCATED_VALUES = 'governance.truncated.values'
+const TRUNCATED_FACTS = 'governance.truncated.facts'
+const URLS: ReadonlySet<string> = new Set(['url.query', 'url.full', 'http.url', 'http.target'])
+const REDACTION_COUNTS: ReadonlySet<string> = new Set(['redaction.redacted.count', 'redaction.masked.count'])
+
+const NO_CLAIMS = new ClaimReader()
+const JOIN_KEYS: ReadonlySet<string> = new Set([DECISION_ID, ACTION_DIGEST, ACTION_NAME])
+
+const JOINED_SPAN: Span = decodeSpan(new Uint8Array(0))
+
+/** Only what joining looks at. */
+function slim(facts: SpanFacts): SpanFacts {
+  const only = (claims: readonly Claim[]): Claim[] => claims.filter(({ key }) => JOIN_KEYS.has(key))
+  return {
+    kind: facts.kind,
+    claims: only(facts.claims),
+    facts: facts.facts.map((fact) => ({ ...fact, claims: only(fact.claims) })),
+  }
+}
+
+function decodeInput({ kind, source, spanStart, spanEnd }: SpanInput): Span {
+  return decodeEither(kind, source.body.subarray(spanStart, spanEnd))
+}
+
+function keyOf(leaf: Uint8Array): string {
+  return formatHex(leaf)
+}
+
+function textOf(attributes: readonly KeyValue[], key: string): string | undefined {
+  const value = attributes.find((attribute) => attribute.key === key)?.value
+  return value?.type === 'string' ? value.value : undefined
+}
+
+function httpStatusOf(span: Span): number | undefined {
+  for (const { key, value } of span.attributes)
+    if ((key === 'http.response.status_code' || key === 'http.status_code') && value.type === 'int')
+      return Number(value.value)
+  return undefined
+}

@@ -1,0 +1,74 @@
+/**
+ * What a continuity rule is: a pure, three-valued function over an assembled execution, with what people need to know
+ * about it. The reference pages and `rootspan rules` are made from these descriptions.
+ */
+import type { Execution } from './model.ts'
+
+export const SEVERITIES = ['critical', 'high', 'medium', 'low'] as const
+export type Severity = (typeof SEVERITIES)[number]
+
+/** Something that a rule looked at is as it must not be. */
+export interface Failure {
+  readonly result: 'fail'
+  /**
+   * The records that it is about, the offending one first; at most 8 are kept. At least one is of this execution; those
+   * of other executions come from the context.
+   */
+  readonly subjects: readonly Subject[]
+  /** One sentence that holds no value of the application beyond ids, names of services and times. */
+  readonly detail: string
+  /** Where it differs from the rule's own. */
+  readonly severity?: Severity | undefined
+}
+
+/** Something could not be judged. `missing` says in a few words what would have to be known; equal ones are told once. */
+export interface Unknown {
+  readonly result: 'unknown'
+  readonly missing: string
+}
+
+/** Something was looked at and is as it must be. */
+export interface Pass {
+  readonly result: 'pass'
+}
+
+export type Observation = Failure | Unknown | Pass
+
+export const PASS: Pass = { result: 'pass' }
+
+/** Whatever has a record: a fact, a span, a record of another execution that the context names. */
+export interface Subject {
+  /** Leaf hash of its record, 32 bytes. */
+  readonly leaf: Uint8Array
+}
+
+export interface Rule {
+  /** `GC-A01`. The letter is the group's. */
+  readonly id: string
+  /** Goes up when the same input may give another result. Part of the ruleset's digest, as are id and severity. */
+  readonly version: number
+  /** `action without authorization` */
+  readonly title: string
+  readonly severity: Severity
+  /** Local: all that it looks at is in the execution. Contextual: it depends on what is in the {@link Execution.context}. */
+  readonly scope: 'local' | 'contextual'
+  /** One sentence: what it looks at and when it fails. */
+  readonly looksAt: string
+  /** When it keeps silent or says unknown, each in one sentence. */
+  readonly guards: readonly string[]
+  /** What to do about a finding, one sentence for whoever runs the service. */
+  readonly remedy: string
+  /**
+   * Looks at the execution and says what it saw. Nothing at all means that there was nothing to look at. At most linear
+   * in the execution, up to a sort.
+   */
+  evaluate(execution: Execution): Iterable<Observation>
+}
+
+export function fail(subjects: readonly Subject[], detail: string, severity?: Severity): Failure {
+  return { result: 'fail', subjects, detail, severity }
+}
+
+export function unknown(missing: string): Unknown {
+  return { result: 'unknown', missing }
+}

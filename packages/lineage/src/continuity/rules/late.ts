@@ -1,0 +1,52 @@
+/** GC-T03: late spans that cannot be as old as they say. */
+import { type Node, SKEW } from '../model.ts'
+import { fail, PASS, type Rule, unknown } from '../rule.ts'
+
+const backdated: Rule = {
+  id: 'GC-T03',
+  version: 1,
+  title: 'backdated',
+  severity: 'medium',
+  scope: 'local',
+  looksAt:
+    'Governed spans that came after a seal, and say that they ended before another of their process that has a lower number.',
+  guards: [
+    'To be late is no fault: a spool or an outage may be why. Numbers are given in the order in which spans end.',
+    'Two seconds are left for a clock that is set.',
+    'Unknown for late governed spans without a number, unless their process died before they ended.',
+  ],
+  remedy: 'Compare with the spool of the process: somebody may have added to an execution that was over.',
+  *evaluate({ spans }) {
+    const isLate = ({ governed, segment }: Node): boolean => governed && segment > 0
+    if (!spans.some(isLate)) return
+    const byEmitter = new Map<string, Node[]>()
+    for (const node of spans) {
+      if (node.emitter === undefined) {
+        if (isLate(node) && !node.unfinished) yield unknown('the number of a late span')
+        continue
+      }
+      const known = byEmitter.get(node.emitter.id)
+      if (known === undefined) byEmitter.set(node.emitter.id, [node])
+      else known.push(node)
+    }
+    const seqOf = (node: Node): bigint => node.emitter!.seq
+    for (const nodes of byEmitter.values()) {
+      nodes.sort((a, b) => (seqOf(a) < seqOf(b) ? -1 : seqOf(a) > seqOf(b) ? 1 : a.place - b.place))
+      /** Of those with lower numbers the one that ended last. */
+      let latest = nodes[0]!
+      for (const node of nodes) {
+        if (isLate(node)) {
+          if (node.end + SKEW < latest.end)
+            yield fail(
+              [node, latest],
+              `span ${node.id} says that it ended before number ${seqOf(latest)} did`,
+            )
+          else yield PASS
+        }
+        if (node.end > latest.end) latest = node
+      }
+    }
+  },
+}
+
+export const LATE: readonly Rule[] = [backdated]

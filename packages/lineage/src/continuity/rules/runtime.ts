@@ -1,0 +1,177 @@
+/** GC-R01, R02, R03, R05: the states that an execution says it is in. */
+import { type Execution, type Node, SKEW } from '../model.ts'
+import { fail, PASS, type Rule, unknown } from '../rule.ts'
+import {
+  HELD,
+  isState,
+  mayFollow,
+  type StateChange,
+  stateBefore,
+  statesOf,
+  TERMINAL,
+  toleranceOf,
+} from '../state.ts'
+
+/** An execution that said nothing more for so long has an open end: nanoseconds. */
+export const TIME_TO_END = 900_000_000_000n
+
+/** The gate says that one action begins, not that the execution goes on. */
+const GATE = 'gate'
+
+const openEnd: Rule = {
+  id: 'GC-R01',
+  version: 1,
+  title: 'open end',
+  severity: 'high',
+  scope: 'local',
+  looksAt:
+    'Executions that say in which state they are, and whose last state, 15 minutes old, is none that ends: neither completed, refused, failed, aborted, revoked, expired nor abandoned.',
+  guards: [
+    'Executions that say nothing of their state are left out, and so are the intents of the gate.',
+    'Unknown before the 15 minutes are over, and where a segment was erased.',
+    'It is judged when spans come: of an execution that fell silent for good the last word is unknown.',
+  ],
+  remedy: 'Find out what became of it, and let whatever ends it say so; `withExecution` does.',
+  *evaluate(execution) {
+    for (const timeline of statesOf(execution).timelines) {
+      const own = timeline.filter(({ transition }) => transition?.trigger !== GATE)
+      const last = own.at(-1)
+      if (last === undefined) continue
+      if (TERMINAL.has(last.state)) yield PASS
+      else if (execution.erased.length > 0) yield unknown('what was erased of the execution')
+      else if (execution.evaluatedAt - last.at > TIME_TO_END)
+        yield fail([last.subject], `span ${last.on.id} said last that it is ${last.state}`)
+      else yield unknown(`how the execution ends: it is ${last.state}`)
+    }
+  },
+}
+
+const illegal: Rule = {
+  id: 'GC-R02',
+  version: 1,
+  title: 'illegal transition',
+  severity: 'high',
+  scope: 'local',
+  looksAt: 'Transitions of state from one state to another that may not follow it.',
+  guards: [
+    'Transitions that do not say from where are left out.',
+    'Unknown for states that are none of those listed below.',
+    'A human may override anything that is not sealed.',
+  ],
+  remedy: 'Find out who changed the state past the checks that belong between the two.',
+  *evaluate({ transitions }) {
+    for (const transition of transitions) {
+      const { type, from, to, on } = transition
+      if (type !== 'state' || from === undefined || to === undefined) continue
+      if (!isState(from) || !isState(to)) yield unknown(`what a state means that span ${on.id} names`)
+      else if (mayFollow(from, to)) yield PASS
+      else yield fail([transition], `span ${on.id} goes from ${from} to ${to}`)
+    }
+  },
+}
+
+/** Actions that ran, each with the state that its part of the execution was certainly in when it began. */
+function* actionsInState(execution: Execution): Iterable<{
+  readonly node: Node
+  readonly last: StateChange
+  readonly next: StateChange | undefined
+}> {
+  const states = statesOf(execution)
+  if (states.timelines.length === 0) return
+  for (const { on: node, outcome, inferred } of execution.actions) {
+    if (outcome === 'refused' || (inferred && !node.governed)) continue
+    const timeline = states.of(node)
+    const state = timeline && stateBefore(timeline, node, node.start)
+    if (state !== undefined) yield { node, ...state }
+  }
+}
+
+const afterEnd: Rule = {
+  id: 'GC-R03',
+  version: 1,
+  title: 'activity after the end',
+  severity: 'critical',
+  scope: 'local',
+  looksAt:
+    'Actions that began after their execution was completed, refused, failed, aborted, revoked or expired.',
+  guards: [
+    'Refused actions and those that nobody marked are left out.',
+    'Clocks of different processes may differ by two seconds.',
+    'After an end that only the attribute of the first span tells it is a medium finding: work that was not waited for.',
+  ],
+  remedy: 'Stop what still runs when an execution ends, and wait for what belongs to it.',
+  *evaluate(execution) {
+    for (const { node, last } of actionsInState(execution))
+      if (TERMINAL.has(last.state))
+        yield fail(
+          [node, last.subject],
+          `the action of span ${node.id} began after the execution was ${last.state}`,
+          last.transition === undefined ? 'medium' : undefined,
+        )
+      else yield PASS
+  },
+}
+
+const whileHeld: Rule = {
+  id: 'GC-R05',
+  version: 1,
+  title: 'ran while held',
+  severity: 'critical',
+  scope: 'local',
+  looksAt: 'Actions that began while their execution was suspended or awaited an approval.',
+  guards: [
+    'Refused actions and those that nobody marked are left out, and those that ran already.',
+    'Clocks of different processes may differ by two seconds, at the beginning of the hold and at its end.',
+  ],
+  remedy: 'Ask for the state of the execution before each action, and refuse while it is held.',
+  *evaluate(execution) {
+    for (const { node, last, next } of actionsInState(execution)) {
+      if (!HELD.has(last.state)) yield PASS
+      else if (next === undefined || next.at - node.start > toleranceOf(next.on, node))
+        yield fail([node, last.subject], `the action of span ${node.id} began in state ${last.state}`)
+    }
+  },
+}
+
+/** After so long something must have been verified again: nanoseconds. */
+export const REVERIFY = 3_600_000_000_000n
+
+const lapsed: Rule = {
+  id: 'GC-R07',
+  version: 1,
+  title: 'verification lapsed',
+  severity: 'medium',
+  scope: 'local',
+  looksAt: 'Actions that began over an hour after an artifact was last verified in their execution.',
+  guards: [
+    'Artifacts that are only repeated on later spans were not verified again by that.',
+    'Where nothing was verified at all there is nothing to lapse: GC-A01 and GC-A02 say so.',
+    'Unknown where a segment was erased.',
+  ],
+  remedy: 'Verify the artifact, or ask its issuer, again during long executions.',
+  *evaluate(execution) {
+    const times: bigint[] = []
+    for (const { verification, inherited, at } of execution.authorizations)
+      if (verification === 'verified' && !inherited) times.push(at)
+    for (const { type, outcome, at } of execution.verifications)
+      if (outcome === 'pass' && (type === 'credential' || type === 'revocation' || type === 'approval'))
+        times.push(at)
+    if (times.length === 0) return
+    times.sort((a, b) => (a < b ? -1 : a > b ? 1 : 0))
+    const actions = execution.actions.filter(({ on, outcome }) => on.governed && outcome !== 'refused')
+    actions.sort((a, b) =>
+      a.on.start < b.on.start ? -1 : a.on.start > b.on.start ? 1 : a.on.place - b.on.place,
+    )
+    let next = 0
+    for (const { on } of actions) {
+      while (next < times.length && times[next]! <= on.start + SKEW) next++
+      const last = times[next - 1]
+      if (last === undefined) continue
+      if (on.start - last <= REVERIFY) yield PASS
+      else if (execution.erased.length > 0) yield unknown('what was verified in a segment that was erased')
+      else yield fail([on], `nothing was verified in the hour before the action of span ${on.id}`)
+    }
+  },
+}
+
+export const RUNTIME: readonly Rule[] = [openEnd, illegal, afterEnd, whileHeld, lapsed]

@@ -1,0 +1,119 @@
+/**
+ * Every vector through the whole pipeline: sent to a collector, committed, signed, downloaded and verified offline, it
+ * gives exactly the findings that were written down for it, and no others.
+ */
+import { formatHex } from '@rootspan/lineage/bytes'
+import { RULES } from '@rootspan/lineage/continuity/ruleset'
+import { parseVerifierKey } from '@rootspan/lineage/tlog/key'
+import { policyOfLogs } from '@rootspan/lineage/tlog/policy'
+import { type VerifiedExecution, verify } from '@rootspan/lineage/verify'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { cleanUp } from '../e2e/process.ts'
+import {
+  type CollectorProcess,
+  downloadEvidence,
+  startCollectorProcess,
+  waitForTrace,
+} from '../e2e/support.ts'
+import { findingRecordsOf, findingsOf, moveTimes, readVectors, secondsSince } from './vectors.ts'
+
+const vectors = await readVectors()
+/** Seconds that a vector's beginning lies before it is sent. */
+const AGO = 60
+const verified = new Map<string, VerifiedExecution>()
+let collector: CollectorProcess
+
+beforeAll(async () => {
+  // A trace with a parent that never comes waits for its maximum age.
+  const config = 'assembler:\n  quiet_period: 500ms\n  max_age: 4s\n'
+  collector = await startCollectorProcess({ config })
+  const seconds = secondsSince(Date.now()) - AGO
+  const rounds = Math.max(...vectors.map(({ groups }) => groups.length))
+  for (let round = 0; round < rounds; round++) {
+    for (const { groups } of vectors)
+      for (const body of groups[round] ?? []) await send(moveTimes(body, seconds))
+    for (const { groups, spans } of vectors)
+      if (groups[round] !== undefined)
+        for (const [traceId, count] of spans[round]!) await waitForTrace(collector, traceId, count)
+  }
+  const policy = policyOfLogs(parseVerifierKey(collector.vkey))
+  for (const { spans } of vectors)
+    for (const traceId of spans.at(-1)!.keys())
+      verified.set(traceId, verify(await downloadEvidence(collector, traceId), policy))
+})
+
+afterAll(async () => {
+  await collector.stop()
+  await cleanUp()
+})
+
+async function send(body: string): Promise<void> {
+  const headers = { 'content-type': 'application/json' }
+  const response = await fetch(`${collector.http}/v1/traces`, { method: 'POST', headers, body })
+  const answer = await response.text()
+  expect({ status: response.status, answer }).toEqual({ status: 200, answer: '{}' })
+}
+
+describe.each(vectors)('$name', ({ findings, unknown, spans }) => {
+  const traces = [...spans.at(-1)!.keys()]
+  const [main] = traces
+
+  test('gives these findings and no others', () => {
+    const expected = findings.map((one) => ({
+      ...one,
+      traceId: one.traceId ?? main,
+      spans: one.spans.map((span) => (span.includes('/') ? 'elsewhere' : span)),
+    }))
+    const found = traces.flatMap((traceId) => findingsOf(verified.get(traceId)!))
+    const inOrder = (list: readonly object[]): string[] => list.map((one) => JSON.stringify(one, KEYS)).sort()
+    expect(inOrder(found)).toEqual(inOrder(expected))
+  })
+
+  test('has a record for each finding', () => {
+    for (const traceId of traces) {
+      const execution = verified.get(traceId)!
+      const records = findingRecordsOf(execution).map(String)
+      for (const { subjects } of execution.judgement.findings)
+        expect(records).toContain(String(subjects.map(formatHex)))
+      if (execution.segments.length === 1) expect(records.length).toBe(execution.judgement.findings.length)
+    }
+  })
+
+  if (unknown.length > 0)
+    test('says what it cannot know', () => {
+      for (const { traceId = main, rule, missing } of unknown) {
+        const result = verified.get(traceId!)!.judgement.results.find((one) => one.rule === rule)
+        expect(result).toMatchObject({ rule, result: 'unknown', missing: expect.arrayContaining([missing]) })
+      }
+    })
+})
+
+const KEYS = ['traceId', 'rule', 'severity', 'spans', 'detail']
+
+/** Rules that have no vectors yet. */
+const PENDING = [
+  'GC-A09',
+  'GC-A11',
+  'GC-C01',
+  'GC-C03',
+  'GC-P01',
+  'GC-P02',
+  'GC-P03',
+  'GC-P04',
+  'GC-P05',
+  'GC-T01',
+  'GC-T02',
+]
+
+test.each(RULES.map(({ id }) => id))('%s has a violating and a clean vector', (id) => {
+  const own = vectors.filter(({ name }) => name.startsWith(`${id}/`))
+  const isThere = (sort: string): boolean => own.some(({ name }) => name.startsWith(`${id}/${sort}`))
+  const isPending = PENDING.includes(id)
+  expect({ id, violating: isThere('violating'), clean: isThere('clean') }).toEqual({
+    id,
+    violating: !isPending,
+    clean: !isPending,
+  })
+  for (const { name, findings } of own)
+    if (name.startsWith(`${id}/violating`)) expect(findings.map(({ rule }) => rule)).toContain(id)
+})
