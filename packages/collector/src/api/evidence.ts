@@ -6,7 +6,7 @@
  */
 import { BUNDLE_FORMAT, MAX_BUNDLE } from '@rootspan/lineage/evidence/bundle'
 import { type Entry, isSpanBorn, parseEntry } from '@rootspan/lineage/record/entry'
-import { spansOf } from '@rootspan/lineage/record/erase'
+import { heldOf } from '@rootspan/lineage/record/erase'
 import { TraceHistory } from '@rootspan/lineage/record/history'
 import { disclose, encodeOpened, openPayload, parseAnyPayload } from '@rootspan/lineage/record/opened'
 import { encodeRun, parseRun } from '@rootspan/lineage/record/opening'
@@ -129,8 +129,8 @@ function discloseOf(
   const payload = parseAnyPayload(new Uint8Array(left))
   const opened = payload.form === 'opened' ? payload : openPayload(payload, history, entries)
   if (opened === undefined) throw new Error(`the payload of leaf ${row.first} does not derive to its records`)
-  const spans = spansOf({ entries }, payload)
-  history.add(row.first, entries.map(parseEntry), leaves, row.closed, () => spans)
+  const held = heldOf({ entries }, payload)
+  history.add(row.first, entries.map(parseEntry), leaves, row.closed, () => held)
   return encodeOpened(disclose(opened, disclosed))
 }
 
