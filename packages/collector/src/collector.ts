@@ -20,6 +20,7 @@ import { workAhead } from './ahead.ts'
 import type { ApiCommand, ApiMessage, ApiOptions } from './api/options.ts'
 import { Board } from './board.ts'
 import type { Config } from './config.ts'
+import { retentionClass } from './config-schema.ts'
 import { formatEndpoint } from './config-units.ts'
 import { finishErasures, restoreStore } from './erase/finish.ts'
 import { nodeFiles } from './files.ts'
@@ -184,6 +185,11 @@ function pipelineOptions(
     maxSegmentSpans: config.assembler.maxSegmentSpans,
     maxPackBytes: config.packs.maxBytes,
     compressionLevel: config.packs.compressionLevel,
+    retention: {
+      days: config.retention.days,
+      classes: config.retention.classes.map((one) => retentionClass.parse(one)),
+      checkMillis: config.retention.checkInterval,
+    },
   }
 }
 
