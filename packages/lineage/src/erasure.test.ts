@@ -1,14 +1,14 @@
 /** Bundles of executions of which something was erased or is withheld. */
 import { describe, expect, test } from 'vitest'
-import { EPOCH, type SpanSpec, TestLog } from '../../../../test/support/executions.ts'
-import { equalBytes, parseUtf8, utf8 } from '../bytes.ts'
-import { VerificationError } from '../errors.ts'
-import { TraceHistory } from '../record/history.ts'
-import { type AnyPayload, disclose, encodeOpened, openPayload, parseAnyPayload } from '../record/opened.ts'
-import { Closed } from '../record/payload.ts'
-import type { Policy } from '../tlog/policy.ts'
-import { verify } from '../verify.ts'
-import { type Bundle, formatBundle, parseBundle } from './bundle.ts'
+import { EPOCH, type SpanSpec, TestLog } from '../../../test/support/executions.ts'
+import { equalBytes, parseUtf8, utf8 } from './bytes.ts'
+import { VerificationError } from './errors.ts'
+import { type Bundle, formatBundle, parseBundle } from './evidence/bundle.ts'
+import { TraceHistory } from './record/history.ts'
+import { type AnyPayload, disclose, encodeOpened, openPayload, parseAnyPayload } from './record/opened.ts'
+import { Closed } from './record/payload.ts'
+import type { Policy } from './tlog/policy.ts'
+import { verify } from './verify.ts'
 
 const SPANS: readonly SpanSpec[] = [
   { id: 1, attributes: { 'governance.execution.id': 'e1', 'http.route': '/orders' } },
