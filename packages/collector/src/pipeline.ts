@@ -19,6 +19,7 @@ import type { Ahead } from './ahead.ts'
 import { Assembler, type TakenFrame } from './assembler.ts'
 import { Board } from './board.ts'
 import { Returns } from './buffer-pool.ts'
+import { createClassifier, Retention, type RetentionSettings } from './erase/retention.ts'
 import { nodeFiles } from './files.ts'
 import { FrameCache, JournalReader } from './journal/reader.ts'
 import { scanFrame } from './journal/scan.ts'
@@ -44,6 +45,7 @@ export interface PipelineOptions {
   readonly maxSegmentSpans: number
   readonly maxPackBytes: number
   readonly compressionLevel: number
+  readonly retention: RetentionSettings
 }
 
 export type PipelineMessage =
@@ -102,6 +104,7 @@ class Pipeline {
   readonly #handedFrom: number
   #closing = false
   #settledAt = 0
+  readonly #retention: Retention
   #checkpointing: Promise<void> | undefined
   #checkpointSize: number
   /** When the segments of commits without a checkpoint were settled, and how many there were. */
@@ -121,6 +124,7 @@ class Pipeline {
     this.#reader = parts.reader
     this.#signer = parts.signer
     this.#checkpointSize = parts.checkpointSize
+    this.#retention = parts.makeRetention(this.#sequencer)
   }
 
   /** Runs until it is told to close; then drains, so that everything journalled is in a signed tree. */
@@ -162,6 +166,7 @@ class Pipeline {
       const due = work.length > 0 ? rest : (this.#assembler.nextDue() ?? now + 1000) - now
       await this.#board.wait(mark, Math.max(1, Math.min(due, 1000)))
     }
+    await this.#retention.check()
     this.#report()
     this.#giveBack()
   }
@@ -312,6 +317,7 @@ interface PipelineParts {
   readonly returns: Returns
   readonly assembler: Assembler
   readonly makeSequencer: (onCommit: (done: Committed) => void) => Sequencer
+  readonly makeRetention: (sequencer: Sequencer) => Retention
   readonly store: LevelLogStore
   readonly reader: LogReader
   readonly signer: CheckpointSigner
@@ -335,7 +341,7 @@ async function start(options: PipelineOptions, port: MessagePort): Promise<void>
     files: { packs: nodeFiles, signer: nodeFiles },
     log,
   })
-  const { reader, store, tree, cursor, signer } = opened
+  const { reader, store, packs, tree, cursor, signer } = opened
   const journal = new JournalReader({
     directory: options.journalDirectory,
     from: cursor.next,
@@ -344,6 +350,7 @@ async function start(options: PipelineOptions, port: MessagePort): Promise<void>
   const assembler = new Assembler(options, cursor)
   const returns = new Returns()
   const frames = new FrameCache(journal, CACHE_BOUNDS, (buffer) => returns.add(buffer))
+  const classOf = createClassifier(options.retention)
   const pipeline = new Pipeline({
     options,
     board,
@@ -352,7 +359,17 @@ async function start(options: PipelineOptions, port: MessagePort): Promise<void>
     frames,
     returns,
     assembler,
-    makeSequencer: (onCommit) => new Sequencer({ ...opened, assembler, frames, now, onCommit }),
+    makeSequencer: (onCommit) =>
+      new Sequencer({
+        ...opened,
+        assembler,
+        frames,
+        now,
+        onCommit,
+        ...(classOf !== undefined && { classOf }),
+      }),
+    makeRetention: (sequencer) =>
+      new Retention(options.retention, { reader, packs, sequencer, files: nodeFiles, log, now: Date.now }),
     store,
     reader,
     signer,

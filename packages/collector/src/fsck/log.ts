@@ -82,6 +82,7 @@ class LogWalk {
   readonly #committer = new Committer()
   readonly #sink = new LeafSink()
   #segments = 0
+  #runs = 0
   #traces = 0
   readonly #terms: CommitTerms
 
@@ -111,6 +112,7 @@ class LogWalk {
     await tree.end(head?.commit.size ?? 0)
     await this.#entries.end()
     await this.#blocks.end(head?.commit.packs ?? [])
+    await this.#checkRunKeys()
     return { head: head?.commit, segments: this.#segments, traces: this.#traces, terms: this.#terms.found }
   }
 
@@ -234,9 +236,19 @@ class LogWalk {
     }
   }
 
+  /** Runs are those of the commits, and no others. */
+  async #checkRunKeys(): Promise<void> {
+    const { reader, findings } = this.#parts
+    let found = 0
+    const range = { gte: Uint8Array.of(keys.Prefix.run), lt: Uint8Array.of(keys.Prefix.run + 1) }
+    for await (const _ of reader.database.keys(range)) found++
+    if (found !== this.#runs) findings.problem('runs', `there are ${found}, the commits have ${this.#runs}`)
+  }
+
   /** A run of records about the log: their openings are there and lead to their claims. */
   async #run(row: CommittedRow, value: Uint8Array | undefined): Promise<void> {
     const { tree, findings } = this.#parts
+    this.#runs++
     const where = `records about the log at leaf ${row.first}`
     const chunks = await this.#entries.take(row.count)
     const entries = splitEntries(chunks)
