@@ -39,7 +39,7 @@ export interface Life {
   readonly spans: ReadonlyMap<number, readonly Shown[]>
   /** Numbers below the highest one that have no record. */
   readonly missing: readonly number[]
-  /** Numbers whose `prev` is not the link of the span before, where that one is there. */
+  /** Numbers whose `prev` is not the link of the spans before, where those are all there, or is missing. */
   readonly broken: readonly number[]
   readonly goodbye: Shown | undefined
 }
@@ -61,21 +61,38 @@ function lifeOf(emitter: string, found: ReadonlyMap<number, readonly Shown[]>): 
   const highest = Math.max(...spans.keys())
   const missing: number[] = []
   const broken: number[] = []
+  /** The last link, and the ids of all spans since; undefined where one of them is missing. */
+  let from = 0
+  let since: string[] | undefined
+  let before: unknown
   for (let number = 0; number <= highest; number++) {
     const record = spans.get(number)?.[0]
     if (record === undefined) {
       missing.push(number)
+      since = undefined
       continue
     }
-    const before = spans.get(number - 1)?.[0]
-    const expected = number === 0 ? '0'.repeat(64) : before && linkOf(emitter, number - 1, before)
-    if (expected !== undefined && record.claims['emitter.prev'] !== expected) broken.push(number)
+    const { 'emitter.prev': link } = record.claims
+    if (link === undefined) {
+      if (number % LINKED === 0) broken.push(number)
+    } else {
+      const expected =
+        number === 0 ? '0'.repeat(64) : since && linkOf(emitter, from, String(before), since.join(''))
+      if (expected !== undefined && link !== expected) broken.push(number)
+      from = number
+      before = link
+      since = []
+    }
+    since?.push(`${record.traceId}${record.spanId}\n`)
   }
   const goodbye = [...spans.values()].flat().find(({ span }) => span === 'governance.goodbye')
   return { emitter, spans, missing, broken, goodbye }
 }
 
-function linkOf(emitter: string, number: number, { traceId, spanId, claims }: Shown): string {
-  const lines = ['rootspan/emitter/v1', emitter, number, traceId, spanId, claims['emitter.prev'], '']
-  return createHash('sha256').update(lines.join('\n')).digest('hex')
+/** One of so many governed spans has a link at least. */
+const LINKED = 64
+
+function linkOf(emitter: string, from: number, link: string, ids: string): string {
+  const text = `rootspan/emitter/v2\n${emitter}\n${from}\n${link}\n${ids}`
+  return createHash('sha256').update(text).digest('hex')
 }

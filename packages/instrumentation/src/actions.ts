@@ -68,7 +68,9 @@ export type AgentOperation = 'execute_tool' | 'invoke_agent' | 'invoke_workflow'
  * begin the span's name, so that it is known then as well.
  */
 export function agentOperation(name: string, attributes: Attributes): AgentOperation | undefined {
-  const operation = attributes['gen_ai.operation.name'] ?? /^(\w{1,20})(?= |$)/.exec(name)?.[1]
+  const operation =
+    attributes['gen_ai.operation.name'] ??
+    /^(?:execute_tool|invoke_agent|invoke_workflow)(?= |$)/.exec(name)?.[0]
   if (operation === 'execute_tool' || operation === 'invoke_agent' || operation === 'invoke_workflow')
     return operation
   return attributes['mcp.method.name'] === 'tools/call' ? 'execute_tool' : undefined

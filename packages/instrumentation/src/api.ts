@@ -16,6 +16,7 @@ import type { Action, Authorization, Decision, Transition, Verification } from '
 import { Name } from './facts.ts'
 import { type GateOptions, gate } from './gate.ts'
 import { ownTracer, runtime } from './runtime.ts'
+import { setAttribute, setAttributes } from './span-state.ts'
 
 export interface ExecutionOptions {
   /** Name of its span. */
@@ -31,12 +32,11 @@ export interface ExecutionOptions {
 /** Runs a job, a message or an agent run as an execution of its own: a span that is a request, ended with `run`. */
 export function withExecution<T>({ name, kind, id, parentId }: ExecutionOptions, run: (span: Span) => T): T {
   const { encode, emitter } = runtime()
-  const attributes = { [Name.recordKind]: 'request', ...encode('execution', { id, kind, parentId }) }
-  const span = startSpan(name, attributes)
+  const span = startSpan(name, { [Name.recordKind]: 'request' })
   emitter.govern(span)
-  if (id === undefined) span.setAttributes(encode('execution', { id: span.spanContext().traceId }))
+  setAttributes(span, encode('execution', { id: id ?? span.spanContext().traceId, kind, parentId }))
   return within(span, run, (failed) => {
-    span.setAttributes(encode('execution', { state: failed ? 'failed' : 'completed' }))
+    setAttributes(span, encode('execution', { state: failed ? 'failed' : 'completed' }))
   })
 }
 
@@ -129,11 +129,10 @@ export async function governedAction<T>(
   const { decision, resultOf, gate: gated = false, ...fact } = action
   const id = typeof decision === 'string' ? decision : decision?.id
   const digest = actionDigest(action)
-  const attributes: Attributes = id === undefined ? {} : { [Name.decisionId]: id }
-  const span = recorder.startAction(action.name, { ...fact, digest }, { attributes })
-  if (id !== undefined) span.setAttribute(Name.decisionId, id)
+  const span = recorder.startAction(action.name, { ...fact, digest })
+  if (id !== undefined) setAttribute(span, Name.decisionId, id)
   const conclude = (end: Action): void => {
-    span.setAttributes(encode('action', end))
+    setAttributes(span, encode('action', end))
     if (end.outcome !== 'success') span.setStatus({ code: SpanStatusCode.ERROR })
     span.end()
   }

@@ -2,15 +2,16 @@
  * The emitter: this process as a source of evidence. It numbers the governed spans that end in it, in the order in
  * which they end, and chains them, so that one that is missing is seen.
  *
- * `prev` of a span is the link of the span before it; the link of a span is SHA-256 over the text
- * `rootspan/emitter/v1`, emitter id, number, trace id, span id and `prev`, each on a line. The first `prev` is 64 zeros.
- * The link says which span it was, not what was on it.
+ * Some spans carry a link, `prev`: every `LINKED`th, the first, and all signs of life. It is SHA-256 over the text
+ * `rootspan/emitter/v2`, emitter id, number of the span with the link before, and that link, each on a line, and then a
+ * line with trace and span id for each span from there to this one, without it. The first link is 64 zeros. Links say
+ * which spans there were, not what was on them. A hash for each span would cost as much as all else that is done for it.
  */
 import { hash, randomBytes } from 'node:crypto'
-import type { Attributes, Span, SpanContext } from '@opentelemetry/api'
+import type { Span } from '@opentelemetry/api'
 import type { Endings } from './ending.ts'
 import { Name } from './facts.ts'
-import { knownStateOf, stateOf } from './span-state.ts'
+import { knownStateOf, setAttribute, stateOf } from './span-state.ts'
 
 export interface Emitter {
   /** Random for each process. */
@@ -19,30 +20,57 @@ export interface Emitter {
   readonly count: number
   /** Governed spans that have not ended yet. */
   readonly open: number
-  /** Link of the last one. */
-  readonly link: string
   /** Numbers the span when it ends. Once for each span; later calls do nothing. */
   govern(span: Span): void
+  /** As `govern`, for a span that must carry a link. */
+  link(span: Span): void
   isGoverned(span: Span): boolean
   /** An id that no other emitter makes. */
   nextId(): string
 }
 
+/** One of so many spans has a link. */
+export const LINKED = 64
+
 export function createEmitter(endings: Endings): Emitter {
   const id = randomBytes(16).toString('hex')
+  const prefix = `${id.slice(0, 16)}-`
   let count = 0
   let begun = 0
-  let link = '0'.repeat(64)
   let ids = 0
+  /** The last link, the number of its span, and the ids of the spans since. */
+  let link = '0'.repeat(64)
+  let linked = 0
+  let since = ''
+
   const number = (span: Span): void => {
-    const attributes: Attributes = {
-      [Name.emitterId]: id,
-      [Name.emitterSequence]: count,
-      [Name.emitterPrevious]: link,
-    }
-    span.setAttributes(attributes)
-    link = linkOf(id, count, span.spanContext(), link)
+    setAttribute(span, Name.emitterId, id)
+    setAttribute(span, Name.emitterSequence, count)
+    if (count % LINKED === 0) putLink(span)
+    const { traceId, spanId } = span.spanContext()
+    since += `${traceId}${spanId}\n`
     count++
+  }
+  const putLink = (span: Span): void => {
+    if (count > 0) link = hash('sha256', `rootspan/emitter/v2\n${id}\n${linked}\n${link}\n${since}`)
+    linked = count
+    since = ''
+    setAttribute(span, Name.emitterPrevious, link)
+  }
+  const numberWithLink = (span: Span): void => {
+    if (count % LINKED !== 0) putLink(span)
+    number(span)
+  }
+  // Last of all tasks: those that are added later run before it.
+  const numberLast = (span: Span): void => endings.before(span, number)
+  const numberWithLinkLast = (span: Span): void => endings.before(span, numberWithLink)
+
+  const begin = (span: Span, task: (span: Span) => void): void => {
+    const state = stateOf(span)
+    if (state.isGoverned) return
+    state.isGoverned = true
+    begun++
+    endings.before(span, task)
   }
   return {
     id,
@@ -52,28 +80,9 @@ export function createEmitter(endings: Endings): Emitter {
     get open() {
       return begun - count
     },
-    get link() {
-      return link
-    },
-    govern(span) {
-      const state = stateOf(span)
-      if (state.isGoverned) return
-      state.isGoverned = true
-      begun++
-      // Last of all tasks: those that are added later run before it.
-      endings.before(span, () => endings.before(span, number))
-    },
+    govern: (span) => begin(span, numberLast),
+    link: (span) => begin(span, numberWithLinkLast),
     isGoverned: (span) => knownStateOf(span)?.isGoverned === true,
-    nextId: () => `${id.slice(0, 16)}-${(ids++).toString(36)}`,
+    nextId: () => prefix + (ids++).toString(36),
   }
-}
-
-export function linkOf(
-  emitter: string,
-  sequence: number,
-  { traceId, spanId }: Pick<SpanContext, 'traceId' | 'spanId'>,
-  previous: string,
-): string {
-  const text = `rootspan/emitter/v1\n${emitter}\n${sequence}\n${traceId}\n${spanId}\n${previous}\n`
-  return hash('sha256', text)
 }

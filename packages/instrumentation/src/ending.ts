@@ -1,12 +1,14 @@
 /**
  * What is done to a span right before it ends, while it can still be written.
  *
- * The SDK's own `onEnding` is experimental and later than some SDKs in use, so the span's `end` is wrapped instead: it
- * is the same place for every version.
+ * The SDK's own `onEnding` is experimental and later than some SDKs in use, so the `end` of the spans' class is wrapped
+ * instead: it is the same place for every version. It is wrapped once, and not for each span: a class whose instances
+ * have members of their own makes the SDK itself slower.
  */
 import type { Span } from '@opentelemetry/api'
+import { ownerOf } from './hooks/owner.ts'
 import type { Log } from './log.ts'
-import { stateOf } from './span-state.ts'
+import { knownStateOf, stateOf } from './span-state.ts'
 
 export type Task = (span: Span) => void
 
@@ -23,20 +25,57 @@ export function createEndings(log: Log): Endings {
         state.tasks.push(task)
         return
       }
-      const tasks = [task]
-      state.tasks = tasks
-      const { end } = span
-      span.end = function ending(this: Span, ...args: Parameters<Span['end']>) {
-        span.end = end
-        // Tasks may add tasks.
-        for (let at = 0; at < tasks.length && span.isRecording(); at++)
-          try {
-            tasks[at]!(span)
-          } catch (error) {
-            log.failed('a task at the end of a span', error)
-          }
-        return end.apply(this, args)
-      }
+      state.tasks = [task]
+      watch(span, log)
     },
+  }
+}
+
+type End = Span['end']
+
+/** Ends that run tasks first; the one that was met last is by far the most frequent. */
+const watched = new WeakSet<End>()
+let last: End | undefined
+
+/** Sees to it that the span's tasks run. */
+function watch(span: Span, log: Log): void {
+  const { end } = span
+  if (end === last) return
+  if (!watched.has(end)) {
+    const owner = ownerOf(span, 'end') ?? span
+    const descriptor = Object.getOwnPropertyDescriptor(owner, 'end')
+    const isOpen = descriptor?.configurable !== false
+    Object.defineProperty(isOpen ? owner : span, 'end', {
+      configurable: true,
+      writable: true,
+      enumerable: descriptor?.enumerable ?? false,
+      value: ending(end, log),
+    })
+  }
+  last = span.end
+}
+
+function ending(end: End, log: Log): End {
+  const wrapped = function ending(this: Span, ...args: Parameters<End>): void {
+    runTasks(this, log)
+    end.apply(this, args)
+  }
+  watched.add(wrapped)
+  return wrapped
+}
+
+function runTasks(span: Span, log: Log): void {
+  try {
+    const tasks = knownStateOf(span)?.tasks
+    if (tasks === undefined) return
+    // Tasks may add tasks, also after the first round where an `end` within this one runs them.
+    for (let task = tasks.shift(); task !== undefined && span.isRecording(); task = tasks.shift())
+      try {
+        task(span)
+      } catch (error) {
+        log.failed('a task at the end of a span', error)
+      }
+  } catch (error) {
+    log.failed('the end of a span', error)
   }
 }

@@ -367,7 +367,7 @@ const MAX_SECRET = 1 << 20
 
 /**
  * Encodes facts into attributes; never throws, whatever the values are. A fact that is frozen is encoded once: hooks
- * freeze those that come again and again. The attributes then are shared, and nobody may change them.
+ * freeze those that come again and again. The attributes then are shared and frozen, too.
  */
 export type FactEncoder = <K extends FactKind>(kind: K, fact: FactTypes[K]) => Attributes
 
@@ -403,10 +403,9 @@ export function createEncoder(secrets: Secrets, identities: 'fingerprint' | 'cle
   }
   const frozen = new WeakMap<object, Attributes>()
   return (kind, fact) => {
-    const known = Object.isFrozen(fact) ? frozen.get(fact) : undefined
+    const known = frozen.get(fact)
     if (known !== undefined) return known
     const attributes: Attributes = {}
-    if (Object.isFrozen(fact)) frozen.set(fact, attributes)
     let truncated = 0
     const columns = TABLE[kind] as Readonly<Record<string, readonly [string, Form]>>
     for (const field in fact) {
@@ -424,6 +423,7 @@ export function createEncoder(secrets: Secrets, identities: 'fingerprint' | 'cle
       else if (encoded !== undefined) attributes[column[0]] = encoded
     }
     if (truncated > 0) attributes[Name.truncated] = truncated
+    if (Object.isFrozen(fact)) frozen.set(fact, Object.freeze(attributes))
     return attributes
   }
 }

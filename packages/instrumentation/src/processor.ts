@@ -7,11 +7,11 @@ import { type Attributes, type Context, type Span, SpanKind, SpanStatusCode, tra
 import { agentOperation, inferAction, inferOutcome, toolFacts } from './actions.ts'
 import type { ReadableSpan } from './delivery/encode.ts'
 import { openDelivery } from './delivery/open.ts'
-import { NAMESPACE, Name } from './facts.ts'
+import { Name } from './facts.ts'
 import { isAsking } from './hooks/observe.ts'
 import { redactUrls } from './redaction.ts'
-import { applicationRequire } from './require.ts'
 import { type Runtime, runtime } from './runtime.ts'
+import { release, setAttribute, setAttributes } from './span-state.ts'
 
 /** What every SDK's span has beside the API. */
 export interface SdkSpan extends Span {
@@ -23,7 +23,6 @@ export interface SdkSpan extends Span {
 
 export class RootspanSpanProcessor {
   readonly #runtime: Runtime
-  readonly #lengthLimit = lengthLimit(process.env)
 
   /**
    * In code: governed spans go the own path, too, if `ROOTSPAN_ENDPOINT` or `ROOTSPAN_SPOOL` is set. Other processors
@@ -32,7 +31,7 @@ export class RootspanSpanProcessor {
   constructor(parts: Runtime = runtime()) {
     this.#runtime = parts
     const { config } = parts
-    if (config.endpoint !== undefined || config.spool !== undefined) openDelivery(parts, applicationRequire())
+    if (config.endpoint !== undefined || config.spool !== undefined) openDelivery(parts)
   }
 
   onStart(span: Span, parent: Context): void {
@@ -49,21 +48,20 @@ export class RootspanSpanProcessor {
     continuity.begin()
     const { root } = scopes.enter(span, parent)
     const { kind } = span
-    const isRoot = root === span && isLocalRoot(parent)
-    const execution = isRoot ? executionOf(span) : undefined
+    const execution = root === span && isLocalRoot(parent) ? executionOf(span) : undefined
     if (execution !== undefined) {
       const { traceId: id } = span.spanContext()
-      span.setAttributes(encode('execution', { id, kind: execution }))
+      setAttributes(span, encode('execution', { id, kind: execution }))
       // A hook may have started it as an action: a tool call that comes without a request around it.
-      if (span.attributes[Name.recordKind] === undefined) span.setAttribute(Name.recordKind, 'request')
+      if (span.attributes[Name.recordKind] === undefined) setAttribute(span, Name.recordKind, 'request')
       emitter.govern(span)
     } else if (kind !== SpanKind.SERVER && kind !== SpanKind.CONSUMER) this.#markAction(span, parent)
   }
 
   #markAction(span: SdkSpan, parent: Context): void {
-    if (isAsking(parent) || span.attributes[Name.recordKind] !== undefined) return
     const action = inferAction(span.kind, span.name, span.attributes)
     if (action === undefined) return
+    if (isAsking(parent) || span.attributes[Name.recordKind] !== undefined) return
     const { recorder, endings } = this.#runtime
     recorder.action(span, action)
     const isTool = agentOperation(span.name, span.attributes) === 'execute_tool'
@@ -71,15 +69,15 @@ export class RootspanSpanProcessor {
       if (isTool) recorder.action(span, toolFacts(span.attributes))
       if (span.attributes[Name.actionOutcome] !== undefined) return
       const outcome = inferOutcome(span.attributes, span.status.code === SpanStatusCode.ERROR)
-      if (outcome !== undefined) span.setAttribute(Name.actionOutcome, outcome)
+      if (outcome !== undefined) setAttribute(span, Name.actionOutcome, outcome)
     })
   }
 
   onEnd(span: object): void {
     const { emitter, counts, delivery } = this.#runtime
     const ended = span as Span & ReadableSpan
+    release(ended)
     if (!emitter.isGoverned(ended)) return
-    if (this.#lengthLimit !== undefined) counts.cutValues += cutValues(ended, this.#lengthLimit)
     counts.droppedAttributes += ended.droppedAttributesCount ?? 0
     counts.droppedEvents += ended.droppedEventsCount ?? 0
     counts.droppedLinks += ended.droppedLinksCount ?? 0
@@ -108,40 +106,30 @@ function executionOf({ kind, name, attributes }: SdkSpan): string | undefined {
   return operation === 'invoke_workflow' ? 'workflow' : undefined
 }
 
+/** OpenTelemetry's `SpanProcessor`; `onEnding` is of some versions only. */
+interface SpanProcessor {
+  onStart(span: never, parent: never): void
+  onEnding?(span: never): void
+  onEnd(span: never): void
+  forceFlush(): Promise<void>
+  shutdown(): Promise<void>
+}
+
 /** A processor, of whichever SDK, that exports spans to where the own path sends them, without governed ones. */
-export function exceptGoverned<P extends { onEnd(span: never): void }>(
-  processor: P,
-  parts: Runtime = runtime(),
-): P {
-  return new Proxy(processor, {
-    get(target, name) {
-      const member: unknown = Reflect.get(target, name)
-      if (typeof member !== 'function') return member
-      if (name !== 'onEnd') return member.bind(target)
-      return (span: object) => {
-        const isOurs = parts.delivery !== undefined && parts.emitter.isGoverned(span as Span)
-        if (!isOurs) target.onEnd(span as never)
-      }
-    },
+export function exceptGoverned<P extends SpanProcessor>(processor: P, parts: Runtime = runtime()): P {
+  const others = Object.create(processor) as P
+  const onEnd: P['onEnd'] = (span) => {
+    const isOurs = parts.delivery !== undefined && parts.emitter.isGoverned(span as Span)
+    if (!isOurs) processor.onEnd(span)
+  }
+  // Methods run on the processor itself: they may use its private fields.
+  return Object.assign(others, {
+    onStart: processor.onStart.bind(processor),
+    ...(processor.onEnding !== undefined && { onEnding: processor.onEnding.bind(processor) }),
+    onEnd,
+    forceFlush: processor.forceFlush.bind(processor),
+    shutdown: processor.shutdown.bind(processor),
   })
-}
-
-/** The length to which the SDK cuts values, which it does not say on a span (OpenTelemetry, Attribute Limits). */
-function lengthLimit({
-  OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT: spans,
-  OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT: all,
-}: NodeJS.ProcessEnv): number | undefined {
-  const limit = Number.parseInt(spans || all || '', 10)
-  return limit >= 0 ? limit : undefined
-}
-
-/** Values of our namespace that are as long as the limit: as good as certainly cut. */
-function cutValues({ attributes, events }: ReadableSpan, limit: number): number {
-  const isCut = (value: unknown): boolean =>
-    Array.isArray(value) ? value.some(isCut) : typeof value === 'string' && value.length === limit
-  return [attributes, ...events.map((event) => event.attributes ?? {})]
-    .flatMap((values) => Object.entries(values))
-    .filter(([name, value]) => name.startsWith(NAMESPACE) && isCut(value)).length
 }
 
 function isLocalRoot(parent: Context): boolean {

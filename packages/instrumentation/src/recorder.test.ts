@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { context, type Span, SpanKind, trace } from '@opentelemetry/api'
 import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks'
 import {
@@ -9,7 +10,7 @@ import {
 import { afterAll, beforeEach, expect, test } from 'vitest'
 import { readConfig } from './config.ts'
 import { SUPPRESS_TRACING } from './delivery/send.ts'
-import { linkOf } from './emitter.ts'
+import { LINKED } from './emitter.ts'
 import { createLog } from './log.ts'
 import { RootspanSpanProcessor } from './processor.ts'
 import { MAX_EVENTS, MAX_GROUPS } from './recorder.ts'
@@ -172,24 +173,32 @@ test('asking a policy engine is no action', () => {
 })
 
 test('governed spans are numbered and chained in the order in which they end', () => {
-  inSpan('root', SpanKind.SERVER, () => inSpan('pay', SpanKind.CLIENT, () => {}, POST))
-  const [hello, pay, root] = [finished('governance.hello'), finished('pay'), finished('root')]
+  const request = (): void =>
+    inSpan('root', SpanKind.SERVER, () => inSpan('pay', SpanKind.CLIENT, () => {}, POST))
+  for (let at = 0; at < LINKED; at++) request()
+  runtime.continuity.end('test')
+  const all = exporter.getFinishedSpans()
   const { emitter } = runtime
-  expect(hello.spanContext().traceId).toBe(emitter.id)
-  expect(pay.attributes).toMatchObject({
-    'governance.emitter.seq': 1,
-    'governance.emitter.prev': linkOf(emitter.id, 0, hello.spanContext(), '0'.repeat(64)),
+  expect(all[0]!.spanContext().traceId).toBe(emitter.id)
+  expect(all.slice(0, 3).map(({ name }) => name)).toEqual(['governance.hello', 'pay', 'root'])
+  expect(all.map(({ attributes }) => attributes['governance.emitter.seq'])).toEqual([...all.keys()])
+  expect(new Set(all.map(({ attributes }) => attributes['governance.emitter.id']))).toEqual(
+    new Set([emitter.id]),
+  )
+  const links = all.flatMap(({ attributes }, at) => {
+    const link = attributes['governance.emitter.prev']
+    return link === undefined ? [] : [{ at, link }]
   })
-  expect(root.attributes).toMatchObject({
-    'governance.emitter.id': emitter.id,
-    'governance.emitter.seq': 2,
-    'governance.emitter.prev': linkOf(
-      emitter.id,
-      1,
-      pay.spanContext(),
-      linkOf(emitter.id, 0, hello.spanContext(), '0'.repeat(64)),
-    ),
-  })
+  // Two spans for each request, the hello before and the goodbye behind them.
+  expect(links.map(({ at }) => at)).toEqual([0, LINKED, 2 * LINKED, 2 * LINKED + 1])
+  expect(links[0]!.link).toBe('0'.repeat(64))
+  for (const [at, { at: from, link }] of links.slice(0, -1).entries()) {
+    const { at: to, link: next } = links[at + 1]!
+    const between = all.slice(from, to).map((span) => span.spanContext())
+    const ids = between.map(({ traceId, spanId }) => `${traceId}${spanId}\n`)
+    const text = `rootspan/emitter/v2\n${emitter.id}\n${from}\n${link}\n${ids.join('')}`
+    expect(next).toBe(createHash('sha256').update(text).digest('hex'))
+  }
 })
 
 test('where tracing is suppressed a fact has a span of its own; where nothing records it is counted', () => {
@@ -202,17 +211,44 @@ test('where tracing is suppressed a fact has a span of its own; where nothing re
   expect(runtime.counts.unrecorded).toBe(1)
 })
 
-test('values of ours that the SDK cuts are counted, and spans that have not ended', () => {
-  process.env.OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT = '20'
-  const processor = new RootspanSpanProcessor(runtime)
-  delete process.env.OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT
+test('neither limits of the SDK nor its spans’ own events cut facts', () => {
+  trace.disable()
+  trace.setGlobalTracerProvider(
+    new TracerProvider({
+      sampler: rootspanSampler(new AlwaysOffSampler(), runtime) as AlwaysOffSampler,
+      spanProcessors: [new RootspanSpanProcessor(runtime), new SimpleSpanProcessor({ exporter })],
+      spanLimits: { attributeCountLimit: 3, attributeValueLengthLimit: 5, eventCountLimit: 1 },
+    }),
+  )
   inSpan('root', SpanKind.SERVER, () => {
     expect(runtime.emitter.open).toBe(1)
-    runtime.recorder.decision({ outcome: 'allow', reason: 'exactly twenty bytes', policyId: 'shorter' })
+    runtime.recorder.decision({ outcome: 'allow', policyId: 'longer than five' })
+    for (let at = 0; at < 3; at++) trace.getActiveSpan()!.addEvent('of the application')
+    trace.getActiveSpan()!.setAttributes({ a: 1, b: 2, c: 3 })
   })
   expect(runtime.emitter.open).toBe(0)
-  processor.onEnd(finished('root'))
-  expect(runtime.counts.cutValues).toBe(1)
+  const { events, attributes } = finished('root')
+  expect(events.map(({ name }) => name)).toEqual(['of the application', 'governance.decision'])
+  expect(events[1]!.attributes).toMatchObject({ 'governance.policy.id': 'longer than five' })
+  expect(attributes).toMatchObject({
+    a: 1,
+    b: 2,
+    'governance.execution.kind': 'request',
+    'governance.emitter.id': runtime.emitter.id,
+  })
+  // What the application itself lost is counted.
+  expect(runtime.counts).toMatchObject({ droppedAttributes: 1, droppedEvents: 2 })
+})
+
+test('what is kept for a span is not seen on it', () => {
+  inSpan('root', SpanKind.SERVER, () => {
+    const span = trace.getActiveSpan()!
+    runtime.recorder.decision({ outcome: 'allow' })
+    const own = Reflect.ownKeys(span)
+    expect(own).not.toContain('end')
+    expect(own.filter((key) => typeof key === 'symbol')).toEqual([])
+  })
+  expect(finished('root').events).toHaveLength(1)
 })
 
 test('odd values neither throw nor leak', () => {

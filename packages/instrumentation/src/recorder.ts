@@ -1,9 +1,9 @@
 /**
- * Where facts go: events on the span that is active, one for each fact.
+ * Where facts go: events on the span that is active, one for each fact, which are put there when the span ends.
  *
- * Without a span that records, a short span of our own carries the fact. The SDK drops the oldest of more than 128
- * events, so each span takes a bounded number; decisions beyond it are aggregated, one event for all that are alike,
- * and what does not fit even then is counted on the span. No call here throws.
+ * Without a span that records, a short span of our own carries the fact. Each span takes a bounded number; decisions
+ * beyond it are aggregated, one event for all that are alike, and what does not fit even then is counted on the span.
+ * No call here throws.
  */
 import {
   type Attributes,
@@ -32,8 +32,8 @@ import {
   type Verification,
 } from './facts.ts'
 import type { Log } from './log.ts'
-import { MAX_IN_FORCE, type Scope, type Scopes } from './scope.ts'
-import { stateOf } from './span-state.ts'
+import { type InForce, MAX_IN_FORCE, type Scope, type Scopes } from './scope.ts'
+import { addEvents, now, setAttribute, setAttributes, stateOf } from './span-state.ts'
 
 export interface Recorder {
   /**
@@ -73,35 +73,43 @@ export interface RecorderParts {
   readonly nextId: () => string
   /**
    * Told of an open span that carries a decision or is an action, so that it can be kept should the process die.
-   * `events` are those that it will get when it ends.
+   * `events` gives those that it will get when it ends.
    */
-  readonly keep: (span: Span, events: readonly SpanEvent[]) => void
+  readonly keep: (span: Span, events: () => readonly SpanEvent[]) => void
   /** Told of a fact for which no span could be had. */
   readonly onUnrecorded: () => void
 }
 
-/** Events that facts may have on one span: well under the SDK's 128, which others use too. */
+/** Events that facts may have on one span. */
 export const MAX_EVENTS = 64
 /** Kinds of decision that are aggregated on one span. */
 export const MAX_GROUPS = 32
 
 /** What this recorder has put on one span. */
 export interface Ledger {
-  events: number
+  readonly events: SpanEvent[]
   omitted: number
   /** Authorizations that are on it, by key and verification. */
   readonly authorizations: string[]
   groups: Group[] | undefined
 }
 
+const EVENT_NAMES: Readonly<Record<FactKind, string>> = {
+  authorization: `${NAMESPACE}authorization`,
+  verification: `${NAMESPACE}verification`,
+  decision: `${NAMESPACE}decision`,
+  transition: `${NAMESPACE}transition`,
+  action: `${NAMESPACE}action`,
+  execution: `${NAMESPACE}execution`,
+}
+
 /** Decisions that are alike. */
 interface Group {
   /** The first of them. */
   readonly fact: Decision
-  readonly attributes: Attributes
-  readonly since: Date
-  /** Fields of the first in which the others may differ, and have not yet. */
-  varying: (keyof Decision)[]
+  readonly event: SpanEvent & { readonly attributes: Attributes }
+  /** Fields of the first in which the others may differ, and have not yet. Undefined while there are no others. */
+  varying: readonly (keyof Decision)[] | undefined
   count: number
 }
 
@@ -111,22 +119,25 @@ export function createRecorder(parts: RecorderParts): Recorder {
   const ledgerOf = (span: Span): Ledger => {
     const state = stateOf(span)
     if (state.ledger === undefined) {
-      state.ledger = { events: 0, omitted: 0, authorizations: [], groups: undefined }
+      state.ledger = { events: [], omitted: 0, authorizations: [], groups: undefined }
       govern(span)
+      endings.before(span, close)
     }
     return state.ledger
   }
 
-  /** Counts a fact that has no event, and says so on the span when it ends. */
-  const omit = (span: Span, ledger: Ledger): void => {
-    if (ledger.omitted++ === 0) endings.before(span, () => span.setAttribute(Name.omitted, ledger.omitted))
+  /** Puts all of it on a span that ends. */
+  const close = (span: Span): void => {
+    const { ledger } = stateOf(span)
+    if (ledger === undefined) return
+    addEvents(span, eventsOf(ledger))
+    if (ledger.omitted > 0) setAttribute(span, Name.omitted, ledger.omitted)
   }
 
-  const put = (span: Span, ledger: Ledger, kind: FactKind, attributes: Attributes, since?: Date): boolean => {
-    if (ledger.events >= MAX_EVENTS) return false
-    ledger.events++
-    span.addEvent(NAMESPACE + kind, attributes, since)
-    return true
+  /** Takes a fact, or counts it where there are too many. `attributes` are not changed afterwards. */
+  const put = (ledger: Ledger, kind: FactKind, attributes: Attributes): void => {
+    if (ledger.events.length < MAX_EVENTS) ledger.events.push(eventOf(kind, attributes))
+    else ledger.omitted++
   }
 
   /** Calls `use` with the active span if it records, else with a short one of our own. */
@@ -153,11 +164,12 @@ export function createRecorder(parts: RecorderParts): Recorder {
   }
 
   /** Puts what is in force for the execution on a span that does not have it yet. */
-  const inherit = (span: Span, ledger: Ledger, scope: Scope | undefined): void => {
-    for (const { key, attributes } of scope?.authorizations ?? []) {
+  const inherit = (ledger: Ledger, scope: Scope | undefined): void => {
+    if (scope === undefined) return
+    for (const { key, attributes } of scope.authorizations) {
       if (ledger.authorizations.includes(key)) continue
       ledger.authorizations.push(key)
-      if (!put(span, ledger, 'authorization', attributes)) omit(span, ledger)
+      put(ledger, 'authorization', attributes)
     }
   }
 
@@ -172,77 +184,75 @@ export function createRecorder(parts: RecorderParts): Recorder {
       if (ledger.authorizations.includes(seen)) return
       ledger.authorizations.push(seen)
     }
-    if (!put(span, ledger, 'authorization', attributes)) omit(span, ledger)
+    put(ledger, 'authorization', attributes)
     if (key !== undefined && isVerified && scope !== undefined) bringIntoForce(scope, key, attributes)
   }
 
-  const identified = (fact: Decision): Decision & { readonly id: string } => ({
-    ...fact,
-    id: fact.id || nextId(),
-  })
-
-  const decide = (span: Span, fact: Decision & { readonly id: string }): void => {
-    const ledger = ledgerOf(span)
-    const scope = scopes.of(span)
-    inherit(span, ledger, scope)
-    const attributesOf = () => Object.assign(encode('decision', fact), inForceAt(scope))
-    if (ledger.events < MAX_EVENTS) put(span, ledger, 'decision', attributesOf())
-    else group(span, ledger, fact, attributesOf)
-    note(scope, fact.id)
-    keep(span, groupEvents(ledger))
+  /** What a decision becomes: with an id, and with the artifact in force where it is certain. Not shared. */
+  const attributesOf = (fact: Decision, id: string, scope: Scope | undefined): Attributes => {
+    const attributes: Attributes = { ...encode('decision', fact), [Name.decisionId]: id }
+    const fingerprint = fingerprintInForce(scope)
+    if (fingerprint !== undefined) attributes[Name.authorizationFingerprint] = fingerprint
+    return attributes
   }
 
-  /** Counts a decision to those like it; `attributesOf` is called for the first. Returns whether it is the first. */
-  const group = (span: Span, ledger: Ledger, fact: Decision, attributesOf: () => Attributes): boolean => {
-    if (ledger.groups === undefined) {
-      ledger.groups = []
-      endings.before(span, () => endGroups(span, ledger))
-    }
+  const decide = (span: Span, fact: Decision, id: string): void => {
+    const ledger = ledgerOf(span)
+    const scope = scopes.of(span)
+    inherit(ledger, scope)
+    if (ledger.events.length < MAX_EVENTS) put(ledger, 'decision', attributesOf(fact, id, scope))
+    else group(span, ledger, fact, () => id)
+    note(scope, id)
+    keep(span, () => eventsOf(ledger))
+  }
+
+  /** Counts a decision to those like it; `idOf` is called for the first. Returns whether it is the first. */
+  const group = (
+    span: Span,
+    ledger: Ledger,
+    fact: Decision,
+    idOf: (scope: Scope | undefined) => string,
+  ): boolean => {
+    ledger.groups ??= []
     for (const known of ledger.groups) {
       if (!areAlike(known.fact, fact)) continue
       known.count++
-      if (known.varying.length > 0 && vary(known, fact)) note(scopes.of(span), undefined)
+      if (known.fact !== fact && vary(known, fact)) note(scopes.of(span), undefined)
       return false
     }
     if (ledger.groups.length >= MAX_GROUPS) {
-      omit(span, ledger)
+      ledger.omitted++
       return false
     }
-    const varying = VARYING.filter((field) => fact[field] !== undefined)
-    ledger.groups.push({ fact, attributes: attributesOf(), since: new Date(), varying, count: 1 })
+    const scope = scopes.of(span)
+    const attributes = attributesOf(fact, idOf(scope), scope)
+    ledger.groups.push({ fact, event: eventOf('decision', attributes), varying: undefined, count: 1 })
     return true
-  }
-
-  /** The events of the groups come above the bound: MAX_EVENTS + MAX_GROUPS are under 128. */
-  const endGroups = (span: Span, ledger: Ledger): void => {
-    for (const { name, attributes, time } of groupEvents(ledger)) span.addEvent(name, attributes, time)
   }
 
   const background = createBackground(tracer)
 
   const repeat = (span: Span, fact: Decision): void => {
     const ledger = ledgerOf(span)
-    const isFirst = group(span, ledger, fact, () => {
-      const scope = scopes.of(span)
-      inherit(span, ledger, scope)
-      const one = identified(fact)
-      note(scope, one.id)
-      return Object.assign(encode('decision', one), inForceAt(scope))
+    const isFirst = group(span, ledger, fact, (scope) => {
+      inherit(ledger, scope)
+      const id = fact.id || nextId()
+      note(scope, id)
+      return id
     })
-    if (isFirst) keep(span, groupEvents(ledger))
+    if (isFirst) keep(span, () => eventsOf(ledger))
   }
 
   return {
     authorization: (fact) => onSpan('authorization', (span) => authorize(span, fact)),
     verification: (fact) =>
       onSpan('verification', (span) => {
-        const ledger = ledgerOf(span)
-        if (!put(span, ledger, 'verification', encode('verification', fact))) omit(span, ledger)
+        put(ledgerOf(span), 'verification', encode('verification', fact))
       }),
     decision(fact) {
-      const one = identified(fact)
-      onSpan('decision', (span) => decide(span, one))
-      return one.id
+      const id = fact.id || nextId()
+      onSpan('decision', (span) => decide(span, fact, id))
+      return id
     },
     repeatedDecision(fact) {
       try {
@@ -255,18 +265,19 @@ export function createRecorder(parts: RecorderParts): Recorder {
     flush: background.end,
     transition: (fact) =>
       onSpan('transition', (span) => {
-        const ledger = ledgerOf(span)
-        if (!put(span, ledger, 'transition', encode('transition', fact))) omit(span, ledger)
+        put(ledgerOf(span), 'transition', encode('transition', fact))
       }),
     action(span, fact) {
       try {
         if (!span.isRecording()) return
         const scope = scopes.of(span)
-        span.setAttributes({ [Name.recordKind]: 'action', ...encode('action', fact) })
-        inherit(span, ledgerOf(span), scope)
+        setAttribute(span, Name.recordKind, 'action')
+        setAttributes(span, encode('action', fact))
+        const ledger = ledgerOf(span)
+        inherit(ledger, scope)
         const certain = certainDecision(scope)
-        if (certain !== undefined) span.setAttribute(Name.decisionId, certain)
-        keep(span, [])
+        if (certain !== undefined) setAttribute(span, Name.decisionId, certain)
+        keep(span, () => eventsOf(ledger))
       } catch (error) {
         log.failed('marking an action', error)
       }
@@ -284,9 +295,9 @@ export function createRecorder(parts: RecorderParts): Recorder {
       try {
         const scope = scopes.of(span)
         const ledger = ledgerOf(span)
-        inherit(span, ledger, scope)
+        inherit(ledger, scope)
         const causeId = decision?.id ?? certainDecision(scope)
-        put(span, ledger, 'transition', {
+        put(ledger, 'transition', {
           ...encode('transition', {
             type: 'state',
             from: 'permitted',
@@ -306,16 +317,15 @@ export function createRecorder(parts: RecorderParts): Recorder {
   }
 }
 
-/** The events that a span's groups give. */
-function groupEvents({ groups = [] }: Ledger): SpanEvent[] {
-  return groups.map(({ attributes, since, count }) => {
-    const millis = since.getTime()
-    return {
-      name: `${NAMESPACE}decision`,
-      time: [Math.floor(millis / 1000), (millis % 1000) * 1_000_000],
-      attributes: { ...attributes, [Name.decisionCount]: count },
-    }
-  })
+function eventOf(kind: FactKind, attributes: Attributes): SpanEvent & { readonly attributes: Attributes } {
+  return { name: EVENT_NAMES[kind], attributes, time: now(), droppedAttributesCount: 0 }
+}
+
+/** All that a ledger gives. */
+function eventsOf({ events, groups }: Ledger): readonly SpanEvent[] {
+  if (groups === undefined) return events
+  for (const { event, count } of groups) event.attributes[Name.decisionCount] = count
+  return [...events, ...groups.map(({ event }) => event)]
 }
 
 /** Fingerprint of an artifact, or its id; of one that has neither, such as a password, whom it stands for. */
@@ -332,19 +342,26 @@ const INHERITED = (['token', 'id', 'type', 'issuer', 'subject', 'expiresAt', 've
   (field) => TABLE.authorization[field][0],
 )
 
+/** By the attributes of the artifact, which are the same object where a token comes again. */
+const inherited = new WeakMap<Attributes, InForce>()
+
 function bringIntoForce(scope: Scope, key: string, attributes: Attributes): void {
   if (scope.authorizations.length >= MAX_IN_FORCE || scope.authorizations.some((one) => one.key === key))
     return
-  const inherited: Attributes = { [Name.authorizationInherited]: true }
-  for (const name of INHERITED) if (attributes[name] !== undefined) inherited[name] = attributes[name]
-  scope.authorizations.push({ key, attributes: inherited })
+  let known = inherited.get(attributes)
+  if (known === undefined) {
+    const repeated: Attributes = { [Name.authorizationInherited]: true }
+    for (const name of INHERITED) if (attributes[name] !== undefined) repeated[name] = attributes[name]
+    known = { key, attributes: Object.freeze(repeated) }
+    inherited.set(attributes, known)
+  }
+  scope.authorizations.push(known)
 }
 
 /** The fingerprint of the one artifact in force, where there is exactly one. */
-function inForceAt(scope: Scope | undefined): Attributes | undefined {
+function fingerprintInForce(scope: Scope | undefined): string | undefined {
   if (scope?.authorizations.length !== 1) return undefined
-  const fingerprint = scope.authorizations[0]!.attributes[Name.authorizationFingerprint]
-  return fingerprint === undefined ? undefined : { [Name.authorizationFingerprint]: fingerprint }
+  return scope.authorizations[0]!.attributes[Name.authorizationFingerprint] as string | undefined
 }
 
 /** The decision on which an action of this scope relies, where there is no other that it could be. */
@@ -397,7 +414,9 @@ const VARYING = (Object.keys(TABLE.decision) as (keyof Decision)[]).filter(
 
 /** Takes out of a group what is not so of `fact`; whether anything was. */
 function vary(group: Group, fact: Decision): boolean {
-  const { attributes } = group
+  const { attributes } = group.event
+  group.varying ??= VARYING.filter((field) => group.fact[field] !== undefined)
+  if (group.varying.length === 0) return false
   const kept = group.varying.filter((field) => isSame(group.fact[field], fact[field]))
   if (kept.length === group.varying.length) return false
   for (const field of group.varying) if (!kept.includes(field)) delete attributes[TABLE.decision[field][0]]

@@ -19,8 +19,6 @@ export interface Counts {
   droppedAttributes: number
   droppedEvents: number
   droppedLinks: number
-  /** Values in our namespace that the SDK has cut to its length limit. */
-  cutValues: number
   /** Facts for which no span could be had. */
   unrecorded: number
 }
@@ -60,7 +58,6 @@ export function createRuntime(config: Config, log: Log = createLog(config.logLev
     droppedAttributes: 0,
     droppedEvents: 0,
     droppedLinks: 0,
-    cutValues: 0,
     unrecorded: 0,
   }
   const tracer = ownTracer
@@ -73,8 +70,8 @@ export function createRuntime(config: Config, log: Log = createLog(config.logLev
     govern: emitter.govern,
     nextId: emitter.nextId,
     keep(span, events) {
-      const attributes = { [Name.emitterId]: emitter.id }
-      parts.delivery?.keep(span as Span & ReadableSpan, attributes, events)
+      if (parts.delivery?.kind !== 'spool') return
+      parts.delivery.keep(span as Span & ReadableSpan, { [Name.emitterId]: emitter.id }, events())
     },
     onUnrecorded: () => counts.unrecorded++,
   })

@@ -6,7 +6,7 @@
  * environment are made here, out of the parts that NodeSDK itself is made of.
  */
 import { createRequire } from 'node:module'
-import { openDelivery } from './delivery/open.ts'
+import { openDelivery, openExporter } from './delivery/open.ts'
 import type { Log } from './log.ts'
 import { exceptGoverned, RootspanSpanProcessor } from './processor.ts'
 import type { Resolver } from './require.ts'
@@ -21,8 +21,10 @@ export interface Sdk {
 }
 
 interface Processor {
+  onStart(span: never, parent: never): void
   onEnd(span: never): void
   forceFlush(): Promise<void>
+  shutdown(): Promise<void>
 }
 
 type Make<T> = new (...args: unknown[]) => T
@@ -94,7 +96,7 @@ export function createSdk(
   }
   const processors = [
     new RootspanSpanProcessor(runtime),
-    ...processorsFromEnv(inner, trace, current !== undefined, require, runtime),
+    ...processorsFromEnv(inner, trace, current !== undefined, runtime),
   ]
   const sdk = new sdkNode.NodeSDK({
     instrumentations,
@@ -119,7 +121,6 @@ function processorsFromEnv(
   inner: Resolver,
   trace: TraceSdk,
   isCurrent: boolean,
-  require: Resolver,
   runtime: Runtime,
 ): Processor[] {
   const { log, config } = runtime
@@ -133,9 +134,9 @@ function processorsFromEnv(
     if (name === 'console')
       processors.push(new trace.SimpleSpanProcessor(options(new trace.ConsoleSpanExporter())))
     else if (name === 'otlp') {
-      const exporter = otlpExporter(inner, log)
+      const exporter = openExporter(log) ?? otlpExporter(inner, log)
       if (exporter === undefined) continue
-      openDelivery(runtime, require)
+      openDelivery(runtime)
       const processor = new trace.BatchSpanProcessor(batching(exporter, isCurrent))
       const isElsewhere = config.endpoint !== undefined
       processors.push(isElsewhere ? processor : exceptGoverned(processor, runtime))

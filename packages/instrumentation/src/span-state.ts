@@ -1,10 +1,11 @@
 /**
- * What this package keeps for each span, on the span itself.
+ * What this package keeps for each span, on the span itself, and what it writes on one.
  *
- * One property under a symbol of our own, rather than a weak map for each part: several of those cost more than all else
- * that is done for a span, at every start of one and in every garbage collection.
+ * The state is a private field that is put on the span from outside: nothing that lists or copies a span's members sees
+ * it, and it costs a tenth of a property that is defined as hidden, or of an entry in a weak map.
  */
-import type { Context, Span } from '@opentelemetry/api'
+import type { Attributes, Context, HrTime, Span } from '@opentelemetry/api'
+import type { SpanEvent } from './delivery/encode.ts'
 import type { Task } from './ending.ts'
 import type { Ledger } from './recorder.ts'
 import type { Scope } from './scope.ts'
@@ -19,18 +20,33 @@ interface SpanState {
   ledger: Ledger | undefined
 }
 
-const STATE = Symbol('rootspan')
+/** Returns the object that it is given: a class that extends it adds its private fields to that object. */
+const Given = function given(span: object): object {
+  return span
+} as unknown as new (
+  span: object,
+) => object
 
-type WithState = Span & { [STATE]?: SpanState }
+class Stated extends Given {
+  #state: SpanState
+
+  constructor(span: object, state: SpanState) {
+    super(span)
+    this.#state = state
+  }
+
+  static of(span: object): SpanState | undefined {
+    return #state in span ? (span as Stated).#state : undefined
+  }
+}
 
 /** Undefined if nothing was kept yet. */
 export function knownStateOf(span: Span): Readonly<SpanState> | undefined {
-  return (span as WithState)[STATE]
+  return Stated.of(span)
 }
 
-/** Throws for a span that cannot have properties. */
 export function stateOf(span: Span): SpanState {
-  const known = (span as WithState)[STATE]
+  const known = Stated.of(span)
   if (known !== undefined) return known
   const state: SpanState = {
     scope: undefined,
@@ -39,7 +55,61 @@ export function stateOf(span: Span): SpanState {
     isGoverned: false,
     ledger: undefined,
   }
-  // Not seen by what lists or copies a span's members.
-  Object.defineProperty(span, STATE, { value: state, enumerable: false })
+  new Stated(span, state)
   return state
+}
+
+/** Lets go of what is not asked for once the span has ended; others may hold the span for long. */
+export function release(span: Span): void {
+  const state = Stated.of(span)
+  if (state === undefined) return
+  state.caller = undefined
+  state.tasks = undefined
+  state.ledger = undefined
+}
+
+/** The members of an SDK's span to which it adds. */
+interface Writable {
+  readonly attributes?: Attributes
+  readonly events?: SpanEvent[]
+}
+
+/**
+ * Puts attributes of ours, which are valid and bounded, on a span that has not ended. Past the SDK's checks, copies and
+ * limits: evidence is not cut because an operator bounds what else is recorded.
+ */
+export function setAttributes(span: Span, attributes: Attributes): void {
+  const own = (span as Writable).attributes
+  if (typeof own === 'object') Object.assign(own, attributes)
+  else span.setAttributes(attributes)
+}
+
+/** See {@link setAttributes}. */
+export function setAttribute(span: Span, name: string, value: string | number | boolean): void {
+  const own = (span as Writable).attributes
+  if (typeof own === 'object') own[name] = value
+  else span.setAttribute(name, value)
+}
+
+/** Puts events of ours on a span that has not ended; see {@link setAttributes}. */
+export function addEvents(span: Span, events: readonly SpanEvent[]): void {
+  const own = (span as Writable).events
+  if (Array.isArray(own)) own.push(...events)
+  else for (const { name, attributes, time } of events) span.addEvent(name, attributes, time)
+}
+
+let lastMillis = 0
+let lastTime: HrTime = [0, 0]
+
+/**
+ * The time of an event: whole milliseconds, as SDKs have the starts of spans, so that an event is not after a span that
+ * began later within the same millisecond.
+ */
+export function now(): HrTime {
+  const millis = Date.now()
+  if (millis !== lastMillis) {
+    lastMillis = millis
+    lastTime = [Math.floor(millis / 1000), (millis % 1000) * 1_000_000]
+  }
+  return lastTime
 }

@@ -1,50 +1,342 @@
 /**
- * Spans as OTLP requests, by the encoder of the SDK that the application has installed: what we send of a span is
- * equal to what its own exporter would send, so the collector takes the two for one.
+ * Spans as OTLP requests (opentelemetry/proto/collector/trace/v1, trace/v1, common/v1), straight from what the SDK gives
+ * of them.
+ *
+ * The bytes are those that the SDK's own exporter sends, so that the collector takes a span that comes both ways for
+ * one. They are made by a writer of our own because the SDK's takes several times as long, for every span of a service.
  */
-import { createRequire } from 'node:module'
-import type { Attributes, HrTime, Link, SpanContext, SpanKind, SpanStatus } from '@opentelemetry/api'
-import type { Resolver } from '../require.ts'
+import type { Attributes, AttributeValue, HrTime, Link, SpanContext, SpanStatus } from '@opentelemetry/api'
+import { ReverseWriter } from './protobuf.ts'
 
 /** What the SDK gives of a span, in all its versions. */
 export interface ReadableSpan {
   readonly name: string
-  readonly kind: SpanKind
+  readonly kind: number
   readonly parentSpanContext?: SpanContext
   readonly startTime: HrTime
   readonly endTime: HrTime
   readonly status: SpanStatus
   readonly attributes: Attributes
-  readonly links: readonly Link[]
+  readonly links: readonly SpanLink[]
   readonly events: readonly SpanEvent[]
-  readonly resource: { readonly waitForAsyncAttributes?: () => Promise<void> }
-  readonly instrumentationScope: { readonly name: string }
+  readonly resource: Resource
+  readonly instrumentationScope: Scope
   readonly droppedAttributesCount: number
   readonly droppedEventsCount: number
   readonly droppedLinksCount: number
   spanContext(): SpanContext
 }
 
+/** What is sent of a span, in the place of the span. */
+class PackedSpan {
+  readonly resource: Resource
+  readonly instrumentationScope: Scope
+  readonly bytes: Uint8Array
+
+  constructor({ resource, instrumentationScope }: ReadableSpan, bytes: Uint8Array) {
+    this.resource = resource
+    this.instrumentationScope = instrumentationScope
+    this.bytes = bytes
+  }
+}
+
+/** A span that waits. */
+export type WaitingSpan = ReadableSpan | PackedSpan
+
 export interface SpanEvent {
   readonly name: string
   readonly time: HrTime
   readonly attributes?: Attributes
+  readonly droppedAttributesCount?: number
 }
 
-/** Encodes an `ExportTraceServiceRequest`. Throws, or gives undefined, for what the SDK cannot encode. */
-export type Encode = (spans: readonly ReadableSpan[]) => Uint8Array | undefined
+type SpanLink = Link & { readonly droppedAttributesCount?: number }
 
-/** The encoder of the SDK that `require` finds; undefined if it has none. */
-export function encoderOf(require: Resolver): Encode | undefined {
-  try {
-    const sdk = createRequire(require.resolve('@opentelemetry/sdk-node'))
-    const exporter = createRequire(sdk.resolve('@opentelemetry/exporter-trace-otlp-proto'))
-    const { ProtobufTraceSerializer } = exporter('@opentelemetry/otlp-transformer') as {
-      ProtobufTraceSerializer: { serializeRequest: Encode }
+interface Resource {
+  readonly attributes?: Attributes
+  readonly schemaUrl?: string
+  readonly waitForAsyncAttributes?: () => Promise<void>
+}
+
+interface Scope {
+  readonly name: string
+  readonly version?: string
+  readonly schemaUrl?: string
+  /** Of SDKs whose scopes have some. */
+  readonly attributes?: Attributes
+  readonly droppedAttributesCount?: number
+}
+
+/** Encodes an `ExportTraceServiceRequest`. Throws, or gives undefined, for what cannot be encoded. */
+export type Encode = (spans: readonly WaitingSpan[]) => Uint8Array | undefined
+
+/** Bits of a span's and a link's flags, above those of the W3C (trace.proto, SpanFlags). */
+const HAS_IS_REMOTE = 0x100
+const IS_REMOTE = 0x200
+/** Values that lie deeper within others are left empty. */
+const MAX_DEPTH = 32
+const TWO_32 = 2 ** 32
+
+const writer = new ReverseWriter()
+
+/** See {@link Encode}. */
+export function encodeSpans(spans: readonly WaitingSpan[]): Uint8Array {
+  const resources = new Map<Resource, Map<Scope, WaitingSpan[]>>()
+  for (const span of spans) {
+    let scopes = resources.get(span.resource)
+    if (scopes === undefined) {
+      scopes = new Map()
+      resources.set(span.resource, scopes)
     }
-    return (spans) => ProtobufTraceSerializer.serializeRequest(spans)
-  } catch {
-    return undefined
+    const group = scopes.get(span.instrumentationScope)
+    if (group === undefined) scopes.set(span.instrumentationScope, [span])
+    else group.push(span)
+  }
+  try {
+    for (const [resource, scopes] of [...resources].reverse()) writeResource(resource, scopes)
+    return writer.finish()
+  } catch (error) {
+    writer.reset()
+    throw error
+  }
+}
+
+/**
+ * Encodes a span that ended before it is known with which others it is sent. A span holds much that is not sent, and
+ * thousands of them that wait cost the garbage collector more than all else that is done for them.
+ */
+export function packSpan(span: ReadableSpan): WaitingSpan {
+  try {
+    writeSpan(span)
+    return new PackedSpan(span, writer.finishSmall())
+  } catch (error) {
+    writer.reset()
+    throw error
+  }
+}
+
+// Everything below writes in reverse: the last field first. Tags are field number * 8 + wire type.
+
+function writeResource(resource: Resource, scopes: ReadonlyMap<Scope, readonly WaitingSpan[]>): void {
+  const since = writer.length
+  if (resource.schemaUrl) writer.textField(0x1a, resource.schemaUrl)
+  for (const [scope, spans] of [...scopes].reverse()) writeScope(scope, spans)
+  const inner = writer.length
+  writer.number(0x10, 0)
+  if (resource.attributes) writeAttributes(0x0a, resource.attributes)
+  writer.close(0x0a, inner)
+  writer.close(0x0a, since)
+}
+
+function writeScope(scope: Scope, spans: readonly WaitingSpan[]): void {
+  const since = writer.length
+  if (scope.schemaUrl) writer.textField(0x1a, scope.schemaUrl)
+  for (let at = spans.length - 1; at >= 0; at--) {
+    const span = spans[at]!
+    if (span instanceof PackedSpan) writer.raw(span.bytes)
+    else writeSpan(span)
+  }
+  const inner = writer.length
+  if (scope.droppedAttributesCount) {
+    writer.number(0x20, scope.droppedAttributesCount)
+  }
+  if (scope.attributes) writeAttributes(0x1a, scope.attributes)
+  if (scope.version) writer.textField(0x12, scope.version)
+  writer.textField(0x0a, scope.name)
+  writer.close(0x0a, inner)
+  writer.close(0x12, since)
+}
+
+function writeSpan(span: ReadableSpan): void {
+  const since = writer.length
+  const { traceId, spanId, traceFlags, traceState } = span.spanContext()
+  const parent = span.parentSpanContext
+  writer.fixed32(flagsOf(traceFlags, parent?.isRemote))
+  writer.tag(0x85)
+  writeStatus(span.status)
+  writer.number(0x70, span.droppedLinksCount)
+  const { links, events } = span
+  for (let at = links.length - 1; at >= 0; at--) writeLink(links[at]!)
+  writer.number(0x60, span.droppedEventsCount)
+  for (let at = events.length - 1; at >= 0; at--) writeEvent(events[at]!)
+  writer.number(0x50, span.droppedAttributesCount)
+  writeAttributes(0x4a, span.attributes)
+  writeTime(span.endTime)
+  writer.tag(0x41)
+  writeTime(span.startTime)
+  writer.tag(0x39)
+  writer.number(0x30, span.kind + 1)
+  writer.textField(0x2a, span.name)
+  if (parent?.spanId) writeId(0x22, parent.spanId)
+  writeTraceState(traceState)
+  writeId(0x12, spanId)
+  writeId(0x0a, traceId)
+  writer.close(0x12, since)
+}
+
+function writeStatus({ code, message }: SpanStatus): void {
+  const since = writer.length
+  writer.number(0x18, code)
+  if (message) writer.textField(0x12, message)
+  writer.close(0x7a, since)
+}
+
+function writeEvent({ name, time, attributes, droppedAttributesCount = 0 }: SpanEvent): void {
+  const since = writer.length
+  writer.number(0x20, droppedAttributesCount)
+  if (attributes) writeEventAttributes(attributes)
+  writer.textField(0x12, name)
+  writeTime(time)
+  writer.tag(0x09)
+  writer.close(0x5a, since)
+}
+
+function writeLink({ context, attributes, droppedAttributesCount = 0 }: SpanLink): void {
+  const since = writer.length
+  writer.fixed32(flagsOf(context.traceFlags, context.isRemote))
+  writer.tag(0x35)
+  writer.number(0x28, droppedAttributesCount)
+  if (attributes) writeAttributes(0x22, attributes)
+  writeTraceState(context.traceState)
+  writeId(0x12, context.spanId)
+  writeId(0x0a, context.traceId)
+  writer.close(0x6a, since)
+}
+
+function flagsOf(traceFlags: number, isRemote: boolean | undefined): number {
+  return (traceFlags & 0xff) | HAS_IS_REMOTE | (isRemote ? IS_REMOTE : 0)
+}
+
+function writeId(tag: number, id: string): void {
+  writer.hex(id)
+  writer.varint(id.length >>> 1)
+  writer.tag(tag)
+}
+
+function writeTraceState(state: SpanContext['traceState']): void {
+  const text = state?.serialize()
+  if (text) writer.textField(0x1a, text)
+}
+
+let knownSecond = -1
+let knownLow = 0
+let knownHigh = 0
+
+/** Nanoseconds since 1970, which are too many for a number. Spans come from the same seconds, so the last is kept. */
+function writeTime([second, nanos]: HrTime): void {
+  if (second !== knownSecond) {
+    const total = BigInt(Math.trunc(second)) * 1_000_000_000n
+    knownLow = Number(BigInt.asUintN(32, total))
+    knownHigh = Number(BigInt.asUintN(32, total >> 32n))
+    knownSecond = second
+  }
+  const low = knownLow + Math.trunc(nanos)
+  writer.fixed64(low, low >= TWO_32 ? knownHigh + 1 : knownHigh)
+}
+
+/** Attributes that many events share, and nobody changes. */
+const encodedEvents = new WeakMap<Attributes, Uint8Array>()
+
+function writeEventAttributes(attributes: Attributes): void {
+  const known = encodedEvents.get(attributes)
+  if (known !== undefined) {
+    writer.raw(known)
+    return
+  }
+  const since = writer.length
+  writeAttributes(0x1a, attributes)
+  if (Object.isFrozen(attributes)) encodedEvents.set(attributes, writer.since(since))
+}
+
+function writeAttributes(tag: number, attributes: Attributes): void {
+  const names = Object.keys(attributes)
+  for (let at = names.length - 1; at >= 0; at--) {
+    const name = names[at]!
+    const value = attributes[name]
+    const body = typeof value === 'object' ? undefined : bodiesOf(name)
+    const known = body?.get(value)
+    if (known !== undefined) {
+      writer.raw(known)
+      writer.number(tag, known.length)
+      continue
+    }
+    const since = writer.length
+    writeMember(tag, name, value, 0)
+    if (body !== undefined) keep(name, body, value, since)
+  }
+}
+
+/**
+ * Bodies of attributes whose values come again and again, by name and value; at most 1 MiB. A name with more values than
+ * a few has none.
+ */
+const bodies = new Map<string, Map<unknown, Uint8Array> | undefined>()
+const MAX_NAMES = 512
+const MAX_VALUES = 16
+const MAX_BODY = 127
+
+function bodiesOf(name: string): Map<unknown, Uint8Array> | undefined {
+  const known = bodies.get(name)
+  if (known !== undefined || bodies.size >= MAX_NAMES || bodies.has(name)) return known
+  const none = new Map<unknown, Uint8Array>()
+  bodies.set(name, none)
+  return none
+}
+
+/** Keeps what was just written, without tag and length. */
+function keep(name: string, body: Map<unknown, Uint8Array>, value: unknown, since: number): void {
+  if (body.size >= MAX_VALUES) {
+    bodies.set(name, undefined)
+    return
+  }
+  // Tag and length are a byte each.
+  if (writer.length - since <= 2 + MAX_BODY) body.set(value, writer.since(since).subarray(2))
+}
+
+function writeMember(tag: number, name: string, value: unknown, depth: number): void {
+  const since = writer.length
+  writeValue(0x12, value, depth)
+  writer.textField(0x0a, name)
+  writer.close(tag, since)
+}
+
+/** An `AnyValue`: SDKs since 3.x take more than the API's types say. */
+function writeValue(tag: number, value: AttributeValue | unknown, depth: number): void {
+  const since = writer.length
+  switch (typeof value) {
+    case 'string':
+      writer.textField(0x0a, value)
+      break
+    case 'boolean':
+      writer.number(0x10, value ? 1 : 0)
+      break
+    case 'number':
+      if (Number.isInteger(value) && value >= -(2 ** 63) && value < 2 ** 63) {
+        writer.integer(value)
+        writer.tag(0x18)
+      } else {
+        writer.double(value)
+        writer.tag(0x21)
+      }
+      break
+    case 'object':
+      if (value !== null && depth < MAX_DEPTH) writeObject(value, depth)
+  }
+  writer.close(tag, since)
+}
+
+function writeObject(value: object, depth: number): void {
+  const since = writer.length
+  if (value instanceof Uint8Array) {
+    writer.raw(value)
+    writer.close(0x3a, since)
+  } else if (Array.isArray(value)) {
+    for (let at = value.length - 1; at >= 0; at--) writeValue(0x0a, value[at], depth + 1)
+    writer.close(0x2a, since)
+  } else {
+    const members = value as Readonly<Record<string, unknown>>
+    for (const name of Object.keys(members).reverse()) writeMember(0x0a, name, members[name], depth + 1)
+    writer.close(0x32, since)
   }
 }
 

@@ -1,32 +1,25 @@
-/** Opens the own path of a process's governed spans, by its configuration. */
-import type { Resolver } from '../require.ts'
+/** Opens the ways of a process's spans to the collector, by its configuration. */
+import { createLog, type Log } from '../log.ts'
 import type { Runtime } from '../runtime.ts'
 import { createDelivery } from './delivery.ts'
-import { encoderOf } from './encode.ts'
+import { encodeSpans, packSpan } from './encode.ts'
 import { endpointOf } from './endpoint.ts'
+import { createExporter, type SpanExporter } from './exporter.ts'
 import { createSender } from './send.ts'
 
 /** Does nothing if it is open. Without it, governed spans go the SDK's way like all others. */
-export function openDelivery(
-  runtime: Runtime,
-  require: Resolver,
-  env: NodeJS.ProcessEnv = process.env,
-): void {
+export function openDelivery(runtime: Runtime, env: NodeJS.ProcessEnv = process.env): void {
   if (runtime.delivery !== undefined) return
   const { config, log, emitter, continuity } = runtime
   const endpoint = endpointOf(config, log, env)
   if (endpoint === undefined) return
-  const encode = encoderOf(require)
-  if (encode === undefined) {
-    log.warn('the SDK’s OTLP encoder is not found: there is neither spool nor gate')
-    return
-  }
   const number = (name: string, fallback: number): number => {
     const value = Number(env[name] || Number.NaN)
     return Number.isSafeInteger(value) && value > 0 ? value : fallback
   }
   runtime.delivery = createDelivery({
-    encode,
+    encode: encodeSpans,
+    pack: packSpan,
     log,
     sender: createSender(endpoint),
     emitter: emitter.id,
@@ -35,4 +28,17 @@ export function openDelivery(
     delayMillis: number('OTEL_BSP_SCHEDULE_DELAY', 1000),
     onRecovery: continuity.recovered,
   })
+}
+
+/** The exporter of spans that are not governed; undefined where only the SDK's own knows the way, such as gRPC. */
+export function openExporter(log: Log, env: NodeJS.ProcessEnv = process.env): SpanExporter | undefined {
+  const { OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: traces, OTEL_EXPORTER_OTLP_PROTOCOL: all } = env
+  if ((traces || all || 'http/protobuf').trim() !== 'http/protobuf') return undefined
+  const { OTEL_EXPORTER_OTLP_TRACES_COMPRESSION: ours, OTEL_EXPORTER_OTLP_COMPRESSION: every } = env
+  if ((ours || every || 'none').trim() !== 'none') return undefined
+  // What is wrong with it is said by `openDelivery`, or by the SDK's exporter.
+  const endpoint = endpointOf({ endpoint: undefined }, createLog('silent'), env)
+  if (endpoint === undefined) return undefined
+  const { timeoutMillis } = endpoint
+  return createExporter({ encode: encodeSpans, sender: createSender(endpoint), log, timeoutMillis })
 }

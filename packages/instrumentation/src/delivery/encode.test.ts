@@ -1,0 +1,142 @@
+/** Ours against the SDK's own serializer: the same bytes for the same spans. */
+import { createRequire } from 'node:module'
+import { type SpanKind, SpanStatusCode, TraceFlags } from '@opentelemetry/api'
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { encodeSpans, packSpan, type ReadableSpan } from './encode.ts'
+
+const exporter = createRequire(import.meta.url).resolve('@opentelemetry/exporter-trace-otlp-proto')
+const { ProtobufTraceSerializer } = createRequire(exporter)('@opentelemetry/otlp-transformer') as {
+  ProtobufTraceSerializer: { serializeRequest(spans: readonly ReadableSpan[]): Uint8Array }
+}
+
+const hex = (digits: number): fc.Arbitrary<string> =>
+  fc
+    .array(fc.constantFrom(...'0123456789abcdef'), { minLength: digits, maxLength: digits })
+    .map((all) => all.join(''))
+
+/** ASCII of lengths on both sides of every bound, and anything else. */
+const text = fc.oneof(
+  fc.string({ unit: 'binary-ascii', maxLength: 300 }),
+  fc.string({ unit: 'grapheme', maxLength: 120 }),
+)
+
+const number = fc.oneof(
+  fc.integer(),
+  fc.maxSafeInteger(),
+  fc.double({ noNaN: true }),
+  fc.constantFrom(0, 127, 128, 16_383, 16_384, 2 ** 53, 2 ** 63, -(2 ** 63), -1, Number.NaN),
+)
+
+const { value } = fc.letrec<{ value: unknown }>((tie) => ({
+  value: fc.oneof(
+    { maxDepth: 4 },
+    text,
+    fc.boolean(),
+    number,
+    fc.uint8Array({ maxLength: 40 }),
+    fc.constant(null),
+    fc.array(tie('value'), { maxLength: 4 }),
+    fc.dictionary(text, tie('value'), { maxKeys: 4 }),
+  ),
+}))
+
+const attributes = fc.dictionary(text, value, { maxKeys: 6 }) as fc.Arbitrary<Record<string, string>>
+const count = fc.nat({ max: 300 })
+const time = fc.tuple(fc.nat({ max: 4_000_000_000 }), fc.nat({ max: 999_999_999 }))
+
+const spanContext = fc.record({
+  traceId: hex(32),
+  spanId: hex(16),
+  traceFlags: fc.constantFrom(TraceFlags.NONE, TraceFlags.SAMPLED, 0xff),
+  isRemote: fc.boolean(),
+  traceState: fc.option(
+    text.map((one) => ({ serialize: () => one }) as never),
+    { nil: undefined },
+  ),
+})
+
+const places = fc
+  .tuple(
+    fc.array(fc.record({ attributes, schemaUrl: fc.option(text, { nil: undefined }) }), {
+      minLength: 1,
+      maxLength: 2,
+    }),
+    fc.array(
+      fc.record({
+        name: text,
+        version: fc.option(text, { nil: undefined }),
+        schemaUrl: fc.option(text, { nil: undefined }),
+      }),
+      { minLength: 1, maxLength: 3 },
+    ),
+  )
+  .map(([resources, scopes]) => ({ resources, scopes }))
+
+const spans = places.chain(({ resources, scopes }) =>
+  fc.array(
+    fc
+      .record({
+        name: text,
+        kind: fc.constantFrom(...[0, 1, 2, 3, 4]) as fc.Arbitrary<SpanKind>,
+        parentSpanContext: fc.option(spanContext, { nil: undefined }),
+        startTime: time,
+        endTime: time,
+        status: fc.record({
+          code: fc.constantFrom(SpanStatusCode.UNSET, SpanStatusCode.OK, SpanStatusCode.ERROR),
+          message: fc.option(text, { nil: undefined }),
+        }),
+        attributes,
+        links: fc.array(fc.record({ context: spanContext, attributes, droppedAttributesCount: count }), {
+          maxLength: 2,
+        }),
+        events: fc.array(fc.record({ name: text, time, attributes, droppedAttributesCount: count }), {
+          maxLength: 3,
+        }),
+        resource: fc.constantFrom(...resources),
+        instrumentationScope: fc.constantFrom(...scopes),
+        droppedAttributesCount: count,
+        droppedEventsCount: count,
+        droppedLinksCount: count,
+        context: spanContext,
+      })
+      .map(({ context, ...span }) => ({ ...span, spanContext: () => context }) as unknown as ReadableSpan),
+    { maxLength: 6 },
+  ),
+)
+
+test('the same bytes as the SDK’s own exporter sends', () => {
+  fc.assert(
+    fc.property(spans, (some) => {
+      const expected = Buffer.from(ProtobufTraceSerializer.serializeRequest(some)).toString('hex')
+      expect(Buffer.from(encodeSpans(some)).toString('hex')).toBe(expected)
+      expect(Buffer.from(encodeSpans(some.map(packSpan))).toString('hex')).toBe(expected)
+    }),
+    { numRuns: 500 },
+  )
+})
+
+test('a request that is larger than any buffer grows it; after one that is too large the next is whole', () => {
+  const [one] = fc.sample(
+    spans.filter((some) => some.length > 0),
+    1,
+  )[0]!
+  const large = { ...one!, name: 'x'.repeat(1 << 20) }
+  expect(Buffer.from(encodeSpans([large, one!]))).toEqual(
+    Buffer.from(ProtobufTraceSerializer.serializeRequest([large, one!])),
+  )
+  expect(() => encodeSpans([one!, { ...large, name: 'x'.repeat(65 << 20) }])).toThrow('too large')
+  expect(Buffer.from(encodeSpans([one!]))).toEqual(
+    Buffer.from(ProtobufTraceSerializer.serializeRequest([one!])),
+  )
+})
+
+test('values without end are cut where they are too deep', () => {
+  const endless: Record<string, unknown> = {}
+  endless.again = endless
+  const [one] = fc.sample(
+    spans.filter((some) => some.length > 0),
+    1,
+  )[0]!
+  expect(encodeSpans([{ ...one!, attributes: endless as never }]).length).toBeGreaterThan(32)
+})

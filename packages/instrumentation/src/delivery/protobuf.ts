@@ -1,0 +1,210 @@
+/**
+ * Protobuf written from the end to the beginning: the length of a message is known when its prefix is written, so that
+ * nothing is measured beforehand and nothing is moved.
+ *
+ * Everything is therefore written in reverse: the last field first, and of a field its value before its tag.
+ */
+
+const FIRST_BYTES = 64 << 10
+/** A larger buffer is not kept for the next request. */
+const MAX_KEPT_BYTES = 2 << 20
+/** No request is larger: one that would be cannot be encoded. */
+const MAX_BYTES = 64 << 20
+/** Up to this length a loop is faster than a call into Node. */
+const MAX_LOOP = 100
+
+/** Values of hex digits, by character code. */
+const DIGITS = Uint8Array.from(
+  { length: 128 },
+  (_, code) => Number.parseInt(String.fromCharCode(code), 16) || 0,
+)
+
+export class ReverseWriter {
+  #bytes = Buffer.allocUnsafeSlow(FIRST_BYTES)
+  #at = FIRST_BYTES
+
+  /** Bytes written since the last `finish`. */
+  get length(): number {
+    return this.#bytes.length - this.#at
+  }
+
+  /** A copy of what was written when the length was above `since`. */
+  since(since: number): Uint8Array {
+    return Uint8Array.prototype.slice.call(this.#bytes, this.#at, this.#bytes.length - since)
+  }
+
+  /** As `finish`, for few bytes: the copy is part of a larger piece of memory. */
+  finishSmall(): Uint8Array {
+    const written = Buffer.allocUnsafe(this.length)
+    this.#bytes.copy(written, 0, this.#at)
+    this.reset()
+    return written
+  }
+
+  /** A copy of what was written; the writer is empty then. */
+  finish(): Uint8Array {
+    const written = Uint8Array.prototype.slice.call(this.#bytes, this.#at)
+    this.reset()
+    return written
+  }
+
+  /** Forgets what was written, after an error. */
+  reset(): void {
+    if (this.#bytes.length > MAX_KEPT_BYTES) this.#bytes = Buffer.allocUnsafeSlow(FIRST_BYTES)
+    this.#at = this.#bytes.length
+  }
+
+  /** Ends a length-delimited field that began, in reverse, when `length` was `since`. */
+  close(tag: number, since: number): void {
+    this.number(tag, this.length - since)
+  }
+
+  /** A tag below 2^14: field number times 8, and wire type. */
+  tag(tag: number): void {
+    const at = this.#room(2)
+    const bytes = this.#bytes
+    if (tag < 128) {
+      bytes[at - 1] = tag
+      this.#at = at - 1
+      return
+    }
+    bytes[at - 1] = tag >>> 7
+    bytes[at - 2] = (tag & 127) | 128
+    this.#at = at - 2
+  }
+
+  /** A varint field. Tags below 128. */
+  number(tag: number, value: number): void {
+    if (value >= 128) {
+      this.varint(value)
+      this.tag(tag)
+      return
+    }
+    const at = this.#room(2)
+    this.#bytes[at - 1] = value
+    this.#bytes[at - 2] = tag
+    this.#at = at - 2
+  }
+
+  /** A whole number from 0 to 2^53. */
+  varint(value: number): void {
+    const at = this.#room(10)
+    if (value < 128) {
+      this.#bytes[at - 1] = value
+      this.#at = at - 1
+      return
+    }
+    let count = 1
+    for (let rest = value; rest >= 128; rest = Math.floor(rest / 128)) count++
+    const start = at - count
+    let rest = value
+    for (let place = start; place < at - 1; place++) {
+      this.#bytes[place] = (rest % 128) | 128
+      rest = Math.floor(rest / 128)
+    }
+    this.#bytes[at - 1] = rest
+    this.#at = start
+  }
+
+  /** An `int64`: below zero always ten bytes. */
+  integer(value: number): void {
+    if (value >= 0 && value <= Number.MAX_SAFE_INTEGER) {
+      this.varint(value)
+      return
+    }
+    let rest = BigInt.asUintN(64, BigInt(value))
+    const parts: number[] = []
+    do {
+      parts.push(Number(rest & 127n) | (rest > 127n ? 128 : 0))
+      rest >>= 7n
+    } while (rest > 0n)
+    this.#at = this.#room(parts.length) - parts.length
+    this.#bytes.set(parts, this.#at)
+  }
+
+  double(value: number): void {
+    this.#at = this.#bytes.writeDoubleLE(value, this.#room(8) - 8) - 8
+  }
+
+  /** A `fixed64` of two halves. */
+  fixed64(low: number, high: number): void {
+    this.fixed32(high)
+    this.fixed32(low)
+  }
+
+  fixed32(value: number): void {
+    const at = this.#room(4) - 4
+    const bytes = this.#bytes
+    bytes[at] = value
+    bytes[at + 1] = value >>> 8
+    bytes[at + 2] = value >>> 16
+    bytes[at + 3] = value >>> 24
+    this.#at = at
+  }
+
+  raw(bytes: Uint8Array): void {
+    this.#at = this.#room(bytes.length) - bytes.length
+    this.#bytes.set(bytes, this.#at)
+  }
+
+  /** UTF-8, without its length. */
+  text(text: string): void {
+    const { length } = text
+    if (length > MAX_LOOP) {
+      this.#longText(text)
+      return
+    }
+    const end = this.#room(length)
+    const bytes = this.#bytes
+    for (let from = length, at = end; from > 0; ) {
+      const code = text.charCodeAt(--from)
+      if (code > 127) {
+        this.#longText(text)
+        return
+      }
+      bytes[--at] = code
+    }
+    this.#at = end - length
+  }
+
+  /** Bytes of a text in hex, which has an even number of digits. */
+  hex(text: string): void {
+    const count = text.length >>> 1
+    const end = this.#room(count)
+    const bytes = this.#bytes
+    for (let place = 0, at = end - count; at < end; at++, place += 2)
+      bytes[at] = (DIGITS[text.charCodeAt(place)]! << 4) | DIGITS[text.charCodeAt(place + 1)]!
+    this.#at = end - count
+  }
+
+  /** A length-delimited field with a text. */
+  textField(tag: number, text: string): void {
+    const since = this.length
+    this.text(text)
+    this.close(tag, since)
+  }
+
+  #longText(text: string): void {
+    const size = Buffer.byteLength(text)
+    const start = this.#room(size) - size
+    this.#bytes.write(text, start, size, 'utf8')
+    this.#at = start
+  }
+
+  /** Makes room in front; returns where what is written next ends. */
+  #room(count: number): number {
+    if (this.#at < count) this.#grow(count)
+    return this.#at
+  }
+
+  #grow(count: number): void {
+    const { length } = this
+    if (length + count > MAX_BYTES) throw new RangeError('the request is too large')
+    let size = this.#bytes.length
+    while (size < length + count) size *= 2
+    const bytes = Buffer.allocUnsafeSlow(size)
+    this.#bytes.copy(bytes, size - length, this.#at)
+    this.#at = size - length
+    this.#bytes = bytes
+  }
+}
