@@ -5,8 +5,9 @@
  * in casbin's order, which decides between them. Known hole: a row that the application changes in place, past the
  * methods of the model.
  */
+import { type Cache, createCache } from '../cache.ts'
 import { canonicalJson } from '../canonical.ts'
-import type { Transition } from '../facts.ts'
+import type { Decision, Transition } from '../facts.ts'
 import { runtime } from '../runtime.ts'
 import { digestOf } from '../secrets.ts'
 
@@ -24,12 +25,17 @@ export interface Model {
 /** Policies of more rows have no digest: making one holds the service up, 7 ms for so many. */
 const MAX_ROWS = 10_000
 
+/** Decisions under one policy that are kept; what was asked stays in memory, at most twice as many. */
+const MAX_FACTS = 512
+
 /** Sections of a model whose assertions have rows: permissions and roles. */
 const WITH_ROWS = ['p', 'g']
 
 export interface Policies {
   /** Undefined if the policy is too large. */
   digest(model: Model): string | undefined
+  /** Decisions that were made under the policy that `digest` gave last, for whoever can tell that one is like another. */
+  facts(model: Model): Cache<string, Decision>
   /** Notes a change. One transition is reported for all changes that were made before the event loop is idle. */
   changed(model: Model, trigger: string): void
   /** Runs around a load, in which rows come one by one; returns what ends it. */
@@ -43,6 +49,7 @@ interface Known {
   /** As of `rows`; null after a change. */
   digest: string | undefined | null
   rows: number
+  facts: Cache<string, Decision> | undefined
   /** The digest that the last transition led to. */
   reported: string | undefined
   loads: number
@@ -55,7 +62,15 @@ export function createPolicies(report: (fact: Transition) => void): Policies {
   const knownOf = (model: Model): Known => {
     let known = models.get(model)
     if (known === undefined) {
-      known = { digest: null, rows: 0, reported: undefined, loads: 0, isDue: false, trigger: '' }
+      known = {
+        digest: null,
+        rows: 0,
+        facts: undefined,
+        reported: undefined,
+        loads: 0,
+        isDue: false,
+        trigger: '',
+      }
       models.set(model, known)
     }
     return known
@@ -67,6 +82,7 @@ export function createPolicies(report: (fact: Transition) => void): Policies {
     if (known.digest === null || known.rows !== rows) {
       known.digest = rows > MAX_ROWS ? undefined : digestOfModel(model)
       known.rows = rows
+      known.facts = undefined
     }
     return known.digest
   }
@@ -100,6 +116,11 @@ export function createPolicies(report: (fact: Transition) => void): Policies {
 
   return {
     digest,
+    facts(model) {
+      const known = knownOf(model)
+      known.facts ??= createCache(MAX_FACTS)
+      return known.facts
+    },
     changed,
     loading(model, trigger) {
       const known = knownOf(model)

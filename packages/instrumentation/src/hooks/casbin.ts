@@ -66,16 +66,39 @@ function decided(
   const { model, enabled } = self as Enforcer
   const matcher = hasMatcher ? args[0] : undefined
   const base = model === undefined ? undefined : policies.digest(model)
+  const facts = model !== undefined && !hasMatcher && enabled !== false ? policies.facts(model) : undefined
   return (outcome) => {
-    recorder.repeatedDecision({
+    const key = facts && keyOf(args, outcome)
+    const known = key === undefined ? undefined : facts!.get(key)
+    if (known !== undefined) {
+      recorder.repeatedDecision(known)
+      return
+    }
+    const fact: Decision = {
       ...requestOf(model, hasMatcher ? args.slice(1) : args),
       ...answerOf(outcome, model),
       reason: enabled === false && outcome.ok ? 'enforcement_disabled' : undefined,
       engine: 'casbin',
       engineVersion: library.version,
       policyDigest: typeof matcher === 'string' && base ? digestOf(`${base}\n${matcher}`) : base,
-    })
+    }
+    if (key !== undefined) facts!.set(key, Object.freeze(fact))
+    recorder.repeatedDecision(fact)
   }
+}
+
+/** Longer requests are read each time. */
+const MAX_KEY_LENGTH = 512
+
+/** Stands for a request of plain texts and its plain answer: the same facts under the same policy. */
+function keyOf(args: readonly unknown[], outcome: CallOutcome): string | undefined {
+  if (!outcome.ok || typeof outcome.value !== 'boolean') return undefined
+  let key = outcome.value ? 'allow' : 'deny'
+  for (const one of args) {
+    if (typeof one !== 'string') return undefined
+    key += `\n${one.length} ${one}`
+  }
+  return key.length > MAX_KEY_LENGTH ? undefined : key
 }
 
 /** casbin's own names of the parts of a request, as its request definitions have them by convention. */

@@ -4,21 +4,28 @@
  * Each call gives the token as an authorization, and a verification of it with what was checked and why it failed.
  */
 import { type Cache, createCache } from '../cache.ts'
-import type { Authorization } from '../facts.ts'
+import type { Authorization, Verification } from '../facts.ts'
 import type { Recorder } from '../recorder.ts'
 import type { Hook } from './hook.ts'
 import { isClaims, jwtArtifact, peekJwt } from './jwt.ts'
 import type { CallOutcome } from './observe.ts'
 
-/** Verified tokens that are not read again; they stay in memory, at most twice as many. */
+/** Verified tokens whose facts are kept; they stay in memory, at most twice as many. */
 const MAX_KEPT = 512
 const MAX_KEPT_LENGTH = 4096
+
+interface Verified {
+  /** What the options asked for. */
+  readonly asked: number
+  readonly artifact: Authorization
+  readonly verification: Verification
+}
 
 export const jsonwebtokenHook: Hook = {
   library: 'jsonwebtoken',
   versions: { from: '8.0.0', before: '10.0.0' },
   patch(library, recorder) {
-    const verified = createCache<string, Authorization>(MAX_KEPT)
+    const verified = createCache<string, Verified>(MAX_KEPT)
     library.observe(
       'verify',
       ({ args: [token, , options] }) =>
@@ -31,37 +38,58 @@ export const jsonwebtokenHook: Hook = {
 
 function record(
   recorder: Recorder,
-  verified: Cache<string, Authorization>,
+  verified: Cache<string, Verified>,
   token: unknown,
   options: Readonly<Record<string, unknown>>,
   outcome: CallOutcome,
 ): void {
-  const reason = outcome.ok ? undefined : reasonOf(outcome.error)
+  if (outcome.ok) {
+    const { artifact, verification } = verifiedOf(token, options, verified)
+    recorder.authorization(artifact)
+    recorder.verification(verification)
+    return
+  }
+  const reason = reasonOf(outcome.error)
   const isJudged = reason !== 'key_unavailable' && reason !== 'misuse'
-  const artifact = outcome.ok ? verifiedOf(token, verified) : refusedOf(token, reason!, isJudged)
-  recorder.authorization(artifact)
+  recorder.authorization(refusedOf(token, reason, isJudged))
   recorder.verification({
     type: 'credential',
-    result: outcome.ok ? 'pass' : isJudged ? 'fail' : 'unknown',
+    result: isJudged ? 'fail' : 'unknown',
     method: 'jsonwebtoken.verify',
     reason,
-    checks: outcome.ok ? checksOf(options, artifact) : undefined,
     token: typeof token === 'string' ? token : undefined,
   })
 }
 
-/** A verified token as a fact, made once for each. */
-function verifiedOf(token: unknown, verified: Cache<string, Authorization>): Authorization {
+/** The facts of a verified token, made once for each token and kind of check. */
+function verifiedOf(
+  token: unknown,
+  options: Readonly<Record<string, unknown>>,
+  verified: Cache<string, Verified>,
+): Verified {
   const isKept = typeof token === 'string' && token.length <= MAX_KEPT_LENGTH
   const known = isKept ? verified.get(token) : undefined
-  if (known !== undefined) return known
+  const asked = askedOf(options)
+  if (known?.asked === asked) return known
+  const artifact = known?.artifact ?? artifactOf(token)
+  const verification = Object.freeze<Verification>({
+    type: 'credential',
+    result: 'pass',
+    method: 'jsonwebtoken.verify',
+    checks: checksOf(asked, artifact),
+    token: typeof token === 'string' ? token : undefined,
+  })
+  const facts = { asked, artifact, verification }
+  if (isKept) verified.set(token, facts)
+  return facts
+}
+
+function artifactOf(token: unknown): Authorization {
   const { header, claims } = peekJwt(token)
-  const fact = Object.freeze<Authorization>({
+  return Object.freeze<Authorization>({
     ...jwtArtifact(token, header, claims),
     verification: 'verified',
   })
-  if (isKept) verified.set(token, fact)
-  return fact
 }
 
 function refusedOf(token: unknown, reason: string, isJudged: boolean): Authorization {
@@ -112,20 +140,31 @@ function reasonOf(error: unknown): string {
   return REASONS.find(([pattern]) => pattern.test(message))?.[1] ?? 'invalid'
 }
 
+/** Checks that options ask for, or take away, and what they are called. */
+const OPTIONS = [
+  ['algorithms', 'algorithm'],
+  ['audience', 'audience'],
+  ['issuer', 'issuer'],
+  ['subject', 'subject'],
+  ['maxAge', 'age'],
+] as const
+const IGNORE_EXPIRATION = 1 << OPTIONS.length
+const IGNORE_NOT_BEFORE = 2 << OPTIONS.length
+
+/** What the options ask for, a bit for each. */
+function askedOf(options: Readonly<Record<string, unknown>>): number {
+  let asked = 0
+  for (let at = 0; at < OPTIONS.length; at++) if (options[OPTIONS[at]![0]] !== undefined) asked |= 1 << at
+  if (options.ignoreExpiration === true) asked |= IGNORE_EXPIRATION
+  if (options.ignoreNotBefore === true) asked |= IGNORE_NOT_BEFORE
+  return asked
+}
+
 /** Checks that were made: those that the options ask for, and those that the claims bring with them. */
-function checksOf(
-  options: Readonly<Record<string, unknown>>,
-  { expiresAt, notBefore }: Authorization,
-): string[] {
-  const made: readonly (readonly [string, boolean])[] = [
-    ['signature', true],
-    ['expiry', expiresAt !== undefined && options.ignoreExpiration !== true],
-    ['not_before', notBefore !== undefined && options.ignoreNotBefore !== true],
-    ['algorithm', options.algorithms !== undefined],
-    ['audience', options.audience !== undefined],
-    ['issuer', options.issuer !== undefined],
-    ['subject', options.subject !== undefined],
-    ['age', options.maxAge !== undefined],
-  ]
-  return made.flatMap(([name, isMade]) => (isMade ? [name] : []))
+function checksOf(asked: number, { expiresAt, notBefore }: Authorization): string[] {
+  const checks = ['signature']
+  if (expiresAt !== undefined && (asked & IGNORE_EXPIRATION) === 0) checks.push('expiry')
+  if (notBefore !== undefined && (asked & IGNORE_NOT_BEFORE) === 0) checks.push('not_before')
+  for (const [at, [, name]] of OPTIONS.entries()) if ((asked & (1 << at)) !== 0) checks.push(name)
+  return checks
 }
