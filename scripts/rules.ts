@@ -111,7 +111,7 @@ function resolve(from: string, specifier: string): string {
 }
 
 const IMPORT =
-  /\b(?:from|import|require)\s*\(?\s*(['"`])([^'"`]+)\1|\bnew URL\(\s*(['"`])([^'"`]+)\3\s*,\s*import\.meta/g
+  /(?<![.\w])(?:from|import|require)\s*\(?\s*(['"`])([^'"`]+)\1|\bnew URL\(\s*(['"`])([^'"`]+)\3\s*,\s*import\.meta/g
 
 /** Specifiers of imports, exports from, dynamic imports, and URLs next to a module (workers). */
 function importsOf(code: string): string[] {
