@@ -6,7 +6,7 @@ import type { Execution } from '../model.ts'
 import { fail, PASS, type Rule, unknown } from '../rule.ts'
 
 /** For so long after a new version was first seen, old ones may still decide elsewhere: nanoseconds. */
-export const ROLLOUT_GRACE = 300_000_000_000n
+const ROLLOUT_GRACE = 300_000_000_000n
 
 /** The policy that decided, as a key; undefined where the decision names none. */
 export function policyOf({ engine, policyId }: Decision): string | undefined {
