@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url'
 import { parseUtf8, utf8 } from '@rootspan/lineage/bytes'
 import { VerificationError } from '@rootspan/lineage/errors'
 import { type Bundle, formatBundle, parseBundle } from '@rootspan/lineage/evidence/bundle'
+import { disclose, encodeOpened, openPayload, parseAnyPayload } from '@rootspan/lineage/record/opened'
 import { encodePayload, parsePayload } from '@rootspan/lineage/record/payload'
 import { formatCheckpoint } from '@rootspan/lineage/tlog/checkpoint'
 import { signNote } from '@rootspan/lineage/tlog/note'
@@ -17,7 +18,7 @@ import { type Policy, parsePolicy } from '@rootspan/lineage/tlog/policy'
 import { proveRange } from '@rootspan/lineage/tlog/proof'
 import { verify } from '@rootspan/lineage/verify'
 import { verifiedJson } from '../packages/verifier/src/execution.ts'
-import { SHAPES, TestLog, testKey } from '../test/support/executions.ts'
+import { SHAPES, type SpanSpec, TestLog, testKey } from '../test/support/executions.ts'
 import { root } from './workspace.ts'
 
 export const DIRECTORY = join(root, 'test/vectors/bundles')
@@ -63,6 +64,7 @@ export async function makeBundleVectors(): Promise<Map<string, Uint8Array>> {
   for (const [shape, trace] of traces)
     add(shape, await log.bundle(trace, shape === 'a tenant' ? { tenant: 'acme' } : {}))
   await addBad(log, traces, add)
+  await addErased(add)
   files.set('bundles.json', utf8(`${JSON.stringify(cases, null, 2)}\n`))
   return files
 }
@@ -147,6 +149,48 @@ async function addBad(
       ),
     }),
   )
+}
+
+/** Of a log of their own, so that the others stay as they are. */
+async function addErased(add: (name: string, evidence: Uint8Array) => void): Promise<void> {
+  const log = new TestLog()
+  const spans: SpanSpec[] = [
+    { id: 1, attributes: { 'governance.execution.id': 'e1' } },
+    {
+      id: 2,
+      parent: 1,
+      attributes: {
+        'governance.authorization.subject': 'alice',
+        'governance.decision.id': 'd1',
+        'governance.decision.outcome': 'allow',
+      },
+    },
+  ]
+  for (const trace of [1, 2, 3]) log.settle(trace, [spans])
+  const full = parseBundle(await log.bundle(3))
+  log.erase(1, 'all')
+  log.erase(2, ['governance.authorization.subject'])
+  const whole = parseBundle(await log.bundle(1))
+  const part = parseBundle(await log.bundle(2))
+  const change = (bundle: Bundle, payload: Uint8Array): Uint8Array =>
+    formatBundle({ ...bundle, segments: [{ ...bundle.segments[0]!, payload }] })
+  add('erased whole', formatBundle(whole))
+  add('missing, and no record of an erasure', formatBundle({ ...whole, erasures: [] }))
+  add('missing, and a record of the erasure of another', formatBundle({ ...whole, erasures: part.erasures }))
+  const [erasure] = whole.erasures
+  const run = erasure!.payload.map((byte, at) => (at === erasure!.payload.length - 1 ? byte ^ 1 : byte))
+  add(
+    'a changed claim of an erased record',
+    formatBundle({ ...whole, erasures: [{ ...erasure!, payload: run }] }),
+  )
+  add('an attribute erased', formatBundle(part))
+  const left = parseAnyPayload(part.segments[0]!.payload)
+  if (left.form !== 'opened') throw new Error('bad vector: nothing was erased')
+  add('more missing than was erased', change(part, encodeOpened({ ...left, spans: [] })))
+  const shown = parseAnyPayload(full.segments[0]!.payload)
+  if (shown.form !== 'whole') throw new Error('bad vector: something was erased')
+  const opened = openPayload(shown, undefined, full.segments[0]!.entries)!
+  add('one claim disclosed', change(full, encodeOpened(disclose(opened, ['governance.decision.outcome']))))
 }
 
 /** The checkpoint that the log signed when it had this many leaves. */

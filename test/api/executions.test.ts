@@ -87,7 +87,7 @@ test('executions come newest first, with what they are', async () => {
     segments: 1,
     signedSegments: 1,
     closed: 'cut',
-    continuity: 'unknown',
+    continuity: 'intact',
     rules: [],
   })
   expect(second).toMatchObject({ segments: 3, signedSegments: 2, spans: 3, name: 'long', closed: 'settled' })

@@ -44,7 +44,7 @@ export interface InstrumentationFigures {
   readonly service: readonly ServiceFigures[]
 }
 
-/** About three minutes: each half takes the machine for less than two. */
+/** About two and a half minutes. */
 export async function measureInstrumentation(): Promise<InstrumentationFigures> {
   const decisions = await measureDecisions()
   const service = await measureService()

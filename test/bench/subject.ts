@@ -39,7 +39,8 @@ export async function startBenchCollector(directory: string): Promise<BenchColle
       ...['--log-level', 'warn'],
       ...Object.entries(ports).flatMap(([name, port]) => [`--${name}`, `127.0.0.1:${port}`]),
     ],
-    { stdio: ['ignore', 'ignore', 'inherit'] },
+    // The environment of deploy/rootspan.service.
+    { stdio: ['ignore', 'ignore', 'inherit'], env: { MALLOC_ARENA_MAX: '2', ...process.env } },
   )
   const api = `http://127.0.0.1:${ports.api}`
   for (let tries = 0; ; tries++) {

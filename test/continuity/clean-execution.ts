@@ -51,8 +51,8 @@ const narrowed = (call: number) => ({
   'authorization.expires_at': when(900),
 })
 
-/** Spans in the order of their ids. */
-export function cleanExecution(): VectorSpan[] {
+/** Spans in the order of their ids. Numbers and links of the processes are those of this trace. */
+export function cleanExecution(traceId = TRACE): VectorSpan[] {
   const spans: VectorSpan[] = [
     {
       id: 1,
@@ -72,7 +72,7 @@ export function cleanExecution(): VectorSpan[] {
     { id: 2, parent: 1, service: 'web', name: 'handler', at: 0.005, takes: CALLS * EVERY + 0.5 },
   ]
   for (let call = 0; call < CALLS; call++) spans.push(...callOf(call))
-  return chained(spans)
+  return chained(spans, traceId)
 }
 
 /** Eleven spans: `web` calls `api`, which verifies, decides, exchanges the token and acts in `billing`. */
@@ -188,21 +188,21 @@ export function isGoverned({ attributes = {}, events = [] }: VectorSpan): boolea
 export const endOf = ({ at = 0, takes = 0 }: VectorSpan): number => at + takes
 
 /** Gives the governed spans of each process their numbers, in the order in which they end. */
-function chained(spans: readonly VectorSpan[]): VectorSpan[] {
+function chained(spans: readonly VectorSpan[], traceId: string): VectorSpan[] {
   const next = new Map<string, number>()
   const numbers = new Map<VectorSpan, readonly [string, number]>()
   for (const span of spans.filter(isGoverned).sort((a, b) => endOf(a) - endOf(b))) {
     const { service = 'api' } = span
     const number = next.get(service) ?? 0
     next.set(service, number + 1)
-    numbers.set(span, [sha256(`process of ${service}`).slice(0, 32), number])
+    numbers.set(span, [sha256(`process of ${service} in ${traceId}`).slice(0, 32), number])
   }
   const numbered = spans.map((span) => {
     const number = numbers.get(span)
     return number === undefined ? span : { ...span, numbered: number }
   })
   // What is on the spans from here on is what the process has sent: mutations do not number anew.
-  return numberSpans(numbered, () => TRACE).map(({ numbered: _, ...span }) => span)
+  return numberSpans(numbered, () => traceId).map(({ numbered: _, ...span }) => span)
 }
 
 /** Trace id of the execution. */

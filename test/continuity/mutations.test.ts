@@ -115,7 +115,7 @@ describe.each(MUTATIONS)('$name', ({ rule, places, apply, isUnknown = false }) =
       return !findings.some((finding) => finding.rule === rule)
     })
     expect(missed).toEqual([])
-  })
+  }, 600_000)
 })
 
 test('what is judged twice is the same', () => {

@@ -143,7 +143,9 @@ test('one subject is erased, and nothing else is changed', LONG, async () => {
   await expectErased(copy)
 
   const collector = await startCollectorProcess({ directory: copy })
-  for (const number of numbers) {
+  // Of a large log every erased bundle and a part of the others; fsck has derived each of them again.
+  const seen = numbers.filter((number) => EXECUTIONS <= 10_000 || isOfSubject(number) || number % 29 === 0)
+  for (const number of seen) {
     const result = verify(await evidenceOf(collector, number), policy)
     if (isOfSubject(number)) {
       expect(result.erasures).toMatchObject([
@@ -175,7 +177,7 @@ describe('killed in the middle', () => {
       await runRootspan(['erase', ...ORDER], copy)
       await rm(copy, { recursive: true })
     })
-    const rounds = EXECUTIONS > 10_000 ? 6 : 12
+    const rounds = EXECUTIONS > 10_000 ? 6 : 4
     for (let round = 0; round < rounds; round++) {
       const copy = await copied(directory)
       const child = startRootspan(['erase', ...ORDER], copy)
@@ -197,6 +199,43 @@ describe('killed in the middle', () => {
     expect(begun + untouched).toBe(rounds)
   })
 })
+
+test(
+  'what is held is left alone; an attribute is erased, and the rest of its executions stays',
+  LONG,
+  async () => {
+    const copy = await copied(directory)
+    const order = ['--reason', 'case 12', '--by', 'legal']
+    const run = async (...args: string[]) => runRootspan(args, copy)
+    const held = await run('hold', 'add', '--trace', traceIdOf(erased[0]!), ...order)
+    const leaf = /leaf (\d+)/.exec(held.stdout)![1]!
+    expect(JSON.parse((await run('hold', 'list', '--json')).stdout)).toMatchObject([
+      { leaf: Number(leaf), trace: traceIdOf(erased[0]!), reason: 'case 12', by: 'legal' },
+    ])
+    const refused = await run('erase', '--trace', traceIdOf(erased[0]!), ...order, '--yes', '--json')
+    expect(refused.code).toBe(1)
+    expect(JSON.parse(refused.stdout)).toMatchObject({ executions: 0, held: [traceIdOf(erased[0]!)] })
+    expect(await run('hold', 'remove', '--leaf', leaf, ...order)).toMatchObject({ code: 0, stderr: '' })
+
+    const key = 'governance.authorization.subject'
+    const report = await run('erase', '--attribute', key, '--subject', SUBJECT, ...order, '--yes', '--json')
+    expect(JSON.parse(report.stdout)).toMatchObject({ executions: erased.length, spans: erased.length })
+    expect([...grep(join(copy, 'rootspan-data'), [Buffer.from(SUBJECT)])]).toEqual([])
+    expect(JSON.parse((await run('fsck', '--json')).stdout)).toMatchObject({ problems: [] })
+
+    const collector = await startCollectorProcess({ directory: copy })
+    const result = verify(await evidenceOf(collector, erased[0]!), policy)
+    expect(result.erasures).toMatchObject([{ scope: 'attributes', keys: [key], spans: [1], claims: [1] }])
+    expect(result.records.filter(({ span }) => span !== undefined)).toHaveLength(2)
+    const shown = await fetch(
+      `${collector.api}/api/v1/executions/${traceIdOf(erased[1]!)}/evidence?disclose=governance.decision.outcome`,
+    )
+    const disclosed = verify(new Uint8Array(await shown.arrayBuffer()), policy)
+    expect(disclosed.segments).toMatchObject([{ withheld: true, missing: { spans: 3 } }])
+    await collector.stop()
+    await rm(copy, { recursive: true })
+  },
+)
 
 async function timed(work: () => Promise<void>): Promise<number> {
   const start = performance.now()

@@ -14,6 +14,7 @@ import {
   type CollectorProcess,
   downloadEvidence,
   readMetrics,
+  runRootspan,
   startCollectorProcess,
   waitForTrace,
 } from './support.ts'
@@ -152,4 +153,6 @@ test('a start that was acknowledged survives a kill before it was committed', {
   }
   expect(executions.map(({ name }) => name)).toEqual(['governance.execution.started'])
   await second.stop()
+  const checked = await runRootspan(['fsck'], directory)
+  expect(checked.code, checked.stdout).toBe(0)
 })

@@ -25,6 +25,8 @@ describe('vectors of evidence bundles', () => {
     const codes = new Set(cases.map((each) => (each.result === 'verified' ? 'verified' : each.code)))
     expect([...codes].sort()).toEqual(
       [
+        'claims',
+        'erasure',
         'evidence',
         'inclusion',
         'malformed',

@@ -2,7 +2,7 @@
  * A small real log on disk: journal, packs and LevelDB under one directory, written by the collector's own
  * assembler and sequencer in this thread, without receivers. For tests of whatever reads a log.
  */
-import { createHash } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { createSpanTable } from '@rootspan/lineage/otlp/scan'
 import { Closed } from '@rootspan/lineage/record/payload'
@@ -14,6 +14,9 @@ import { TileTree } from '@rootspan/lineage/tlog/tile-tree'
 import { WireWriter } from '@rootspan/lineage/wire'
 import { Assembler } from '../../packages/collector/src/assembler.ts'
 import { Board } from '../../packages/collector/src/board.ts'
+import { planErasure } from '../../packages/collector/src/erase/plan.ts'
+import { Retention, type RetentionSettings } from '../../packages/collector/src/erase/retention.ts'
+import { findExecutions, type Selection, selectorsOf } from '../../packages/collector/src/erase/select.ts'
 import { nodeFiles } from '../../packages/collector/src/files.ts'
 import { type Journal, openJournal } from '../../packages/collector/src/journal/journal.ts'
 import { FrameCache, JournalReader } from '../../packages/collector/src/journal/reader.ts'
@@ -157,6 +160,37 @@ export class StoredLog {
     await this.#parts.store.putCheckpoint(size, note)
     this.board.set('checkpoint_size', size)
     return note
+  }
+
+  /** Commits the erasure of what is selected, and finishes nothing. */
+  async commitErasure(selection: Selection): Promise<void> {
+    const { packs } = this.#parts
+    const found = await findExecutions(this.reader, packs, selection)
+    const order = {
+      selector: selectorsOf(selection),
+      keys: selection.attributes,
+      reason: 'why',
+      by: 'who',
+      at: EPOCH,
+    }
+    const parts = { reader: this.reader, packs, random: (size: number) => new Uint8Array(randomBytes(size)) }
+    await this.#sequencer.record(
+      async (first, commit) => (await planErasure(parts, found, order, first, commit)).batch,
+    )
+  }
+
+  /** Drops what has expired, as the pipeline does, at a time in milliseconds since 1970. */
+  async retain(settings: Omit<RetentionSettings, 'checkMillis'>, now: number): Promise<void> {
+    const { packs } = this.#parts
+    const parts = {
+      reader: this.reader,
+      packs,
+      sequencer: this.#sequencer,
+      files: nodeFiles,
+      log: QUIET,
+      now: () => now,
+    }
+    await new Retention({ ...settings, checkMillis: 0 }, parts).check()
   }
 
   async close(): Promise<void> {

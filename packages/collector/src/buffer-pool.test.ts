@@ -43,6 +43,23 @@ test('what is handed over comes back as another object with the same memory, and
   expect(pool.bytes).toBe(2 * sizeClass(100_000))
 })
 
+test('what was never its own does not become so', () => {
+  const pool = new BufferPool(10 * MIB)
+  const foreign = new ArrayBuffer(sizeClass(100_000))
+  pool.handOver(foreign)
+  pool.release(foreign)
+  pool.comeBack(foreign)
+  expect(foreign.detached).toBe(true)
+  expect(pool.bytes).toBe(0)
+  const buffer = pool.take(100_000)!
+  pool.handOver(buffer)
+  const moved = move(buffer)
+  pool.comeBack(moved)
+  const again = new ArrayBuffer(moved.byteLength)
+  pool.comeBack(again)
+  expect([moved.detached, again.detached]).toEqual([false, true])
+})
+
 test('it never holds more than its bound, and buffers of other sizes make room', () => {
   const pool = new BufferPool(MIB)
   const small = Array.from({ length: 16 }, () => pool.take(64 * 1024)!)

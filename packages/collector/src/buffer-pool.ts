@@ -16,8 +16,10 @@ export class BufferPool {
   readonly #maxBytes: number
   /** Buffers that nobody uses, by their size. */
   readonly #free = new Map<number, ArrayBuffer[]>()
-  /** Buffers in use on this thread. Those that were handed over are in nobody's list until they come back. */
+  /** Buffers in use on this thread. */
   readonly #taken = new Set<ArrayBuffer>()
+  /** How many of each size were handed over and did not come back yet. */
+  readonly #away = new Map<number, number>()
   #bytes = 0
 
   /** `maxBytes` bounds all buffers of the pool together, wherever they are. */
@@ -52,9 +54,14 @@ export class BufferPool {
     return this.#taken.has(bytes.buffer as ArrayBuffer)
   }
 
-  /** The buffer goes to another thread: a `release` by whoever took it means nothing from now on. */
+  /**
+   * The buffer goes to another thread, before it is sent: a `release` by whoever took it means nothing from now on.
+   * Does nothing where it is not the pool's.
+   */
   handOver(buffer: ArrayBuffer): void {
-    this.#taken.delete(buffer)
+    if (!this.#taken.delete(buffer)) return
+    const { byteLength } = buffer
+    this.#away.set(byteLength, (this.#away.get(byteLength) ?? 0) + 1)
   }
 
   /** Nobody on this thread looks at the buffer any more. Does nothing where it is not the pool's, or not any more. */
@@ -62,8 +69,15 @@ export class BufferPool {
     if (this.#taken.delete(buffer)) this.#put(buffer)
   }
 
-  /** A buffer that was handed over comes back. */
+  /** A buffer that was handed over comes back. One too many of its size, by whatever mistake, is not taken in. */
   comeBack(buffer: ArrayBuffer): void {
+    const { byteLength } = buffer
+    const away = this.#away.get(byteLength) ?? 0
+    if (away === 0) {
+      discard(buffer)
+      return
+    }
+    this.#away.set(byteLength, away - 1)
     this.#put(buffer)
   }
 

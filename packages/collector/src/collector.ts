@@ -21,6 +21,7 @@ import type { ApiCommand, ApiMessage, ApiOptions } from './api/options.ts'
 import { Board } from './board.ts'
 import { BufferPool, MIN_POOLED_BYTES } from './buffer-pool.ts'
 import type { Config } from './config.ts'
+import { retentionClass } from './config-schema.ts'
 import { formatEndpoint } from './config-units.ts'
 import { finishErasures, restoreStore } from './erase/finish.ts'
 import { nodeFiles } from './files.ts'
@@ -203,6 +204,11 @@ function pipelineOptions(
     maxSegmentSpans: config.assembler.maxSegmentSpans,
     maxPackBytes: config.packs.maxBytes,
     compressionLevel: config.packs.compressionLevel,
+    retention: {
+      days: config.retention.days,
+      classes: config.retention.classes.map((one) => retentionClass.parse(one)),
+      checkMillis: config.retention.checkInterval,
+    },
   }
 }
 

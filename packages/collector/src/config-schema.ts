@@ -68,6 +68,18 @@ const pushed = (what: string, path: string, more: string) => ({
     .describe('The file with the bearer token that must be sent, of at least 16 characters. Required.'),
 })
 
+/** One class of `retention.classes`. */
+export const retentionClass = z.strictObject({
+  name: z
+    .string()
+    .regex(/^[a-z][a-z0-9]{0,31}$/, 'expected up to 32 lower-case letters and digits, a letter first')
+    .refine((name) => name !== 'default' && name !== 'records', 'is a name that is taken'),
+  days: count(1, 36_500),
+  services: z.array(z.string().min(1)).prefault([]),
+  tenants: z.array(z.string()).prefault([]),
+  by_attribute: flag().prefault(false),
+})
+
 /** What a journal segment must hold beside the largest request. */
 const FRAME_ROOM = 128 * 1024
 
@@ -204,6 +216,28 @@ const settings = section({
       .prefault(1)
       .describe('Compression of payloads: 1 is the fastest, 9 the smallest.'),
   }).describe('Where payloads are kept.'),
+  retention: section({
+    days: count(0, 36_500)
+      .prefault(0)
+      .describe('How many days payloads are kept, 0 for ever. Their commitments stay in the log.'),
+    classes: z
+      .array(z.unknown(), { error: 'expected a list of classes' })
+      .superRefine((classes, context) => {
+        const { error } = z.array(retentionClass).max(64).safeParse(classes)
+        for (const { path, message } of error?.issues ?? [])
+          context.addIssue({
+            code: 'custom',
+            message: `expected a list of classes: ${[...path, message].join(' ')}`,
+          })
+      })
+      .prefault([])
+      .describe(
+        'Executions that are kept for another time: a list of name, days, and which: services, tenants, or by_attribute for those whose resource says governance.retention.class. The first that fits counts.',
+      ),
+    check_interval: duration('1m', '168h')
+      .prefault('1h')
+      .describe('How often it is looked for packs that have expired, beside at the start.'),
+  }).describe('How long payloads are kept.'),
   shutdown: section({
     grace_period: duration('0s', '1h')
       .prefault('10s')

@@ -150,9 +150,11 @@ export function listSettings(): Setting[] {
 
 type Camel<Key> = Key extends `${infer Head}_${infer Tail}` ? `${Head}${Capitalize<Camel<Tail>>}` : Key
 
-type CamelKeys<T> = T extends object
-  ? { readonly [Key in keyof T as Camel<Key & string>]: CamelKeys<T[Key]> }
-  : T
+type CamelKeys<T> = T extends readonly unknown[]
+  ? Readonly<T>
+  : T extends object
+    ? { readonly [Key in keyof T as Camel<Key & string>]: CamelKeys<T[Key]> }
+    : T
 
 /**
  * Replaces `${env:NAME}` and `${env:NAME:-default}` in every scalar; `$${` stands for `${`. A variable can give a

@@ -62,12 +62,7 @@ export async function fsck(
   if (await checkStoreFiles(log, findings)) {
     const database = await openStopped(log)
     try {
-      if ((await readPending(database)) !== undefined)
-        findings.problem(
-          log,
-          'an erasure is committed and not finished',
-          'Run rootspan erase --resume, or start the collector, which finishes it first.',
-        )
+      await checkPending(database, log, findings)
       const policy = identity === undefined ? undefined : policyOfLogs(parseVerifierKey(identity.key))
       const packs = join(data, 'packs')
       cursor = await checkStore(database, packs, { findings, policy, memory }, onProgress)
@@ -105,6 +100,21 @@ async function checkStore(
     return await checkCursor(reader, walked.head, findings)
   } finally {
     packs.close()
+  }
+}
+
+/** An erasure that is committed and not finished is a problem: what was erased may still be there. */
+async function checkPending(database: Database, log: string, findings: Findings): Promise<void> {
+  try {
+    if ((await readPending(database)) === undefined) return
+    findings.problem(
+      log,
+      'an erasure is committed and not finished',
+      'Run rootspan erase --resume, or start the collector, which finishes it first.',
+    )
+  } catch (error) {
+    if (!(error instanceof MalformedError)) throw error
+    findings.problem(`${log}, an erasure that is not finished`, error.message)
   }
 }
 

@@ -47,6 +47,8 @@ export const PACK_HEADER_BYTES = 32
 export const BLOCK_HEADER_BYTES = 20
 /** The retention class of entry bundles, which are kept as long as the log is. */
 export const RECORDS = 'records'
+/** The retention class of what no other one was asked for. */
+export const DEFAULT_CLASS = 'default'
 /** The largest block, before compression. */
 export const MAX_BLOCK_BYTES = 256 * 1024 * 1024
 
@@ -351,7 +353,7 @@ class PackWriter extends PackReader implements Packs {
     return this.#inTurn(() => this.#cut(tails))
   }
 
-  async append(blocks: readonly Uint8Array[], day: string, retention = 'default'): Promise<BlockRef[]> {
+  async append(blocks: readonly Uint8Array[], day: string, retention = DEFAULT_CLASS): Promise<BlockRef[]> {
     if (!NAME.test(packName(retention, day, 0))) throw new RangeError('bad retention class or day')
     const parts =
       retention === RECORDS ? storeAll(blocks) : await compressAll(blocks, this.#options.level ?? 1)
@@ -645,7 +647,7 @@ function parseBlock(
   if (bytes.readUInt32BE(4) !== 0) throw fault('block has a format version this program does not know')
   const rawLength = bytes.readUInt32BE(8)
   if (rawLength > Math.min(maxRaw, MAX_BLOCK_BYTES)) throw fault('block is larger than allowed')
-  if (rawLength === 0) throw fault('block was erased')
+  if (rawLength === 0 && compressed[0] === 0) throw fault('block was erased')
   return { rawLength, compressed }
 }
 

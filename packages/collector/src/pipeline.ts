@@ -19,6 +19,7 @@ import type { Ahead } from './ahead.ts'
 import { Assembler, type TakenFrame } from './assembler.ts'
 import { Board } from './board.ts'
 import { Returns } from './buffer-pool.ts'
+import { createClassifier, Retention, type RetentionSettings } from './erase/retention.ts'
 import { nodeFiles } from './files.ts'
 import { FrameCache, JournalReader } from './journal/reader.ts'
 import { scanFrame } from './journal/scan.ts'
@@ -44,6 +45,7 @@ export interface PipelineOptions {
   readonly maxSegmentSpans: number
   readonly maxPackBytes: number
   readonly compressionLevel: number
+  readonly retention: RetentionSettings
 }
 
 export type PipelineMessage =
@@ -76,13 +78,12 @@ const COMMIT_SPANS = 8192
 /** A commit with less than this waits until the last one is this long ago, so that a trickle costs little. */
 const SMALL_COMMIT_SPANS = 4096
 const COMMIT_MILLIS = 100
-/** Taken from the journal's files in one go. */
-const READ_BYTES = 2 * 1024 * 1024
+const FOLLOW_BYTES = 2 * 1024 * 1024
 /**
  * Bytes of handed requests that are followed at most before the next commit. Else as many spans are followed as a
  * commit takes: with fewer, requests would pile up while traces run out, a quiet period later, and with more the traces.
  */
-const FOLLOW_BYTES = 8 * 1024 * 1024
+const HANDED_BYTES = 16 * 1024 * 1024
 const CACHE_BOUNDS = { readBytes: 12 * 1024 * 1024, handedBytes: 20 * 1024 * 1024 }
 
 class Pipeline {
@@ -103,6 +104,7 @@ class Pipeline {
   readonly #handedFrom: number
   #closing = false
   #settledAt = 0
+  readonly #retention: Retention
   #checkpointing: Promise<void> | undefined
   #checkpointSize: number
   /** When the segments of commits without a checkpoint were settled, and how many there were. */
@@ -122,6 +124,7 @@ class Pipeline {
     this.#reader = parts.reader
     this.#signer = parts.signer
     this.#checkpointSize = parts.checkpointSize
+    this.#retention = parts.makeRetention(this.#sequencer)
   }
 
   /** Runs until it is told to close; then drains, so that everything journalled is in a signed tree. */
@@ -163,6 +166,7 @@ class Pipeline {
       const due = work.length > 0 ? rest : (this.#assembler.nextDue() ?? now + 1000) - now
       await this.#board.wait(mark, Math.max(1, Math.min(due, 1000)))
     }
+    await this.#retention.check()
     this.#report()
     this.#giveBack()
   }
@@ -196,7 +200,7 @@ class Pipeline {
     let bytes = 0
     let spans = 0
     if (this.#journal.next < this.#handedFrom) {
-      for (const frame of this.#journal.read(this.#handedFrom, READ_BYTES)) {
+      for (const frame of this.#journal.read(this.#handedFrom, FOLLOW_BYTES)) {
         this.#take(frame, scanFrame(frame, this.#table).table, start)
       }
       if (this.#table.words.length > 65_536 * WORDS_PER_SPAN) this.#table = createSpanTable()
@@ -209,7 +213,7 @@ class Pipeline {
         this.#frames.hand(position, frame.body, ahead.evidence)
         bytes += frame.bodyLength
         spans += ahead.table.count
-        if (spans >= COMMIT_SPANS || bytes >= FOLLOW_BYTES || this.#assembler.hasFullTraces) break
+        if (spans >= COMMIT_SPANS || bytes >= HANDED_BYTES || this.#assembler.hasFullTraces) break
       }
     }
     // As the gate counts what is appended: bodies, and none of before this start.
@@ -315,6 +319,7 @@ interface PipelineParts {
   readonly returns: Returns
   readonly assembler: Assembler
   readonly makeSequencer: (onCommit: (done: Committed) => void) => Sequencer
+  readonly makeRetention: (sequencer: Sequencer) => Retention
   readonly store: LevelLogStore
   readonly reader: LogReader
   readonly signer: CheckpointSigner
@@ -338,15 +343,16 @@ async function start(options: PipelineOptions, port: MessagePort): Promise<void>
     files: { packs: nodeFiles, signer: nodeFiles },
     log,
   })
-  const { reader, store, tree, cursor, signer } = opened
+  const { reader, store, packs, tree, cursor, signer } = opened
   const journal = new JournalReader({
     directory: options.journalDirectory,
     from: cursor.next,
-    chunkBytes: READ_BYTES,
+    chunkBytes: FOLLOW_BYTES,
   })
   const assembler = new Assembler(options, cursor)
   const returns = new Returns()
   const frames = new FrameCache(journal, CACHE_BOUNDS, (buffer) => returns.add(buffer))
+  const classOf = createClassifier(options.retention)
   const pipeline = new Pipeline({
     options,
     board,
@@ -355,7 +361,17 @@ async function start(options: PipelineOptions, port: MessagePort): Promise<void>
     frames,
     returns,
     assembler,
-    makeSequencer: (onCommit) => new Sequencer({ ...opened, assembler, frames, now, onCommit }),
+    makeSequencer: (onCommit) =>
+      new Sequencer({
+        ...opened,
+        assembler,
+        frames,
+        now,
+        onCommit,
+        ...(classOf !== undefined && { classOf }),
+      }),
+    makeRetention: (sequencer) =>
+      new Retention(options.retention, { reader, packs, sequencer, files: nodeFiles, log, now: Date.now }),
     store,
     reader,
     signer,

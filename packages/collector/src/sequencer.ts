@@ -20,7 +20,7 @@ import { heldOf } from '@rootspan/lineage/record/erase'
 import { TraceHistory } from '@rootspan/lineage/record/history'
 import { type AnyPayload, parseAnyPayload } from '@rootspan/lineage/record/opened'
 import { encodeRun } from '@rootspan/lineage/record/opening'
-import type { Source } from '@rootspan/lineage/record/order'
+import type { Source, SpanInput } from '@rootspan/lineage/record/order'
 import { Closed, writePayload } from '@rootspan/lineage/record/payload'
 import { deriveSegment, LeafSink } from '@rootspan/lineage/record/segment'
 import { Sink } from '@rootspan/lineage/record/sink'
@@ -31,7 +31,7 @@ import type { Assembler, OpenFrame, OpenSpan, OpenTrace } from './assembler.ts'
 import { describeJudgement, describeSegment, ServiceNames } from './describe.ts'
 import type { FrameCache } from './journal/reader.ts'
 import type { Knowledge } from './knowledge.ts'
-import { MAX_BLOCK_BYTES, type Packs, RECORDS } from './pack.ts'
+import { type BlockRef, DEFAULT_CLASS, MAX_BLOCK_BYTES, type Packs, RECORDS } from './pack.ts'
 import { traceId } from './store/keys.ts'
 import type { Batch, LogReader, LogStore, ReceiptLeaves } from './store/log-store.ts'
 import { encodeName, isErased, type SegmentRow } from './store/rows.ts'
@@ -66,6 +66,8 @@ export interface SequencerOptions {
   readonly partialBundle: Uint8Array
   /** Nanoseconds since 1970. */
   readonly now: () => bigint
+  /** Retention class of a segment; all are of class `default` where it is absent. */
+  readonly classOf?: (tenant: string, services: readonly string[], first: SpanInput) => string
   /** Called when a commit is durable: what it added, and the first journal position still needed. */
   readonly onCommit: (done: Committed) => void
 }
@@ -180,20 +182,21 @@ export class Sequencer {
   async #derive(
     ready: readonly { item: Settled; earlier: SegmentRow[]; history: TraceHistory | undefined }[],
   ): Promise<Draft> {
-    const { assembler, frames, tree, now } = this.#options
+    const { assembler, frames, tree, now, classOf } = this.#options
     const leaves = this.#leaves
     leaves.reset()
     const time = now()
     const settledAt = performance.now()
     const first = tree.size
-    const blocks: Sink[] = []
+    const blocks: DraftBlock[] = []
+    /** The block of each retention class that takes more, by its place. */
+    const open = new Map<string, number>()
     const segments: DraftSegment[] = []
     const receipts = new Map<number, [number, number][]>()
     let duplicates = 0
     const judged: Continuity[] = []
     const findings: Finding[] = []
     const services = new ServiceNames()
-    let block = this.#emptyBlock()
     let sinceTurn = 0
     for (const { item, earlier, history } of ready) {
       const { trace, closed } = item
@@ -213,11 +216,16 @@ export class Sequencer {
       if (derived.ruleset.length > 0) judged.push(continuityOf(derived.judged))
       for (const finding of derived.fresh) findings.push(finding)
       const segment = history?.segment ?? 0
+      const described = describeSegment(derived.spans, services)
+      const retention = classOf?.(trace.tenant, described.services, derived.spans[0]!) ?? DEFAULT_CLASS
+      const place = open.get(retention) ?? blocks.push({ sink: this.#emptyBlock(), retention }) - 1
+      open.set(retention, place)
+      const block = blocks[place]!.sink
       const at = block.at
       const { context, ruleset, judgement } = derived
       writePayload(block, { ...head, segment, context, ruleset }, derived.spans, judgement)
       segments.push({
-        block: blocks.length,
+        block: place,
         earlier,
         row: {
           tenant: trace.tenant,
@@ -231,16 +239,11 @@ export class Sequencer {
           spans: derived.spans.length,
           erasures: [],
           ...describeJudgement(derived.judged),
-          ...describeSegment(derived.spans, services),
+          ...described,
         },
       })
-      if (block.at >= BLOCK_BYTES) {
-        blocks.push(block)
-        block = this.#emptyBlock()
-      }
+      if (block.at >= BLOCK_BYTES) open.delete(retention)
     }
-    if (block.at > 0) blocks.push(block)
-    else this.#spare.push(block)
     frames.free()
     tree.append(leaves.hashes.view())
     const changed = tree.takeChanged()
@@ -336,14 +339,13 @@ export class Sequencer {
   async #write(draft: Draft): Promise<void> {
     const { store, packs, onCommit } = this.#options
     const day = new Date(Number(draft.time / 1_000_000n)).toISOString().slice(0, 10).replaceAll('-', '')
-    const blocks = draft.blocks.map((block) => block.view())
     const { full, fullBytes } = draft
-    const refs = blocks.length === 0 ? [] : await packs.append(blocks, day)
+    const refs = await this.#appendBlocks(draft.blocks, day)
     const bundles = full.map(({ start, end }) => fullBytes.bytes.subarray(start, end))
     const bundleRefs = bundles.length === 0 ? [] : await packs.append(bundles, day, RECORDS)
     const runs = draft.run === undefined ? [] : await this.#appendRun(draft.run.records, draft, day)
     if (refs.length > 0 || bundleRefs.length > 0 || runs.length > 0) await packs.sync()
-    for (const block of draft.blocks)
+    for (const { sink: block } of draft.blocks)
       if (block.bytes.length <= 2 * BLOCK_BYTES && this.#spare.length < MAX_SPARE) this.#spare.push(block)
     if (fullBytes.bytes.length <= BUNDLES_BYTES) this.#spareBundles.push(fullBytes)
     const rows = draft.segments.map(({ row, block }) => ({ ...row, block: refs[block]! }))
@@ -377,6 +379,20 @@ export class Sequencer {
       judged: draft.judged,
       findings: draft.findings,
     })
+  }
+
+  /** Appends blocks to the packs of their classes; the references are in the order of the blocks. */
+  async #appendBlocks(blocks: readonly DraftBlock[], day: string): Promise<BlockRef[]> {
+    const refs = new Array<BlockRef>(blocks.length)
+    for (const [retention, places] of Map.groupBy(blocks.keys(), (place) => blocks[place]!.retention)) {
+      const some = await this.#options.packs.append(
+        places.map((place) => blocks[place]!.sink.view()),
+        day,
+        retention,
+      )
+      for (const [at, place] of places.entries()) refs[place] = some[at]!
+    }
+    return refs
   }
 
   /** Writes the openings of records about the log, and gives the row of their run. */
@@ -417,6 +433,12 @@ export interface RecordBatch {
   readonly changes: NonNullable<Batch['changes']>
 }
 
+/** Payloads of segments of one retention class. */
+interface DraftBlock {
+  readonly sink: Sink
+  readonly retention: string
+}
+
 interface DraftSegment {
   readonly row: Omit<SegmentRow, 'block'>
   /** Which of the draft's blocks holds its payload. */
@@ -434,7 +456,7 @@ interface Draft
   /** Bundles that became full: where each is in `fullBytes`. */
   readonly full: readonly { readonly index: number; readonly start: number; readonly end: number }[]
   readonly fullBytes: Sink
-  readonly blocks: readonly Sink[]
+  readonly blocks: readonly DraftBlock[]
   readonly segments: readonly DraftSegment[]
   readonly receipts: ReadonlyMap<number, [number, number][]>
   readonly duplicates: number

@@ -70,6 +70,7 @@ export const ATTRIBUTES = {
   'governance.decision.ttl': 'int',
   'governance.delegation.depth': 'int',
   'governance.delegation.root': 'string',
+  'governance.domain': 'string',
   'governance.emitter.delivery': 'string',
   'governance.emitter.dropped': 'int',
   'governance.emitter.errors': 'int',

@@ -14,6 +14,7 @@ import type { Emitter } from './emitter.ts'
 import { GOODBYE, Name } from './facts.ts'
 import type { Log } from './log.ts'
 import type { Counts } from './runtime.ts'
+import { setAttributes } from './span-state.ts'
 
 export interface Continuity {
   /** Says hello once there is an SDK, and starts the heartbeat. Later calls do nothing. */
@@ -41,8 +42,10 @@ export function createContinuity(parts: ContinuityParts): Continuity {
 
   const tell = (name: string, attributes: Attributes = {}): Span => {
     const root = context === ROOT_CONTEXT
-    const marked = { ...countsNow(), ...attributes }
-    const span = tracer().startSpan(name, { root, attributes: marked }, context)
+    // Samplers see that it is ours; the rest is written past the SDK's limits.
+    const mark = { [Name.emitterId]: emitter.id }
+    const span = tracer().startSpan(name, { root, attributes: mark }, context)
+    if (span.isRecording()) setAttributes(span, { ...countsNow(), ...attributes })
     if (root && span.isRecording()) nameTrace(span, emitter.id)
     emitter.link(span)
     span.end()

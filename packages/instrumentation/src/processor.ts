@@ -11,7 +11,7 @@ import { Name } from './facts.ts'
 import { isAsking } from './hooks/observe.ts'
 import { redactUrls } from './redaction.ts'
 import { type Runtime, runtime } from './runtime.ts'
-import { setAttribute, setAttributes } from './span-state.ts'
+import { release, setAttribute, setAttributes } from './span-state.ts'
 
 /** What every SDK's span has beside the API. */
 export interface SdkSpan extends Span {
@@ -76,6 +76,7 @@ export class RootspanSpanProcessor {
   onEnd(span: object): void {
     const { emitter, counts, delivery } = this.#runtime
     const ended = span as Span & ReadableSpan
+    release(ended)
     if (!emitter.isGoverned(ended)) return
     counts.droppedAttributes += ended.droppedAttributesCount ?? 0
     counts.droppedEvents += ended.droppedEventsCount ?? 0

@@ -59,6 +59,15 @@ export function stateOf(span: Span): SpanState {
   return state
 }
 
+/** Lets go of what is not asked for once the span has ended; others may hold the span for long. */
+export function release(span: Span): void {
+  const state = Stated.of(span)
+  if (state === undefined) return
+  state.caller = undefined
+  state.tasks = undefined
+  state.ledger = undefined
+}
+
 /** The members of an SDK's span to which it adds. */
 interface Writable {
   readonly attributes?: Attributes

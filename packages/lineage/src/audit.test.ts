@@ -332,6 +332,19 @@ describe('what entries say of each other', () => {
     expect(bad(decision, cause(Role.previousSeal, leaf(decision)), seal(1, 2)).reason).toBe(
       'its cause 0, leaf 0, is no previousSeal',
     )
+    const said = span(1, 1, { parent: Parent.unsaid })
+    const names = (trace: number, id: number, of: Uint8Array): Uint8Array =>
+      span(trace, id, { causes: [{ role: Role.logRecord, leaf: leaf(of), origin: '' }] })
+    expect(run(said, names(1, 1, said), seal(1, 2)).causes).toBe(1)
+    expect(bad(said, names(1, 2, said), seal(1, 2)).reason).toBe(
+      'its cause 0, leaf 0, is the record of another span',
+    )
+    expect(bad(said, seal(1, 1), names(2, 1, said), seal(2, 1)).reason).toBe(
+      'its cause 0, leaf 0, is of another execution',
+    )
+    expect(bad(decision, names(1, 1, decision), seal(1, 2)).reason).toBe(
+      'its cause 0, leaf 0, is no logRecord',
+    )
   })
 
   test('seals', () => {

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import { describe, expect, test } from 'vitest'
-import { SHAPES, type SpanSpec, TestLog, testKey } from '../../../test/support/executions.ts'
+import { SHAPES, type SpanSpec, STARTED, TestLog, testKey } from '../../../test/support/executions.ts'
 import { concatBytes, formatHex, parseUtf8, utf8 } from './bytes.ts'
 import { VerificationError } from './errors.ts'
 import { type Bundle, type BundleSegment, formatBundle, parseBundle } from './evidence/bundle.ts'
@@ -483,6 +483,22 @@ describe('a payload that is not the one', () => {
       code: 'record',
       where: 'segment 0, receipt',
       reason: 'it is of another tenant',
+    })
+  })
+
+  test.each([
+    ['a log record in a request of spans', { ...STARTED }, { id: 1 }],
+    ['a span in a request of log records', { id: 1 }, { ...STARTED }],
+  ])('was derived by a log that lies from %s', async (_, spec, other) => {
+    const log = new TestLog()
+    const { receipt } = log.request(1, [other])[0]!.source
+    const [input] = log.request(1, [spec])
+    log.seal(1, [{ ...input!, source: { ...input!.source, receipt } }])
+    const evidence = await log.bundle(1)
+    expect(failure(() => verify(evidence, log.policy))).toEqual({
+      code: 'record',
+      where: 'segment 0, span 0',
+      reason: 'it is not of the signal of its receipt',
     })
   })
 

@@ -38,7 +38,7 @@ import { type Entry, isSpanBorn, NO_BYTES, nameOf, Parent, Persistence, parseEnt
 import { TraceHistory } from './record/history.ts'
 import { type OpenedPayload, parseAnyPayload } from './record/opened.ts'
 import { parseRun } from './record/opening.ts'
-import { idKey, type Source, type SpanInput } from './record/order.ts'
+import { idKey, type Source, type SpanInput, traceIdOf } from './record/order.ts'
 import { Closed, type SegmentHead, type SegmentPayload } from './record/payload.ts'
 import { parseReceipt } from './record/receipt.ts'
 import { type DerivedSegment, deriveSegment, LeafSink } from './record/segment.ts'
@@ -48,7 +48,6 @@ import { leafHash } from './tlog/merkle.ts'
 import { formatSignatureLine, parseNote } from './tlog/note.ts'
 import type { Policy } from './tlog/policy.ts'
 import { verifyRange } from './tlog/proof.ts'
-import { WireReader } from './wire.ts'
 
 export type { Erasure } from './evidence/erasure.ts'
 export type { ExecutionNode } from './evidence/execution.ts'
@@ -257,16 +256,6 @@ function checkSources(payload: SegmentPayload, where: string): void {
     if ((signal === 'logs') !== (kind === LOG_RECORD))
       throw new VerificationError('record', `${where}, span ${at}`, 'it is not of the signal of its receipt')
   }
-}
-
-/** The trace id of a span that was decoded before: of several occurrences the last one counts. */
-function traceIdOf({ source, spanStart, spanEnd, kind }: SpanInput): Uint8Array {
-  const field = kind === LOG_RECORD ? 9 : 1
-  const reader = new WireReader(source.body, spanStart, spanEnd)
-  let start = spanStart
-  let end = spanStart
-  while (reader.next()) if (reader.field === field) [start, end] = [reader.start, reader.end]
-  return source.body.subarray(start, end)
 }
 
 /** Derives the segment again and compares entry by entry. */

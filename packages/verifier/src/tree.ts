@@ -2,6 +2,7 @@
 import { formatHex } from '@rootspan/lineage/bytes'
 import type { ExecutionNode, ExecutionRecord } from '@rootspan/lineage/evidence/execution'
 import { Kind } from '@rootspan/lineage/governance/kind'
+import { LOG_RECORD } from '@rootspan/lineage/otlp/log-record'
 import { isSpanBorn, nameOf, Parent, Persistence, Role } from '@rootspan/lineage/record/entry'
 import {
   type Execution,
@@ -83,13 +84,15 @@ function spanText(painter: Painter, execution: Execution, { node, parent }: Plac
   const { record } = node
   const { entry, span } = record
   const service = printable(serviceOf(record))
-  const duration = span === undefined ? '' : formatDuration(span.endTimeUnixNano - span.startTimeUnixNano)
+  const isLog = span?.kind === LOG_RECORD
+  const duration =
+    span === undefined || isLog ? '' : formatDuration(span.endTimeUnixNano - span.startTimeUnixNano)
   const { bold, red } = painter.colors
   return {
     title: span?.name || (span === undefined ? titleOfMissing(record) : '(no name)'),
     rest: [
       fit(service, 24),
-      duration,
+      isLog ? 'log record' : duration,
       entry.kind === Kind.span ? '' : nameOf(Kind, entry.kind),
       ...marks(painter, execution, node, parent),
       causesOf(painter, record),

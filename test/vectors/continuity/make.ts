@@ -77,7 +77,8 @@ function pretty(value: unknown): string {
   return `${JSON.stringify(value, undefined, 1)}\n`
 }
 
-function traceIdOf({ rule, name }: Vector, trace: number): string {
+/** Trace id of the first, second and so on execution of a vector, in hex. */
+export function traceIdOf({ rule, name }: Pick<Vector, 'rule' | 'name'>, trace: number): string {
   return sha256(`${rule}/${name}/${trace}`).slice(0, 32)
 }
 

@@ -689,7 +689,7 @@ def derive(head, spans, history, ruleset):
             written.append((ROLES[kind], leaves[-1], b""))
             own_facts.append(written[-1])
         entry = {2: span.record_kind, 5: span.id, 9: own_facts if span.log else written[-32:], **commit(span.own)}
-        earlier = history.born.get(span.parent)
+        earlier = sorted(history.born.get(span.parent, []), key=lambda one: one[1] is None)  # log records have no kind
         if not span.parent:
             entry[7] = UNSAID if span.log else ROOT
         else:

@@ -440,6 +440,7 @@ const cases: Case[] = [
       { requests: [[{ id: 2, parent: 1, attributes: act }], [DECIDED, said(7, 'governance.transition', 9, g({ 'transition.to': 'x' }))]] },
       { requests: [[{ ...STARTED, start: 5 }, said(1, 'governance.heartbeat', 3_000_000)], [{ id: 3, parent: 7 }]] },
       { requests: [[{ id: 1, start: 4 }, { id: 4, parent: 1 }, { id: 7, start: 3, parent: 1, attributes: allow }]] },
+      { requests: [[{ id: 5, parent: 1 }, { id: 6, parent: 2 }]] },
     ],
   },
   {

@@ -6,7 +6,9 @@
  */
 import { BUNDLE_FORMAT, MAX_BUNDLE } from '@rootspan/lineage/evidence/bundle'
 import { type Entry, isSpanBorn, parseEntry } from '@rootspan/lineage/record/entry'
-import { encodeOpened } from '@rootspan/lineage/record/opened'
+import { heldOf } from '@rootspan/lineage/record/erase'
+import { TraceHistory } from '@rootspan/lineage/record/history'
+import { disclose, encodeOpened, openPayload, parseAnyPayload } from '@rootspan/lineage/record/opened'
 import { encodeRun, parseRun } from '@rootspan/lineage/record/opening'
 import { proveInclusion, proveRange } from '@rootspan/lineage/tlog/proof'
 import { formatTlogProof } from '@rootspan/lineage/tlog/tlog-proof'
@@ -83,19 +85,23 @@ export function isTooLarge(rows: readonly SegmentRow[]): boolean {
 
 /**
  * The bytes of the evidence bundle of these segments, which all lie under the checkpoint, as `formatBundle` of
- * @rootspan/lineage spells them. The first piece comes after the first segment's reads, so most failures precede it.
+ * @rootspan/lineage spells them. With `disclosed`, claims with these keys are shown and nothing else. The first piece comes after the first segment's reads, so most failures precede it.
  */
 export async function* bundlePieces(
   reader: LogReader,
   payloads: Payloads,
   { note, size }: Published,
   rows: readonly SegmentRow[],
+  disclosed?: readonly string[],
 ): AsyncGenerator<Buffer, void, undefined> {
+  const history = new TraceHistory()
   let open = `{"format":${JSON.stringify(BUNDLE_FORMAT)},"checkpoint":${JSON.stringify(Buffer.from(note).toString())},"segments":[`
   for (const row of rows) {
-    const { entries } = await readSegment(reader, row)
+    const { entries, leaves } = await readSegment(reader, row)
     const proof = await proveRange(row.first, row.first + row.count, size, reader.tileReader)
-    const payload = await payloads.left(row)
+    const left = await payloads.left(row)
+    const payload =
+      disclosed === undefined ? left : discloseOf(left, history, row, entries, leaves, disclosed)
     open += `{"first":${row.first},"entries":[`
     for (let at = 0; at < entries.length; at += PIECE_ENTRIES) {
       yield Buffer.from(open + quoted(entries.slice(at, at + PIECE_ENTRIES)))
@@ -109,6 +115,23 @@ export async function* bundlePieces(
   yield Buffer.from(rows.length === 0 ? `${open}]` : '"}]')
   yield* erasurePieces(reader, payloads, size, rows)
   yield Buffer.from('}\n')
+}
+
+/** What a disclosure shows of a segment: claims with these keys. Adds the segment to the history of its trace. */
+function discloseOf(
+  left: Uint8Array,
+  history: TraceHistory,
+  row: SegmentRow,
+  entries: readonly Uint8Array[],
+  leaves: Uint8Array,
+  disclosed: readonly string[],
+): Uint8Array {
+  const payload = parseAnyPayload(new Uint8Array(left))
+  const opened = payload.form === 'opened' ? payload : openPayload(payload, history, entries)
+  if (opened === undefined) throw new Error(`the payload of leaf ${row.first} does not derive to its records`)
+  const held = heldOf({ entries }, payload)
+  history.add(row.first, entries.map(parseEntry), leaves, row.closed, () => held)
+  return encodeOpened(disclose(opened, disclosed))
 }
 
 /** The member `erasures`, where there is any. */

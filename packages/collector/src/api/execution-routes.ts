@@ -13,6 +13,7 @@ import type { Published } from './published.ts'
 import { lookUpReceipt } from './receipts.ts'
 import {
   content,
+  EvidenceQuery,
   Execution,
   Executions,
   ExecutionsQuery,
@@ -100,12 +101,13 @@ export function executionRoutes(app: ApiServer, api: Api): void {
         operationId: 'getEvidence',
         summary: 'The evidence bundle of an execution',
         description:
-          'All its segments under the latest checkpoint, to be verified offline by rootspan-verify.',
+          'All its segments under the latest checkpoint, to be verified offline by rootspan-verify. With `disclose`, only the claims with these keys are shown, and everything else is withheld.',
         params: TraceParams,
+        querystring: EvidenceQuery,
         response: { 200: content(EVIDENCE_TYPE, 'the bundle'), ...failures(400, 404, 409, 422, 503) },
       },
     },
-    async ({ params: { traceId }, method }, reply) => {
+    async ({ params: { traceId }, query: { disclose }, method }, reply) => {
       const { rows, latest } = await signedRows(api, traceId)
       if (erasuresOf(rows).some((leaf) => leaf >= latest.size))
         throw new ApiError(
@@ -129,7 +131,7 @@ export function executionRoutes(app: ApiServer, api: Api): void {
       if (method === 'HEAD') return reply.send()
       if (bundles >= MAX_BUNDLES)
         throw new ApiError(503, 'busy', 'other bundles are being written', 'Come again in a second.', 1)
-      const pieces = bundlePieces(reader, payloads, latest, rows)
+      const pieces = bundlePieces(reader, payloads, latest, rows, disclose)
       bundles++
       const done = (): void => void bundles--
       try {

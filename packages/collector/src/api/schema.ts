@@ -103,6 +103,17 @@ export const RecordsQuery = z.strictObject({
     .meta({ description: 'number of the first record to show' }),
   limit: decimal(1, 2000).optional().meta({ description: 'records on a page, default 500' }),
 })
+export const EvidenceQuery = z.strictObject({
+  disclose: z
+    .string()
+    .max(4096)
+    .regex(/^[^,]+(?:,[^,]+){0,63}$/, 'must be 1 to 64 claim keys, with commas between them')
+    .transform((text) => text.split(','))
+    .optional()
+    .meta({
+      description: 'keys of the claims to show, with commas between them; everything else is withheld',
+    }),
+})
 export const ProofQuery = z.strictObject({
   kind: z
     .enum(KINDS)
@@ -160,6 +171,10 @@ export const Execution = Summary.extend({
       endTimeUnixNano: nanos(),
       closed: z.string(),
       signed: z.boolean(),
+      erasures: z
+        .array(safeInteger())
+        .optional()
+        .meta({ description: 'leaves of the erased records about it' }),
     }),
   ),
   recordList: z.array(
@@ -177,6 +192,7 @@ export const Execution = Summary.extend({
       service: z.string().optional(),
       startTimeUnixNano: nanos().optional(),
       endTimeUnixNano: nanos().optional(),
+      erased: z.literal(true).optional().meta({ description: 'the span was erased' }),
     }),
   ),
   next: safeInteger().optional().meta({ description: 'from of the next page of records' }),

@@ -11,6 +11,7 @@ import { addErase } from './erase.ts'
 import { addFindings } from './findings.ts'
 import { addFirstTrace } from './first-trace.ts'
 import { addFsck, FoundProblems } from './fsck.ts'
+import { addHold } from './hold.ts'
 import { addInit } from './init.ts'
 import { colorsOf, printError } from './io.ts'
 import { addKeygen } from './keygen.ts'
@@ -60,6 +61,7 @@ Exit codes:
   addFirstTrace(program, io)
   addFsck(program, io)
   addErase(program, io)
+  addHold(program, io)
   addConfig(program, io)
   addKeygen(program, io)
   addRules(program, io)

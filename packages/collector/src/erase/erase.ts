@@ -6,6 +6,7 @@
 import type { Config } from '../config.ts'
 import type { Logger } from '../logger.ts'
 import type { Identity } from '../origin.ts'
+import { withoutHeld } from './holds.ts'
 import { type ErasedCounts, planErasure } from './plan.ts'
 import { cleanQuarantine } from './quarantine.ts'
 import { type Found, findExecutions, type Selection, selectorsOf } from './select.ts'
@@ -116,7 +117,7 @@ function noCounts(): ErasedCounts {
 }
 
 async function find(opened: StoppedLog, selection: Selection, onProgress: OnProgress): Promise<Preview> {
-  const { reader, packs } = opened
+  const { reader, packs, database } = opened
   const found = await findExecutions(reader, packs, selection, (segments) => onProgress('segments', segments))
-  return { found, held: [] }
+  return withoutHeld(database, packs, found)
 }

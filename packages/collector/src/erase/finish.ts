@@ -27,7 +27,7 @@ function sideDirectories(log: string): { next: string; last: string } {
 }
 
 /** Whether an erasure has left a store beside `log`, so that it has to be finished before anything else. */
-export async function isInterrupted(files: Files, log: string): Promise<boolean> {
+async function isInterrupted(files: Files, log: string): Promise<boolean> {
   const { next, last } = sideDirectories(log)
   return (await files.stat(next)) !== undefined || (await files.stat(last)) !== undefined
 }

@@ -27,7 +27,7 @@ export type Order = Pick<ErasureTerms, 'selector' | 'reason' | 'by' | 'at'> & {
 }
 
 /** A segment of which something is erased, and what is left of its payload. */
-interface Change {
+export interface Change {
   readonly row: SegmentRow
   readonly left: OpenedPayload | undefined
   readonly spans: number
@@ -73,9 +73,9 @@ export async function planErasure(
   await packs.retire(new Set(layout.dropped))
   for (const [at, { row, left, trace }] of changes.entries()) {
     const { after } = traces.get(trace)!
-    const erasures = [...row.erasures, leaves[at]!]
-    if (left === undefined) after[row.segment] = { ...row, ...NOWHERE, erasures, services: [], name: '' }
+    if (left === undefined) after[row.segment] = erasedRow(row, leaves[at]!)
     else {
+      const erasures = [...row.erasures, leaves[at]!]
       const bytes = encodeOpened(left)
       await movers.move(row.block.pack, bytes, (block, place) => {
         after[row.segment] = {
@@ -130,6 +130,11 @@ export async function planErasure(
 
 const NOWHERE = { block: { pack: 0, offset: 0, length: 0 }, at: 0, size: 0 }
 
+/** The row of a segment of which nothing is left, by the record with this leaf. */
+export function erasedRow(row: SegmentRow, leaf: number): SegmentRow {
+  return { ...row, ...NOWHERE, erasures: [...row.erasures, leaf], services: [], name: '' }
+}
+
 /** What is erased of one execution. */
 async function changesOf(
   { reader, packs }: PlanParts,
@@ -163,7 +168,7 @@ async function changesOf(
 }
 
 /** The erased records, at most 32 seals each and of one tenant; for each change the leaf of its record. */
-async function recordsOf(
+export async function recordsOf(
   { reader, random }: PlanParts,
   changes: readonly Change[],
   order: Order,
@@ -240,7 +245,7 @@ function placeOf({ pack, offset }: BlockRef): string {
 }
 
 /** Gathers payloads into new blocks, of the class and day of the packs that they come from. */
-class Movers {
+export class Movers {
   readonly #packs: Packs
   readonly #classes: ReadonlyMap<number, { readonly retention: string; readonly day: string }>
   readonly #open = new Map<string, { sink: Sink; day: string; retention: string; placed: Placed[] }>()
@@ -250,8 +255,10 @@ class Movers {
     this.#classes = new Map(packs.classes().map((one) => [one.pack, one]))
   }
 
-  async move(pack: number, payload: Uint8Array, placed: Placed['place']): Promise<void> {
-    const { retention, day } = this.#classes.get(pack)!
+  /** `day` is that of the pack where none is given. */
+  async move(pack: number, payload: Uint8Array, placed: Placed['place'], toDay?: string): Promise<void> {
+    const { retention, day: ownDay } = this.#classes.get(pack)!
+    const day = toDay ?? ownDay
     const name = `${retention}-${day}`
     let block = this.#open.get(name)
     if (block === undefined) {

@@ -22,7 +22,7 @@ import type { LogReader } from '../store/log-store.ts'
 import { encodeName, isErased, parseCommit, parseRows, type SegmentRow } from '../store/rows.ts'
 
 /** Attributes that say on whose behalf something was done (docs/operate/erasure.md). */
-export const SUBJECT_KEYS: ReadonlySet<string> = new Set([
+const SUBJECT_KEYS: ReadonlySet<string> = new Set([
   'governance.authorization.subject',
   'governance.authorization.subject.id',
   'governance.delegation.subject',
@@ -114,6 +114,11 @@ function isInIndex({ trace, service, before }: Selection, rows: readonly Segment
   return before === undefined || rows.every(({ end }) => end < before)
 }
 
+/** Whether an encoded payload names the subject. */
+export function mentionsSubject(subject: string): (payload: Uint8Array) => boolean {
+  return payloadFilter({ subject })!
+}
+
 function payloadFilter({ subject, attributes }: Selection): ((payload: Uint8Array) => boolean) | undefined {
   if (subject === undefined && attributes === undefined) return undefined
   const value = subject === undefined ? undefined : Buffer.from(encodeText(subject))
@@ -132,7 +137,7 @@ function payloadFilter({ subject, attributes }: Selection): ((payload: Uint8Arra
 type Test = (attribute: KeyValue) => boolean
 
 /** Whether an attribute says that this is the subject: the value as it is, in one of {@link SUBJECT_KEYS}. */
-export function isSubject(subject: string): Test {
+function isSubject(subject: string): Test {
   return ({ key, value }) => SUBJECT_KEYS.has(key) && isValue(value, subject)
 }
 

@@ -1,6 +1,7 @@
 /** The index: what the traces' rows imply is there, and nothing else. */
 import { equalBytes, formatHex, utf8 } from '@rootspan/lineage/bytes'
 import { MalformedError } from '@rootspan/lineage/errors'
+import { listHolds } from '../erase/holds.ts'
 import { Knowledge } from '../knowledge.ts'
 import * as keys from '../store/keys.ts'
 import type { LogReader } from '../store/log-store.ts'
@@ -41,6 +42,7 @@ export async function checkIndex(
   if (found > committed.terms)
     findings.problem('index, search keys', `${found - committed.terms} belong to no commit`, INDEX_HINT)
   findings.count('search keys', found)
+  await checkHolds(reader, findings)
   for await (const [key, value] of walk(reader, keys.Prefix.knowledge))
     if (!isKnowledge(key, value))
       findings.problem(`knowledge ${formatHex(key)}`, 'is malformed', KNOWLEDGE_HINT, 'knowledge')
@@ -77,6 +79,19 @@ function rowsOf(key: Uint8Array, value: Uint8Array): SegmentRow[] | undefined {
 function walk(reader: LogReader, prefix: number): AsyncIterable<[Uint8Array, Uint8Array]> {
   const range = { gte: Uint8Array.of(prefix), lt: Uint8Array.of(prefix + 1) }
   return reader.database.iterator({ ...range, highWaterMarkBytes: 1024 * 1024 })
+}
+
+/** Holds parse, and each began with a record about the log. */
+async function checkHolds(reader: LogReader, findings: Findings): Promise<void> {
+  try {
+    for (const { leaf } of await listHolds(reader.database))
+      if ((await reader.run(leaf)) === undefined)
+        findings.problem(`hold of leaf ${leaf}`, 'no record about the log began it', undefined, 'holds')
+      else findings.count('holds')
+  } catch (error) {
+    if (!(error instanceof MalformedError)) throw error
+    findings.problem('holds', error.message)
+  }
 }
 
 /** No key lies outside of the known prefixes, and the cursor is one key. */

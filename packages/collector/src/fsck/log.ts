@@ -7,15 +7,15 @@
  */
 import { equalBytes, formatHex, utf8 } from '@rootspan/lineage/bytes'
 import { MalformedError, VerificationError } from '@rootspan/lineage/errors'
+import { LOG_RECORD } from '@rootspan/lineage/otlp/log-record'
 import { Committer } from '@rootspan/lineage/record/commitment'
 import { NO_BYTES, Persistence, parseEntry } from '@rootspan/lineage/record/entry'
 import type { TraceHistory } from '@rootspan/lineage/record/history'
-import type { Source } from '@rootspan/lineage/record/order'
+import { type Source, traceIdOf } from '@rootspan/lineage/record/order'
 import { parsePayload, type SegmentPayload } from '@rootspan/lineage/record/payload'
 import { parseReceipt } from '@rootspan/lineage/record/receipt'
 import { type DerivedSegment, deriveSegment, LeafSink } from '@rootspan/lineage/record/segment'
 import { leafHash } from '@rootspan/lineage/tlog/merkle'
-import { WireReader } from '@rootspan/lineage/wire'
 import { PackCorruption, type PackReader } from '../pack.ts'
 import * as keys from '../store/keys.ts'
 import type { LogReader } from '../store/log-store.ts'
@@ -82,6 +82,7 @@ class LogWalk {
   readonly #committer = new Committer()
   readonly #sink = new LeafSink()
   #segments = 0
+  #runs = 0
   #traces = 0
   readonly #terms: CommitTerms
 
@@ -111,6 +112,7 @@ class LogWalk {
     await tree.end(head?.commit.size ?? 0)
     await this.#entries.end()
     await this.#blocks.end(head?.commit.packs ?? [])
+    await this.#checkRunKeys()
     return { head: head?.commit, segments: this.#segments, traces: this.#traces, terms: this.#terms.found }
   }
 
@@ -234,9 +236,19 @@ class LogWalk {
     }
   }
 
+  /** Runs are those of the commits, and no others. */
+  async #checkRunKeys(): Promise<void> {
+    const { reader, findings } = this.#parts
+    let found = 0
+    const range = { gte: Uint8Array.of(keys.Prefix.run), lt: Uint8Array.of(keys.Prefix.run + 1) }
+    for await (const _ of reader.database.keys(range)) found++
+    if (found !== this.#runs) findings.problem('runs', `there are ${found}, the commits have ${this.#runs}`)
+  }
+
   /** A run of records about the log: their openings are there and lead to their claims. */
   async #run(row: CommittedRow, value: Uint8Array | undefined): Promise<void> {
     const { tree, findings } = this.#parts
+    this.#runs++
     const where = `records about the log at leaf ${row.first}`
     const chunks = await this.#entries.take(row.count)
     const entries = splitEntries(chunks)
@@ -275,11 +287,8 @@ class LogWalk {
       )
         fault('is of another segment than its row')
       if (payload.evaluatedAt !== commit.time) fault(`was not judged at the time of commit ${commit.number}`)
-      for (const { source, spanStart, spanEnd } of payload.spans)
-        if (!isOfTrace(source.body, spanStart, spanEnd, payload.traceId)) {
-          fault('holds a span of another trace')
-          break
-        }
+      if (payload.spans.some((span) => !equalBytes(traceIdOf(span), payload.traceId)))
+        fault('holds a span of another trace')
       return payload
     } catch (error) {
       if (!(error instanceof MalformedError)) throw error
@@ -378,6 +387,8 @@ class LogWalk {
         isTracked = receipt.tracked
         if (receipt.tenant !== payload.tenant)
           this.#parts.findings.problem(`segment at leaf ${row.first}`, 'holds a request of another tenant')
+        if ((receipt.signal === 'logs') !== (span.kind === LOG_RECORD))
+          this.#parts.findings.problem(`segment at leaf ${row.first}`, 'holds a request of another signal')
       }
       if (isTracked) this.#parts.tracked.add(row.first + derived.leaves[place]!, span.index)
     }
@@ -439,14 +450,6 @@ function isRun(row: CommittedRow): boolean {
 /** Whether a stored row has what its commit has of it. */
 function isSameRow(row: CommittedRow, committed: CommittedRow): boolean {
   return equalBytes(encodeCommittedRow(row), encodeCommittedRow(committed))
-}
-
-/** Whether an encoded span, which parsed before, is of this trace (Span, field 1: the last one counts). */
-function isOfTrace(body: Uint8Array, start: number, end: number, traceId: Uint8Array): boolean {
-  const span = new WireReader(body, start, end)
-  let isSame = false
-  while (span.next()) if (span.field === 1) isSame = equalBytes(span.value(), traceId)
-  return isSame
 }
 
 /** Whether bytes are those of the pieces put together. */

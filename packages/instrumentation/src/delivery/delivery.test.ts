@@ -47,7 +47,8 @@ function start(options: { maxSpans?: number; delayMillis?: number } = {}): Deliv
     OTEL_EXPORTER_OTLP_HEADERS: 'x-key=a%20b,broken',
   })!
   delivery = createDelivery({
-    encode: (spans) => Buffer.from(spans.map(({ name }) => `${name}\n`).join('')),
+    encode: (spans) => Buffer.from(spans.map((one) => `${(one as ReadableSpan).name}\n`).join('')),
+    pack: (one) => one,
     sender: createSender(endpoint),
     log,
     emitter: 'a'.repeat(32),

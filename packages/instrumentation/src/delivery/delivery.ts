@@ -8,7 +8,7 @@
 import type { Attributes } from '@opentelemetry/api'
 import { GOODBYE } from '../facts.ts'
 import type { Log } from '../log.ts'
-import type { Encode, ReadableSpan, SpanEvent } from './encode.ts'
+import type { Encode, ReadableSpan, SpanEvent, WaitingSpan } from './encode.ts'
 import { Orphan, type Recovery } from './orphans.ts'
 import { MemoryQueue, type Queue, type Source } from './queue.ts'
 import type { Answer, Sender } from './send.ts'
@@ -50,6 +50,8 @@ export interface Delivery {
 
 export interface DeliveryOptions {
   readonly encode: Encode
+  /** Makes of a span what waits for it in memory; it may throw. */
+  readonly pack: (span: ReadableSpan) => WaitingSpan
   readonly sender: Sender
   readonly log: Log
   readonly emitter: string
@@ -74,7 +76,7 @@ const FLUSH_MILLIS = 3000
 const RESOURCE_MILLIS = 5000
 
 export function createDelivery(options: DeliveryOptions): Delivery {
-  const { spool, emitter, encode, log, maxSpans } = options
+  const { spool, emitter, encode, pack, log, maxSpans } = options
   if (spool !== undefined) {
     try {
       return new Deliverer(new Spool({ ...spool, emitter, encode, log }), options)
@@ -83,7 +85,7 @@ export function createDelivery(options: DeliveryOptions): Delivery {
       log.warn(`ROOTSPAN_SPOOL cannot be used (${code}): governed spans wait in memory only`)
     }
   }
-  return new Deliverer(new MemoryQueue(encode, maxSpans), options)
+  return new Deliverer(new MemoryQueue(encode, pack, maxSpans), options)
 }
 
 class Deliverer implements Delivery {
@@ -135,17 +137,18 @@ class Deliverer implements Delivery {
     direct?.(span)
   }
 
-  #enqueue(span: ReadableSpan): void {
-    const { emitter, log } = this.#options
-    const isLast = span.name === GOODBYE && span.spanContext().traceId === emitter
-    let isTaken = false
+  #taken(span: ReadableSpan, isLast: boolean): boolean {
     try {
-      isTaken = this.#queue.add(span, isLast)
+      return this.#queue.add(span, isLast)
     } catch (error) {
-      // Whoever ended the span must not notice.
-      log.failed('keeping a span', error)
+      this.#options.log.failed('encoding a span', error)
+      return false
     }
-    if (!isTaken) this.counts.dropped++
+  }
+
+  #enqueue(span: ReadableSpan): void {
+    const isLast = span.name === GOODBYE && span.spanContext().traceId === this.#options.emitter
+    if (!this.#taken(span, isLast)) this.counts.dropped++
     else if (this.#queue.waiting >= MAX_BATCH_SPANS) this.#wake(0)
     else this.#wake(this.#options.delayMillis)
   }

@@ -27,6 +27,22 @@ export interface ReadableSpan {
   spanContext(): SpanContext
 }
 
+/** What is sent of a span, in the place of the span. */
+class PackedSpan {
+  readonly resource: Resource
+  readonly instrumentationScope: Scope
+  readonly bytes: Uint8Array
+
+  constructor({ resource, instrumentationScope }: ReadableSpan, bytes: Uint8Array) {
+    this.resource = resource
+    this.instrumentationScope = instrumentationScope
+    this.bytes = bytes
+  }
+}
+
+/** A span that waits. */
+export type WaitingSpan = ReadableSpan | PackedSpan
+
 export interface SpanEvent {
   readonly name: string
   readonly time: HrTime
@@ -52,7 +68,7 @@ interface Scope {
 }
 
 /** Encodes an `ExportTraceServiceRequest`. Throws, or gives undefined, for what cannot be encoded. */
-export type Encode = (spans: readonly ReadableSpan[]) => Uint8Array | undefined
+export type Encode = (spans: readonly WaitingSpan[]) => Uint8Array | undefined
 
 /** Bits of a span's and a link's flags, above those of the W3C (trace.proto, SpanFlags). */
 const HAS_IS_REMOTE = 0x100
@@ -64,8 +80,8 @@ const TWO_32 = 2 ** 32
 const writer = new ReverseWriter()
 
 /** See {@link Encode}. */
-export function encodeSpans(spans: readonly ReadableSpan[]): Uint8Array {
-  const resources = new Map<Resource, Map<Scope, ReadableSpan[]>>()
+export function encodeSpans(spans: readonly WaitingSpan[]): Uint8Array {
+  const resources = new Map<Resource, Map<Scope, WaitingSpan[]>>()
   for (const span of spans) {
     let scopes = resources.get(span.resource)
     if (scopes === undefined) {
@@ -85,9 +101,23 @@ export function encodeSpans(spans: readonly ReadableSpan[]): Uint8Array {
   }
 }
 
+/**
+ * Encodes a span that ended before it is known with which others it is sent. A span holds much that is not sent, and
+ * thousands of them that wait cost the garbage collector more than all else that is done for them.
+ */
+export function packSpan(span: ReadableSpan): WaitingSpan {
+  try {
+    writeSpan(span)
+    return new PackedSpan(span, writer.finishSmall())
+  } catch (error) {
+    writer.reset()
+    throw error
+  }
+}
+
 // Everything below writes in reverse: the last field first. Tags are field number * 8 + wire type.
 
-function writeResource(resource: Resource, scopes: ReadonlyMap<Scope, readonly ReadableSpan[]>): void {
+function writeResource(resource: Resource, scopes: ReadonlyMap<Scope, readonly WaitingSpan[]>): void {
   const since = writer.length
   if (resource.schemaUrl) writer.textField(0x1a, resource.schemaUrl)
   for (const [scope, spans] of [...scopes].reverse()) writeScope(scope, spans)
@@ -98,10 +128,14 @@ function writeResource(resource: Resource, scopes: ReadonlyMap<Scope, readonly R
   writer.close(0x0a, since)
 }
 
-function writeScope(scope: Scope, spans: readonly ReadableSpan[]): void {
+function writeScope(scope: Scope, spans: readonly WaitingSpan[]): void {
   const since = writer.length
   if (scope.schemaUrl) writer.textField(0x1a, scope.schemaUrl)
-  for (let at = spans.length - 1; at >= 0; at--) writeSpan(spans[at]!)
+  for (let at = spans.length - 1; at >= 0; at--) {
+    const span = spans[at]!
+    if (span instanceof PackedSpan) writer.raw(span.bytes)
+    else writeSpan(span)
+  }
   const inner = writer.length
   if (scope.droppedAttributesCount) {
     writer.number(0x20, scope.droppedAttributesCount)
@@ -233,7 +267,8 @@ function writeAttributes(tag: number, attributes: Attributes): void {
 }
 
 /**
- * Bodies of attributes whose values come again and again, by name and value. A name with more values than a few has none.
+ * Bodies of attributes whose values come again and again, by name and value; at most 1 MiB. A name with more values than
+ * a few has none.
  */
 const bodies = new Map<string, Map<unknown, Uint8Array> | undefined>()
 const MAX_NAMES = 512
@@ -254,9 +289,8 @@ function keep(name: string, body: Map<unknown, Uint8Array>, value: unknown, sinc
     bodies.set(name, undefined)
     return
   }
-  const written = writer.since(since)
   // Tag and length are a byte each.
-  if (written.length - 2 <= MAX_BODY) body.set(value, written.subarray(2))
+  if (writer.length - since <= 2 + MAX_BODY) body.set(value, writer.since(since).subarray(2))
 }
 
 function writeMember(tag: number, name: string, value: unknown, depth: number): void {

@@ -2,7 +2,7 @@
 import { createLog, type Log } from '../log.ts'
 import type { Runtime } from '../runtime.ts'
 import { createDelivery } from './delivery.ts'
-import { encodeSpans } from './encode.ts'
+import { encodeSpans, packSpan } from './encode.ts'
 import { endpointOf } from './endpoint.ts'
 import { createExporter, type SpanExporter } from './exporter.ts'
 import { createSender } from './send.ts'
@@ -19,6 +19,7 @@ export function openDelivery(runtime: Runtime, env: NodeJS.ProcessEnv = process.
   }
   runtime.delivery = createDelivery({
     encode: encodeSpans,
+    pack: packSpan,
     log,
     sender: createSender(endpoint),
     emitter: emitter.id,

@@ -33,6 +33,14 @@ export class ReverseWriter {
     return Uint8Array.prototype.slice.call(this.#bytes, this.#at, this.#bytes.length - since)
   }
 
+  /** As `finish`, for few bytes: the copy is part of a larger piece of memory. */
+  finishSmall(): Uint8Array {
+    const written = Buffer.allocUnsafe(this.length)
+    this.#bytes.copy(written, 0, this.#at)
+    this.reset()
+    return written
+  }
+
   /** A copy of what was written; the writer is empty then. */
   finish(): Uint8Array {
     const written = Uint8Array.prototype.slice.call(this.#bytes, this.#at)

@@ -1,6 +1,6 @@
 /** What waits to be sent: the contract of `MemoryQueue` and `Spool`, and the first of them. */
 import type { Attributes } from '@opentelemetry/api'
-import type { Encode, ReadableSpan, SpanEvent } from './encode.ts'
+import type { Encode, ReadableSpan, SpanEvent, WaitingSpan } from './encode.ts'
 
 /** The oldest spans that wait. */
 export interface Batch {
@@ -30,15 +30,18 @@ export interface Queue extends Source {
   close(): void
 }
 
-/** Spans in memory: lost with the process. Encoded when they are sent, many at once. */
+/** Spans in memory: lost with the process. */
 export class MemoryQueue implements Queue {
   readonly #encode: Encode
+  readonly #pack: (span: ReadableSpan) => WaitingSpan
   readonly #maxSpans: number
-  #spans: ReadableSpan[] = []
+  #spans: WaitingSpan[] = []
   #isClosed = false
 
-  constructor(encode: Encode, maxSpans: number) {
+  /** `pack` makes of a span what it needs of it later; it may throw. */
+  constructor(encode: Encode, pack: (span: ReadableSpan) => WaitingSpan, maxSpans: number) {
     this.#encode = encode
+    this.#pack = pack
     this.#maxSpans = maxSpans
   }
 
@@ -48,7 +51,7 @@ export class MemoryQueue implements Queue {
 
   add(span: ReadableSpan, isLast = false): boolean {
     if (this.#isClosed || (this.#spans.length >= this.#maxSpans && !isLast)) return false
-    this.#spans.push(span)
+    this.#spans.push(this.#pack(span))
     return true
   }
 

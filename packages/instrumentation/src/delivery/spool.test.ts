@@ -29,7 +29,9 @@ const B = 'b'.repeat(32)
 /** A span's number and name, one a line: requests stay requests when they are put together. */
 const encode: Encode = (spans) =>
   Buffer.from(
-    spans.map((one) => `${one.name}${one.attributes['governance.emitter.unfinished'] ? '?' : ''}\n`).join(''),
+    (spans as readonly ReadableSpan[])
+      .map((one) => `${one.name}${one.attributes['governance.emitter.unfinished'] ? '?' : ''}\n`)
+      .join(''),
   )
 
 let directory: string

@@ -20,12 +20,14 @@ const CLIENT = 3
 const PRODUCER = 4
 const CONSUMER = 5
 
+const OPERATION = 'gen_ai.operation.name'
+
 /** Attributes that are looked at, all of them texts. */
 const LOOKED_AT: ReadonlySet<string> = new Set([
   ...['db.operation', 'db.operation.name', 'db.query.text', 'db.statement', 'db.system', 'db.system.name'],
   ...['http.method', 'http.request.method', 'http.target', 'http.url', 'url.full', 'url.path'],
   ...['server.address', 'net.peer.name', 'messaging.system', 'mcp.method.name'],
-  ...['gen_ai.operation.name', 'gen_ai.tool.name', 'faas.trigger', 'cicd.pipeline.name'],
+  ...[OPERATION, 'gen_ai.tool.name', 'faas.trigger', 'cicd.pipeline.name'],
 ])
 
 type Attributes = ReadonlyMap<string, string>
@@ -49,9 +51,12 @@ export function infer(span: Span): Inferred | undefined {
 
 function textsOf(attributes: readonly KeyValue[]): Attributes {
   const texts = new Map<string, string>()
-  for (const { key, value } of attributes)
-    if (value.type === 'string' && value.value !== '' && LOOKED_AT.has(key) && !texts.has(key))
-      texts.set(key, value.value)
+  for (const { key, value } of attributes) {
+    if (!LOOKED_AT.has(key) || texts.has(key)) continue
+    if (value.type === 'string' && value.value !== '') texts.set(key, value.value)
+    // Whatever it is, the name of the span does not say it then.
+    else if (key === OPERATION) texts.set(key, '')
+  }
   return texts
 }
 
@@ -65,7 +70,7 @@ function action(name: string, type: string): Inferred {
 
 /** An agent's operation: as an attribute, or as the first word of the name, which the conventions ask for. */
 function operationOf(name: string, attributes: Attributes): string | undefined {
-  const said = attributes.get('gen_ai.operation.name')
+  const said = attributes.get(OPERATION)
   if (said !== undefined) return said
   const word = /^(execute_tool|invoke_agent|invoke_workflow)(?= |$)/.exec(name)?.[1]
   return word ?? (attributes.get('mcp.method.name') === 'tools/call' ? 'execute_tool' : undefined)

@@ -438,7 +438,7 @@ export class ExecutionBuilder {
     }
     for (const [place, node] of nodes.entries()) {
       if (node.parentState !== Parent.awaiting && node.parentState !== Parent.remote) continue
-      const parent = this.#byId.get(node.parentId)
+      const parent = this.#spanOf.get(node.parentId) ?? this.#byId.get(node.parentId)
       if (parent === undefined) continue
       // Whoever waits for a parent that was there already opens a cycle in its segment (record.md, "Span-born records").
       node.opensCycle = parent.segment <= node.segment || rootOf(parent.place) === place

@@ -53,7 +53,11 @@ export function why(execution: Execution, judgement: Judgement, isRecomputed = t
     answer('who', 'Who authorized it?', whoAuthorized(execution)),
     answer('policy', 'What policy permitted it?', whatPermitted(execution)),
     answer('trust', 'How did trust persist while it ran?', howTrustPersisted(execution)),
-    answer('continuity', 'Did governance stay continuous?', wasContinuous(execution, judgement, isRecomputed)),
+    answer(
+      'continuity',
+      'Did governance stay continuous?',
+      wasContinuous(execution, judgement, isRecomputed),
+    ),
   ]
 }
 
@@ -315,7 +319,9 @@ function wasContinuous(
   }))
   const missing = judgement.results.filter(({ missing }) => missing.length > 0)
   if (!isRecomputed)
-    clauses.unshift(unknown(`It was recorded as ${state} by rules that are not known here, and not judged again`))
+    clauses.unshift(
+      unknown(`It was recorded as ${state} by rules that are not known here, and not judged again`),
+    )
   else if (state === 'intact')
     clauses.unshift({
       text: `Yes, by the ${count(judgement.results.length, 'rule')} that had something to look at`,

@@ -39,6 +39,8 @@ export class TraceHistory {
   /** Why the last segment was closed. */
   previousClosed: Closed = Closed.settled
   readonly #spans = new Map<string, EarlierSpan[]>()
+  /** The record that stands for a span id: of the first finished span or, until there is one, the first log record. */
+  readonly #standing = new Map<string, EarlierSpan>()
   /** Leaf hashes of the records of log records. */
   readonly #logs = new Map<string, Uint8Array[]>()
   readonly #waiting = new Map<string, Uint8Array[]>()
@@ -86,6 +88,8 @@ export class TraceHistory {
           return load()?.spans[place]
         },
       }
+      const standing = this.#standing.get(id)
+      if (standing === undefined || (standing.isLog && !earlier.isLog)) this.#standing.set(id, earlier)
       const others = this.#spans.get(id)
       if (others === undefined) this.#spans.set(id, [earlier])
       else others.push(earlier)
@@ -134,9 +138,9 @@ export class TraceHistory {
     return this.#findings()
   }
 
-  /** Leaf hash of the record that stands for a span id: the first one. */
+  /** Leaf hash of the record that stands for a span id. */
   leafOf(id: string): Uint8Array | undefined {
-    return this.#spans.get(id)?.[0]?.leaf
+    return this.#standing.get(id)?.leaf
   }
 
   /** Leaf hashes of the records of log records about a span, in log order. */

@@ -24,7 +24,7 @@ export interface RecordOpenings {
   readonly claims: readonly Opening[]
 }
 
-export function commitmentOf(opening: Opening, committer: Committer): Uint8Array {
+function commitmentOf(opening: Opening, committer: Committer): Uint8Array {
   return 'commitment' in opening
     ? opening.commitment
     : committer.saltedClaim(opening.salt, opening.key, opening.value)

@@ -9,6 +9,7 @@ import { compareBytes, formatHex } from '../bytes.ts'
 import { contentDigest, logContentDigest } from '../otlp/content.ts'
 import { LOG_RECORD } from '../otlp/log-record.ts'
 import { FLAG_HAS_IS_REMOTE, FLAG_IS_REMOTE } from '../otlp/span-table.ts'
+import { WireReader } from '../wire.ts'
 import { SmallMap } from './small-map.ts'
 
 /** The part of one request that belongs to one trace: what its spans share. */
@@ -69,6 +70,19 @@ export function idKey(bytes: Uint8Array): string {
       bytes[7]!,
     )
   return String.fromCharCode(...bytes)
+}
+
+/**
+ * The trace id of a span or log record that was decoded before, as a view: of several occurrences (Span, field 1;
+ * LogRecord, field 9) the last one counts.
+ */
+export function traceIdOf({ source, spanStart, spanEnd, kind }: SpanInput): Uint8Array {
+  const field = kind === LOG_RECORD ? 9 : 1
+  const reader = new WireReader(source.body, spanStart, spanEnd)
+  let start = spanStart
+  let end = spanStart
+  while (reader.next()) if (reader.field === field) [start, end] = [reader.start, reader.end]
+  return source.body.subarray(start, end)
 }
 
 /**

@@ -183,7 +183,7 @@ export const ANCESTRY: readonly Vector[] = [
     requests: [request(-600).map((span) => (span.id === 2 ? { ...span, links: [7], linksRemote: true } : span))],
     findings: [],
     unknown: [
-      { rule: 'GC-N04', missing: 'span 0000000000000007 of another process, to which a link leads' },
+      { rule: 'GC-N04', missing: 'span 0000000000000007 of another service, to which a link leads' },
     ],
   },
   {

@@ -155,7 +155,7 @@ const danglingLink: Rule = {
       for (const { traceId, spanId, remote } of node.links) {
         if (traceId !== own) continue
         if (ids.has(spanId)) yield PASS
-        else if (remote === true) yield unknown(`span ${spanId} of another process, to which a link leads`)
+        else if (remote === true) yield unknown(`span ${spanId} of another service, to which a link leads`)
         else if (remote === undefined || erased.length > 0 || evaluatedAt - node.end < STILL_RUNNING)
           yield unknown(`span ${spanId}, to which a link leads`)
         else yield fail([node], `span ${node.id} links to ${spanId}, which never came`)

@@ -5,7 +5,7 @@ import type { Execution, Node } from '../model.ts'
 import { fail, type Observation, PASS, type Rule, type Subject } from '../rule.ts'
 
 /** Numbers that are missing for less than this may still be on their way: nanoseconds. */
-export const GAP_GRACE = 60_000_000_000n
+const GAP_GRACE = 60_000_000_000n
 
 interface NumberedNode {
   readonly node: Node
@@ -56,7 +56,7 @@ const gap: Rule = {
     }
     for (const node of execution.spans) {
       if (node.emitter !== undefined) yield* losses(node)
-      if (node.unfinished) yield fail([node], `the process of span ${node.id} died before it ended`)
+      if (node.unfinished) yield fail([node], `span ${node.id} never ended: its service died before`)
       if (node.governed && node.sampled)
         yield fail([node], `span ${node.id} was sampled: others of its kind were left out`)
     }

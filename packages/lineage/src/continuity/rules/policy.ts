@@ -6,7 +6,7 @@ import type { Execution } from '../model.ts'
 import { fail, PASS, type Rule, unknown } from '../rule.ts'
 
 /** For so long after a new version was first seen, old ones may still decide elsewhere: nanoseconds. */
-export const ROLLOUT_GRACE = 300_000_000_000n
+const ROLLOUT_GRACE = 300_000_000_000n
 
 /** The policy that decided, as a key; undefined where the decision names none. */
 export function policyOf({ engine, policyId }: Decision): string | undefined {
@@ -70,6 +70,25 @@ const stale: Rule = {
   },
 }
 
+/** Times at which the policy changed in this execution, to be asked often. */
+function policyChanges({ transitions }: Execution): { liesBetween(from: bigint, to: bigint): boolean } {
+  const times = BigInt64Array.from(
+    transitions.filter(({ type }) => type === 'policy').map(({ at }) => BigInt.asIntN(64, at)),
+  ).sort()
+  return {
+    liesBetween(from, to) {
+      let low = 0
+      let high = times.length
+      while (low < high) {
+        const middle = (low + high) >> 1
+        if (times[middle]! < from) low = middle + 1
+        else high = middle
+      }
+      return low < times.length && times[low]! <= to
+    },
+  }
+}
+
 const mixed: Rule = {
   id: 'GC-P02',
   version: 1,
@@ -82,7 +101,7 @@ const mixed: Rule = {
   remedy: 'Pin the version for the length of an execution, or record the change of the policy.',
   *evaluate(execution) {
     const first = new Map<string, Decision>()
-    const changes = execution.transitions.filter(({ type }) => type === 'policy').map(({ at }) => at)
+    const changes = policyChanges(execution)
     for (const decision of versioned(execution)) {
       const key = policyOf(decision)!
       const known = first.get(key)
@@ -93,7 +112,7 @@ const mixed: Rule = {
       }
       if (versionOf(known) === versionOf(decision)) continue
       const [from, to] = known.at < decision.at ? [known.at, decision.at] : [decision.at, known.at]
-      if (!changes.some((at) => at >= from && at <= to))
+      if (!changes.liesBetween(from, to))
         yield fail([decision, known], 'two versions of one policy decided in this execution')
     }
   },
@@ -136,7 +155,7 @@ const rollback: Rule = {
   guards: ['A policy transition to this version, in this execution, explains it.'],
   remedy: 'Find out who loaded the old version again; if it was meant, record a policy transition.',
   *evaluate(execution) {
-    const changes = execution.transitions.filter(({ type }) => type === 'policy')
+    const wanted = new Set(execution.transitions.flatMap(({ type, to }) => (type === 'policy' ? [to] : [])))
     for (const decision of versioned(execution)) {
       const own = versionOf(decision)
       const statements = statementsOf(decision, execution).filter(
@@ -147,7 +166,7 @@ const rollback: Rule = {
         (one) =>
           nameOf(one) !== own && before !== undefined && one.since > before.since && one.since < decision.at,
       )
-      if (newer === undefined || changes.some(({ to }) => to === own)) yield PASS
+      if (newer === undefined || wanted.has(own)) yield PASS
       else yield fail([decision, newer, before!], 'an older version of the policy decides again')
     }
   },

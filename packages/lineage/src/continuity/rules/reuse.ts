@@ -1,7 +1,7 @@
 /** GC-A09 and GC-A11: what became of an artifact elsewhere. */
 import type { Authorization } from '../facts.ts'
-import { SKEW } from '../model.ts'
-import { fail, PASS, type Rule } from '../rule.ts'
+import { type Execution, type Node, SKEW } from '../model.ts'
+import { fail, PASS, type Rule, type Subject } from '../rule.ts'
 
 /** What an artifact may be revoked by, in the order in which it is looked for; several values where there are. */
 export function revocableBy(artifact: Authorization): (readonly [by: string, value: string])[] {
@@ -38,40 +38,74 @@ const revoked: Rule = {
   ],
   remedy: 'Check artifacts again during long executions, and end what rests on a revoked one.',
   *evaluate(execution) {
-    const here = execution.authorizations.filter(({ status }) => status === 'revoked')
+    const revocations = revocationsOf(execution)
+    if (revocations.size === 0) {
+      if (execution.actions.some(({ on }) => on.authority !== undefined)) yield PASS
+      return
+    }
+    const known = new Map<Node, Revoked | undefined>()
     for (const action of execution.actions) {
-      if (action.inferred && !action.on.governed) continue
-      if (action.outcome === 'refused') continue
-      const artifacts = action.on.authority?.authorizations ?? []
-      for (const artifact of artifacts) {
-        if (artifact.status === 'revoked') continue
-        const names = revocableBy(artifact)
-        const isMeant = (by: string, value: string, issuer: string): boolean =>
-          names.some(([ownBy, own]) => ownBy === by && own === value) &&
-          (issuer === '' || artifact.issuer === undefined || artifact.issuer === issuer)
-        const elsewhere = execution.context.revocations.find(({ by, value, issuer }) =>
-          isMeant(by, value, issuer),
-        )
-        const beside = here.find((other) =>
-          revocableBy(other).some(([by, value]) => isMeant(by, value, other.issuer ?? '')),
-        )
-        const by = elsewhere ?? beside
-        if (by === undefined) {
-          yield PASS
-          continue
-        }
-        if (action.on.start > by.at + SKEW)
-          yield fail([action, artifact, by], `the artifact was revoked before span ${action.on.id} began`)
-        else if (action.on.end > by.at + SKEW)
-          yield fail(
-            [action, artifact, by],
-            `the artifact was revoked while span ${action.on.id} ran`,
-            'high',
-          )
-        else yield PASS
+      if ((action.inferred && !action.on.governed) || action.outcome === 'refused') continue
+      const { authority } = action.on
+      if (authority === undefined) continue
+      if (!known.has(authority)) known.set(authority, firstRevoked(authority, revocations))
+      const revoked = known.get(authority)
+      if (revoked === undefined) {
+        yield PASS
+        continue
       }
+      const { artifact, by } = revoked
+      if (action.on.start > by.at + SKEW)
+        yield fail([action, artifact, by], `the artifact was revoked before span ${action.on.id} began`)
+      else if (action.on.end > by.at + SKEW)
+        yield fail([action, artifact, by], `the artifact was revoked while span ${action.on.id} ran`, 'high')
+      else yield PASS
     }
   },
+}
+
+interface RevokedAt extends Subject {
+  readonly issuer: string
+  readonly at: bigint
+}
+
+interface Revoked {
+  readonly artifact: Authorization
+  readonly by: RevokedAt
+}
+
+/** What was revoked, here and elsewhere, by what it is known by; of each the first time. */
+function revocationsOf({ authorizations, context }: Execution): Map<string, RevokedAt> {
+  const found = new Map<string, RevokedAt>()
+  const put = (by: string, value: string, at: RevokedAt): void => {
+    const key = JSON.stringify([by, value])
+    const known = found.get(key)
+    if (known === undefined || at.at < known.at) found.set(key, at)
+  }
+  for (const one of context.revocations) put(one.by, one.value, one)
+  for (const artifact of authorizations)
+    if (artifact.status === 'revoked')
+      for (const [by, value] of revocableBy(artifact))
+        put(by, value, { leaf: artifact.leaf, issuer: artifact.issuer ?? '', at: artifact.at })
+  return found
+}
+
+/** The artifact in force at a span that was revoked first. */
+function firstRevoked(
+  { authorizations }: Node,
+  revocations: ReadonlyMap<string, RevokedAt>,
+): Revoked | undefined {
+  let first: Revoked | undefined
+  for (const artifact of authorizations) {
+    if (artifact.status === 'revoked') continue
+    for (const name of revocableBy(artifact)) {
+      const by = revocations.get(JSON.stringify(name))
+      if (by === undefined || (first !== undefined && first.by.at <= by.at)) continue
+      if (by.issuer === '' || artifact.issuer === undefined || artifact.issuer === by.issuer)
+        first = { artifact, by }
+    }
+  }
+  return first
 }
 
 const replayed: Rule = {
@@ -88,29 +122,45 @@ const replayed: Rule = {
   ],
   remedy: 'Let whoever accepts an approval or a transaction token remember what was used.',
   *evaluate(execution) {
+    const uses = new Map(execution.context.uses.map((use) => [JSON.stringify([use.by, use.value]), use]))
     const seen = new Set<string>()
     for (const artifact of execution.authorizations)
       for (const [by, value] of oneTimeBy(artifact)) {
         const key = JSON.stringify([by, value])
         if (seen.has(key)) continue
         seen.add(key)
-        const other = execution.context.uses.find((use) => use.by === by && use.value === value)
+        const other = uses.get(key)
         if (other === undefined) yield PASS
         else yield fail([artifact, other], `the ${by} was used in another execution before`)
       }
-    const digests = new Map<string, { action: string; first: Authorization }>()
-    for (const action of execution.actions) {
-      if (action.digest === undefined) continue
-      for (const artifact of action.on.authority?.authorizations ?? []) {
-        const approval = oneTimeBy(artifact).find(([by]) => by === 'approval')?.[1]
-        if (approval === undefined) continue
+    const approvals = new Map<Node, readonly (readonly [string, Authorization])[]>()
+    const digests = new Map<string, string>()
+    for (const { digest, on, leaf } of execution.actions) {
+      const { authority } = on
+      if (digest === undefined || authority === undefined) continue
+      const inForce = approvals.get(authority) ?? approvalsAt(authority)
+      approvals.set(authority, inForce)
+      for (const [approval, artifact] of inForce) {
         const known = digests.get(approval)
-        if (known === undefined) digests.set(approval, { action: action.digest, first: artifact })
-        else if (known.action !== action.digest)
-          yield fail([action, known.first], 'one approval was used for two different actions')
+        if (known === undefined) digests.set(approval, digest)
+        else if (known !== digest)
+          yield fail([{ leaf }, artifact], 'one approval was used for two different actions')
       }
     }
   },
+}
+
+/** Approvals in force at a span that are looked at, so that an execution with a great many stays linear. */
+const MAX_APPROVALS = 32
+
+function approvalsAt({ authorizations }: Node): (readonly [string, Authorization])[] {
+  const found: (readonly [string, Authorization])[] = []
+  for (const artifact of authorizations) {
+    const approval = oneTimeBy(artifact).find(([by]) => by === 'approval')?.[1]
+    if (approval !== undefined) found.push([approval, artifact])
+    if (found.length === MAX_APPROVALS) break
+  }
+  return found
 }
 
 export const REUSE: readonly Rule[] = [revoked, replayed]

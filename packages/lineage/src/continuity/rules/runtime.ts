@@ -13,7 +13,7 @@ import {
 } from '../state.ts'
 
 /** An execution that said nothing more for so long has an open end: nanoseconds. */
-export const TIME_TO_END = 900_000_000_000n
+const TIME_TO_END = 900_000_000_000n
 
 /** The gate says that one action begins, not that the execution goes on. */
 const GATE = 'gate'
@@ -134,7 +134,7 @@ const whileHeld: Rule = {
 }
 
 /** After so long something must have been verified again: nanoseconds. */
-export const REVERIFY = 3_600_000_000_000n
+const REVERIFY = 3_600_000_000_000n
 
 const lapsed: Rule = {
   id: 'GC-R07',

@@ -1,14 +1,14 @@
 /** Bundles of executions of which something was erased or is withheld. */
 import { describe, expect, test } from 'vitest'
-import { EPOCH, type SpanSpec, TestLog } from '../../../../test/support/executions.ts'
-import { equalBytes, parseUtf8, utf8 } from '../bytes.ts'
-import { VerificationError } from '../errors.ts'
-import { TraceHistory } from '../record/history.ts'
-import { type AnyPayload, disclose, encodeOpened, openPayload, parseAnyPayload } from '../record/opened.ts'
-import { Closed } from '../record/payload.ts'
-import type { Policy } from '../tlog/policy.ts'
-import { verify } from '../verify.ts'
-import { type Bundle, formatBundle, parseBundle } from './bundle.ts'
+import { EPOCH, type SpanSpec, TestLog } from '../../../test/support/executions.ts'
+import { equalBytes, parseUtf8, utf8 } from './bytes.ts'
+import { VerificationError } from './errors.ts'
+import { type Bundle, formatBundle, parseBundle } from './evidence/bundle.ts'
+import { TraceHistory } from './record/history.ts'
+import { type AnyPayload, disclose, encodeOpened, openPayload, parseAnyPayload } from './record/opened.ts'
+import { Closed } from './record/payload.ts'
+import type { Policy } from './tlog/policy.ts'
+import { verify } from './verify.ts'
 
 const SPANS: readonly SpanSpec[] = [
   { id: 1, attributes: { 'governance.execution.id': 'e1', 'http.route': '/orders' } },
@@ -109,7 +109,9 @@ describe('an execution that was erased whole', () => {
     log.settle(1, [[SPANS[0]!, { id: 5, parent: 4 }]])
     const result = verify(await log.bundle(1), log.policy)
     expect(result.segments.map(({ form }) => form)).toEqual(['opened', 'opened', 'whole'])
-    expect(result.verdict.continuity.detail.join()).toContain('finding GC-N03')
+    expect(result.verdict.continuity.detail.join()).toContain(
+      'GC-N03 unknown: the spans of segment 0, which were erased',
+    )
     expect(result.records.filter(({ span }) => span !== undefined)).toHaveLength(2)
   })
 })
@@ -163,8 +165,8 @@ describe('an execution of which an attribute was erased', () => {
     log.settle(1, [[{ id: 7, parent: 1 }]])
     log.erase(1, [SUBJECT])
     const result = verify(await log.bundle(1), log.policy)
-    expect(result.segments.map(({ form }) => form)).toEqual(['opened', 'opened', 'whole'])
-    expect(result.erasures).toMatchObject([{ spans: [1, 1] }])
+    expect(result.segments.map(({ form }) => form)).toEqual(['opened', 'opened', 'opened'])
+    expect(result.erasures).toMatchObject([{ spans: [1, 1, 0] }])
 
     const only = new TestLog()
     only.settle(1, [[{ id: 1, attributes: { secret: 's' } }]])
