@@ -123,7 +123,7 @@ async function send(
 test('a real request is answered for, and every clause that is recorded has proved records', async () => {
   const { code, stdout, stderr } = await verifier('why', `${governed}.rootspan`, '--policy', 'log.policy')
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
-  console.log(stdout)
+
   const titles = [
     'Why did it run?',
     'Who authorized it?',
@@ -162,7 +162,7 @@ test('a real request is answered for, and every clause that is recorded has prov
 test('what nothing is known about is said so', async () => {
   const { code, stdout } = await rootspan('why', plain)
   expect(code).toBe(0)
-  console.log(stdout)
+
   expect(stdout).toContain('No authorization was recorded')
   expect(stdout).toContain('[unknown]')
   expect(Why.parse(await get(`/api/v1/executions/${plain}/why`)).continuity).toBe('unknown')
@@ -170,14 +170,14 @@ test('what nothing is known about is said so', async () => {
 
 test('a broken execution is told by all who are asked, with nothing that steers a terminal', async () => {
   const text = await rootspan('why', unauthorized)
-  console.log(text.stdout)
+
   expect(text.stdout).toMatch(/\n {2}No, by [0-9]+ finding/)
   expect(text.stdout).not.toContain('\u001b')
   const verified = await verifier('why', `${unauthorized}.rootspan`, '--policy', 'log.policy')
   expect(verified.stdout).not.toContain('\u001b')
   expect(verified.stdout).toMatch(/GC-A01 \(/)
   const checked = await verifier('verify', `${unauthorized}.rootspan`, '--policy', 'log.policy')
-  console.log(checked.stdout)
+
   expect(checked.stdout).toMatch(/continuity +broken: GC-/)
 
   const execution = Execution.parse(await get(`/api/v1/executions/${unauthorized}`))
@@ -203,7 +203,7 @@ test('pipelines are told by the exit code', async () => {
   const bad = await verifier('why', 'log.policy', '--policy', 'log.policy')
   expect(bad.code).toBe(1)
   const list = await rootspan('findings')
-  console.log(list.stdout)
+
   expect(list.stdout).toContain(unauthorized)
 })
 

@@ -46,6 +46,8 @@ beforeAll(async () => {
   SHAPES.get('duplicate and equivocal')!(log, 3)
   log.settle(4, [[{ id: 1, name: 'evil \u001b[2J\u202e\nname', service: '\u0007bell', status: 2 }]])
   SHAPES.get('awaiting')!(log, 5)
+  log.settle(6, [GOVERNED])
+  log.erase(6, 'all')
   const good = await log.bundle(1)
   const files: Record<string, Uint8Array | string> = {
     'log.policy': log.policyText,
@@ -53,6 +55,7 @@ beforeAll(async () => {
     'adopted.rootspan': await log.bundle(2),
     'equivocal.rootspan': await log.bundle(3),
     'evil.rootspan': await log.bundle(4),
+    'erased.rootspan': await log.bundle(6),
     'awaiting.rootspan': await log.bundle(5),
     'bad.rootspan': Buffer.from(
       Buffer.from(good)
@@ -180,6 +183,49 @@ describe('verify', () => {
   })
 })
 
+describe('why', () => {
+  test('verifies first, and answers from what holds alone', async () => {
+    const { code, out, err } = await run(['why', 'good.rootspan', ...POLICY])
+    expect({ code, err }).toEqual({ code: 0, err: '' })
+    expect(out).toMatch(/^VERIFIED {2}good\.rootspan\n/)
+    expect(out.match(/^[A-Z].*\?$/gm)).toHaveLength(5)
+    expect(out).toMatch(/\n {4}(?:leaf|leaves) [0-9, ]+, proved under the checkpoint of size [0-9]+\n/)
+    expect(out).toContain('not checked\n')
+    const bad = await run(['why', 'bad.rootspan', ...POLICY])
+    expect(bad).toMatchObject({ code: 1, out: '' })
+    expect(bad.err).toMatch(/^BAD {2}bad\.rootspan\n/)
+    expect((await run(['why', 'good.rootspan', '--policy', 'other.policy'])).code).toBe(1)
+    expect((await run(['why', 'missing', ...POLICY])).code).toBe(2)
+    expect((await run(['why', 'good.rootspan'])).code).toBe(2)
+  })
+
+  test('of what was erased it says that it is not known', async () => {
+    const { code, out } = await run(['why', 'erased.rootspan', ...POLICY])
+    expect(code).toBe(0)
+    expect(out).toContain('Something of segment 0 was erased or is withheld')
+    expect(out).toMatch(/Nobody can say: a part of the evidence was erased.*\[unknown\]/)
+    expect(out).not.toMatch(/^ {2}(?:Yes|No), by/m)
+  })
+
+  test('as JSON, of good evidence and of bad', async () => {
+    const good = JSON.parse((await run(['why', 'good.rootspan', ...POLICY, '--json'])).out)
+    expect(good).toMatchObject({ file: 'good.rootspan', result: 'verified' })
+    expect(good.answers).toHaveLength(5)
+    const bad = await run(['why', 'bad.rootspan', ...POLICY, '--json'])
+    expect(JSON.parse(bad.out)).toMatchObject({ file: 'bad.rootspan', result: 'bad' })
+  })
+
+  test('no name steers the terminal, and colours are for terminals alone', async () => {
+    const { out } = await run(['why', 'evil.rootspan', ...POLICY])
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must not be there
+    expect(out).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u202e]/)
+    const colored = await run(['why', 'good.rootspan', ...POLICY], { env: { FORCE_COLOR: '1' } })
+    expect(colored.out).toContain('\u001b[')
+    const plain = { FORCE_COLOR: '1', NO_COLOR: '1' }
+    expect((await run(['why', 'good.rootspan', ...POLICY], { env: plain })).out).not.toContain('\u001b')
+  })
+})
+
 describe('inspect', () => {
   test('draws the tree, and says that nothing was verified', async () => {
     const { code, out } = await run(['inspect', 'good.rootspan'])
@@ -291,7 +337,7 @@ describe('usage', () => {
       'completion',
     ])
       expect(help.out).toContain(part)
-    for (const command of ['verify', 'inspect', 'audit', 'completion'])
+    for (const command of ['verify', 'inspect', 'why', 'audit', 'completion'])
       expect(await run([command, '--help'])).toMatchObject({ code: 0, err: '' })
     const { version } = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8'))
     expect(await run(['--version'])).toEqual({ code: 0, out: `${version}\n`, err: '' })
@@ -301,7 +347,7 @@ describe('usage', () => {
     for (const shell of ['bash', 'zsh', 'fish']) {
       const { code, out } = await run(['completion', shell])
       expect(code).toBe(0)
-      for (const word of ['verify', 'inspect', 'audit', 'completion', 'policy', 'json', 'from-size'])
+      for (const word of ['verify', 'inspect', 'why', 'audit', 'completion', 'policy', 'json', 'from-size'])
         expect(out).toContain(word)
     }
   })

@@ -80,7 +80,18 @@ describe('exit codes and errors', () => {
 
   test('help has examples, and every command is described', async () => {
     const { out } = await rootspan('--help')
-    for (const command of ['init', 'run', 'keygen', 'fsck', 'config', 'completion', 'first-trace', 'rules']) {
+    for (const command of [
+      'init',
+      'run',
+      'keygen',
+      'fsck',
+      'config',
+      'completion',
+      'first-trace',
+      'rules',
+      'findings',
+      'why',
+    ]) {
       expect(out).toMatch(new RegExp(`^  ${command} `, 'm'))
       const help = await rootspan(command, '--help')
       expect(help.out).toContain(`$ rootspan ${command}`)
