@@ -87,6 +87,8 @@ test('executions come newest first, with what they are', async () => {
     segments: 1,
     signedSegments: 1,
     closed: 'cut',
+    continuity: 'intact',
+    rules: [],
   })
   expect(second).toMatchObject({ segments: 3, signedSegments: 2, spans: 3, name: 'long', closed: 'settled' })
   expect(second!.services).toEqual(['checkout', 'bank'])

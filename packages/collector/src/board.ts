@@ -4,6 +4,9 @@
  * Each slot has one writing thread. Reads may be a moment old; no decision about truth rests on them.
  */
 
+import { SEVERITIES, type Severity } from '@rootspan/lineage/continuity/rule'
+import { RULES } from '@rootspan/lineage/continuity/ruleset'
+
 /** Counters and gauges, in the order of their slots. */
 const SLOTS = [
   // Written by the main thread.
@@ -46,6 +49,9 @@ const SLOTS = [
   'committed_spans',
   'committed_leaves',
   'duplicate_spans',
+  'judged_unknown',
+  'judged_intact',
+  'judged_broken',
   'pack_bytes',
   'tree_size',
   'checkpoint_size',
@@ -68,7 +74,9 @@ export const SEAL_BOUNDS = [0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30] as co
 const PLACE: ReadonlyMap<string, number> = new Map(SLOTS.map((name, at) => [name, at]))
 const ACK_AT = SLOTS.length
 const SEAL_AT = ACK_AT + ACK_BOUNDS.length + 1
-const SIZE = SEAL_AT + SEAL_BOUNDS.length + 1
+const FINDINGS_AT = SEAL_AT + SEAL_BOUNDS.length + 1
+const SIZE = FINDINGS_AT + RULES.length * SEVERITIES.length
+const RULE_PLACE: ReadonlyMap<string, number> = new Map(RULES.map(({ id }, at) => [id, at]))
 
 export class Board {
   readonly buffer: SharedArrayBuffer
@@ -111,7 +119,25 @@ export class Board {
   }
 
   sealBuckets(): number[] {
-    return [...this.#values.subarray(SEAL_AT, SIZE)]
+    return [...this.#values.subarray(SEAL_AT, FINDINGS_AT)]
+  }
+
+  /** A rule that is not built in is not counted. */
+  addFinding(rule: string, severity: Severity): void {
+    const place = RULE_PLACE.get(rule)
+    if (place !== undefined)
+      this.#values[FINDINGS_AT + place * SEVERITIES.length + SEVERITIES.indexOf(severity)]! += 1
+  }
+
+  /** Findings so far: of each rule under its own severity, and under others where there were any. */
+  findings(): { rule: string; severity: Severity; count: number }[] {
+    return RULES.flatMap((rule, place) =>
+      SEVERITIES.map((severity, at) => ({
+        rule: rule.id,
+        severity,
+        count: this.#values[FINDINGS_AT + place * SEVERITIES.length + at]!,
+      })).filter(({ severity, count }) => count > 0 || severity === rule.severity),
+    )
   }
 
   /** Wakes whoever waits for news. */

@@ -1,4 +1,5 @@
 /** What people search an execution by: its services, the name of its first span, its time. */
+import { continuityOf, type Judgement } from '@rootspan/lineage/continuity/judgement'
 import { MalformedError } from '@rootspan/lineage/errors'
 import { decodeEither, decodeLogSpan, LOG_RECORD } from '@rootspan/lineage/otlp/log-record'
 import { encodeText } from '@rootspan/lineage/otlp/text'
@@ -43,6 +44,12 @@ export function timedSpan(span: SpanInput): TimedSpan {
     endHigh: Number(endTimeUnixNano >> 32n),
     endLow: Number(endTimeUnixNano & 0xffff_ffffn),
   }
+}
+
+/** What a row keeps of the judgement with which its segment was sealed. */
+export function describeJudgement(judgement: Judgement): Pick<SegmentRow, 'continuity' | 'rules'> {
+  const rules = new Set(judgement.findings.map(({ rule }) => rule))
+  return { continuity: continuityOf(judgement), rules: [...rules].sort() }
 }
 
 export function describeSegment(

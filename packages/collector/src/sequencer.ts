@@ -11,6 +11,7 @@
  */
 
 import type { Context } from '@rootspan/lineage/continuity/context'
+import { type Continuity, continuityOf, type Finding } from '@rootspan/lineage/continuity/judgement'
 import type { Execution } from '@rootspan/lineage/continuity/model'
 import type { LogRecord } from '@rootspan/lineage/record/about-log'
 import { Committer } from '@rootspan/lineage/record/commitment'
@@ -27,7 +28,7 @@ import { SmallMap } from '@rootspan/lineage/record/small-map'
 import { parseEntryBundle, TILE_WIDTH } from '@rootspan/lineage/tlog/tile'
 import type { ChangedTile, TileTree } from '@rootspan/lineage/tlog/tile-tree'
 import type { Assembler, OpenFrame, OpenSpan, OpenTrace } from './assembler.ts'
-import { describeSegment, ServiceNames } from './describe.ts'
+import { describeJudgement, describeSegment, ServiceNames } from './describe.ts'
 import type { FrameCache } from './journal/reader.ts'
 import type { Knowledge } from './knowledge.ts'
 import { type BlockRef, DEFAULT_CLASS, MAX_BLOCK_BYTES, type Packs, RECORDS } from './pack.ts'
@@ -81,6 +82,10 @@ export interface Committed {
   readonly packBytes: number
   /** When its segments were settled: milliseconds of `performance.now`. */
   readonly settledAt: number
+  /** What each judgement came to; an execution is judged with each of its segments that is. */
+  readonly judged: readonly Continuity[]
+  /** Those that the judgement before did not have. */
+  readonly findings: readonly Finding[]
 }
 
 export class Sequencer {
@@ -153,6 +158,8 @@ export class Sequencer {
       segments: [],
       receipts: new Map(),
       duplicates: 0,
+      judged: [],
+      findings: [],
       size: tree.size,
       root: tree.root(),
       tiles: changed.filter(({ level }) => level > 0),
@@ -187,6 +194,8 @@ export class Sequencer {
     const segments: DraftSegment[] = []
     const receipts = new Map<number, [number, number][]>()
     let duplicates = 0
+    const judged: Continuity[] = []
+    const findings: Finding[] = []
     const services = new ServiceNames()
     let sinceTurn = 0
     for (const { item, earlier, history } of ready) {
@@ -204,6 +213,8 @@ export class Sequencer {
       noteReceipts(receipts, derived, first + start)
       assembler.decide(trace, ({ position }) => frames.release(position))
       if (derived.count === 0) continue
+      if (derived.ruleset.length > 0) judged.push(continuityOf(derived.judged))
+      for (const finding of derived.fresh) findings.push(finding)
       const segment = history?.segment ?? 0
       const described = describeSegment(derived.spans, services)
       const retention = classOf?.(trace.tenant, described.services, derived.spans[0]!) ?? DEFAULT_CLASS
@@ -227,6 +238,7 @@ export class Sequencer {
           size: block.at - at,
           spans: derived.spans.length,
           erasures: [],
+          ...describeJudgement(derived.judged),
           ...described,
         },
       })
@@ -244,6 +256,8 @@ export class Sequencer {
       receipts,
       knowledge: this.#options.knowledge.takeRows(),
       duplicates,
+      judged,
+      findings,
       size: tree.size,
       root: tree.root(),
       tiles: changed.filter(({ level }) => level > 0),
@@ -362,6 +376,8 @@ export class Sequencer {
       keepFrom: batch.cursor.next,
       packBytes: refs.reduce((sum, ref) => sum + ref.length, 0),
       settledAt: draft.settledAt,
+      judged: draft.judged,
+      findings: draft.findings,
     })
   }
 
@@ -404,6 +420,8 @@ export class Sequencer {
         services: [],
         name: '',
         erasures: [],
+        continuity: 'unknown',
+        rules: [],
       },
     ]
   }
@@ -429,7 +447,9 @@ interface DraftSegment {
 }
 
 /** A commit that was derived and is not written yet. */
-interface Draft extends Pick<Batch, 'time' | 'size' | 'root' | 'tiles' | 'partial' | 'knowledge' | 'cursor'> {
+interface Draft
+  extends Pick<Batch, 'time' | 'size' | 'root' | 'tiles' | 'partial' | 'knowledge' | 'cursor'>,
+    Pick<Committed, 'judged' | 'findings'> {
   /** Tree size before it. */
   readonly first: number
   readonly settledAt: number

@@ -51,6 +51,7 @@ Examples:
   rootspan-verify verify refund.rootspan --policy log.policy
   curl -s http://127.0.0.1:4320/api/v1/executions/<trace id>/evidence | rootspan-verify verify - --policy log.policy
   rootspan-verify inspect refund.rootspan
+  rootspan-verify why refund.rootspan --policy log.policy
   rootspan-verify audit http://127.0.0.1:4320/log --policy log.policy
 
 A policy names the keys that you trust. Get it from the operator, not from the log that it is for.`,
@@ -79,6 +80,20 @@ A policy names the keys that you trust. Get it from the operator, not from the l
     .action(async (file: string, options) => {
       const { inspectCommand } = await import('./inspect-command.ts')
       done(await inspectCommand(world, file, options))
+    })
+
+  program
+    .command('why')
+    .description(
+      'verify an execution, and say why it ran and by whose authority, with the records that say it',
+    )
+    .argument('<file>', 'an evidence bundle (.rootspan); - reads standard input')
+    .addOption(policy().makeOptionMandatory())
+    .addOption(json())
+    .addHelpText('after', EXIT_CODES)
+    .action(async (file: string, options) => {
+      const { whyCommand } = await import('./why-command.ts')
+      done(await whyCommand(world, file, options))
     })
 
   program

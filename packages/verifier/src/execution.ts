@@ -144,9 +144,9 @@ export function* walkTree(roots: readonly ExecutionNode[]): Generator<Placed> {
   }
 }
 
-/** What `verify --json` says of an execution that holds. */
-export function verifiedJson(execution: VerifiedExecution): object {
-  const { checkpoint, records } = execution
+/** What was verified under which root, and the verdict. */
+export function verdictJson(execution: VerifiedExecution): object {
+  const { checkpoint } = execution
   return {
     result: 'verified',
     origin: checkpoint.origin,
@@ -156,6 +156,24 @@ export function verifiedJson(execution: VerifiedExecution): object {
     tenant: execution.tenant,
     traceId: formatHex(execution.traceId),
     verdict: execution.verdict,
+  }
+}
+
+/** What `verify --json` says of an execution that holds. */
+export function verifiedJson(execution: VerifiedExecution): object {
+  const { records } = execution
+  const indexOf = new Map(records.map(({ leaf, index }) => [formatHex(leaf), index]))
+  return {
+    ...verdictJson(execution),
+    findings: execution.judgement.findings.map(({ rule, severity, detail, subjects }) => ({
+      rule,
+      severity,
+      detail,
+      subjects: subjects.map((leaf) => ({
+        leafHash: formatHex(leaf),
+        leafIndex: indexOf.get(formatHex(leaf)),
+      })),
+    })),
     ...summaryJson(execution),
     records: { total: records.length, ...countRecords(records) },
     erasures: execution.erasures.map((erasure) => ({

@@ -47,6 +47,9 @@ def row(r):
     out += sized(16, r["name"].encode())
     for leaf in r["erasures"]:
         out += number(17, leaf)
+    out += number(18, ["unknown", "intact", "broken"].index(r["continuity"]))
+    for rule in r["rules"]:
+        out += sized(19, rule.encode(), True)
     return out
 
 
@@ -81,20 +84,20 @@ FIRST = {
     "tenant": "", "traceId": "0102030405060708090a0b0c0d0e0f10", "segment": 0, "first": 0, "count": 3, "closed": 0,
     "pack": 0, "offset": 32, "length": 700, "at": 0, "size": 1300, "start": "1767323045000000000",
     "end": "1767323045100000000", "spans": 2, "services": ["checkout"], "name": "POST /orders",
-    "erasures": [],
+    "erasures": [], "continuity": "intact", "rules": [],
 }
 LATER = {
     "tenant": "acme", "traceId": "ffffffffffffffffffffffffffffffff", "segment": 2, "first": 300, "count": 257, "closed": 1,
     "pack": 1, "offset": 4294967296, "length": 70000, "at": 1300, "size": 200000, "start": "1", "end": "18446744073709551615",
     "spans": 256, "services": ["gateway", "Zahlungsübersicht"], "name": "",
-    "erasures": [557, 4294967296],
+    "erasures": [557, 4294967296], "continuity": "broken", "rules": ["GC-A01", "GC-D02"],
 }
 GONE = {
     **FIRST, "pack": 0, "offset": 0, "length": 0, "size": 0, "services": [], "name": "", "erasures": [3],
 }
 RUN = {
     **GONE, "traceId": "", "first": 3, "count": 2, "offset": 732, "length": 300, "size": 280, "start": "0", "end": "0",
-    "spans": 0, "erasures": [],
+    "spans": 0, "erasures": [], "continuity": "unknown",
 }
 CURSORS = [
     {"next": 0, "whole": [], "partial": []},
@@ -193,8 +196,9 @@ values = {
         {"why": "no trace id", "hex": row({**FIRST, "traceId": ""}).hex()},
         {"why": "a trace id of 15 bytes", "hex": row({**FIRST, "traceId": "01" * 15}).hex()},
         {"why": "no leaves", "hex": row({**FIRST, "count": 0}).hex()},
-        {"why": "cut off in its name", "hex": good_row[:-1].hex()},
-        {"why": "an unknown field", "hex": (good_row + number(18, 1)).hex()},
+        {"why": "cut off in its continuity", "hex": good_row[:-1].hex()},
+        {"why": "an unknown continuity", "hex": row({**FIRST, "continuity": "unknown"}).hex() + number(18, 3).hex()},
+        {"why": "an unknown field", "hex": (good_row + number(20, 1)).hex()},
         {"why": "a service that is not UTF-8", "hex": good_row.replace(b"checkout", b"checkou\xff").hex()},
     ],
     "invalidCommits": [

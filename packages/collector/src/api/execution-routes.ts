@@ -8,6 +8,7 @@ import type { SegmentRow } from '../store/rows.ts'
 import { ApiError } from './errors.ts'
 import { bundlePieces, erasuresOf, findRecord, isTooLarge, proveRecord, segmentsUnder } from './evidence.ts'
 import { findExecutions, listRecords, summarize, summarizeSegment } from './executions.ts'
+import { countFindings, judgementOf } from './findings.ts'
 import type { Published } from './published.ts'
 import { lookUpReceipt } from './receipts.ts'
 import {
@@ -79,8 +80,10 @@ export function executionRoutes(app: ApiServer, api: Api): void {
       const rows = await committedRows(reader, params.traceId)
       const summary = summarize(rows, size)
       const next = from + limit
+      const findings = countFindings(await judgementOf(payloads, rows))
       return {
         ...summary,
+        findings,
         checkpointSize: size,
         segmentList: rows.map((row) => summarizeSegment(row, size)),
         recordList: await listRecords(reader, payloads, rows, from, limit),
@@ -215,7 +218,7 @@ async function committedRows(reader: LogReader, traceId: string): Promise<Segmen
 }
 
 /** The segments of an execution under the latest checkpoint, at least one, and that checkpoint. */
-async function signedRows(
+export async function signedRows(
   { reader, published }: Api,
   traceId: string,
 ): Promise<{ rows: SegmentRow[]; latest: Published }> {

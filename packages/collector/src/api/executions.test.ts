@@ -61,6 +61,8 @@ async function write(
         services,
         name: '',
         erasures: [],
+        continuity: 'unknown',
+        rules: [],
       },
     }
     earlier.set(row, rows)

@@ -1,5 +1,6 @@
 /** Committed executions: finding them by time and service, and what one is made of. The index is never evidence. */
 import { formatHex } from '@rootspan/lineage/bytes'
+import type { Continuity } from '@rootspan/lineage/continuity/judgement'
 import { Kind } from '@rootspan/lineage/governance/kind'
 import { decodeEither, decodeLogSpan } from '@rootspan/lineage/otlp/log-record'
 import { encodeText } from '@rootspan/lineage/otlp/text'
@@ -42,6 +43,10 @@ export interface ExecutionSummary {
   signedSegments: number
   /** Why its last segment was closed. */
   closed: string
+  /** How it was judged with its last segment. */
+  continuity: Continuity
+  /** Rules with a finding in that judgement. */
+  rules: readonly string[]
 }
 
 export interface SegmentSummary {
@@ -101,8 +106,20 @@ export async function findExecutions(
   search: Search,
   size: number,
 ): Promise<{ executions: ExecutionSummary[]; next: string | undefined }> {
+  const { traces, more } = await findTraces(reader, search)
+  return {
+    executions: traces.filter(({ rows }) => rows.length > 0).map(({ rows }) => summarize(rows, size)),
+    next: more ? Buffer.from(traces.at(-1)!.place).toString('base64url') : undefined,
+  }
+}
+
+/** As {@link findExecutions}: the rows of each execution, and its place, behind which the next page begins. */
+export async function findTraces(
+  reader: LogReader,
+  search: Search,
+): Promise<{ traces: { place: Uint8Array; rows: SegmentRow[] }[]; more: boolean }> {
   const { from = 0n, to = MAX_TIME + 1n, limit } = search
-  if (from >= to) return { executions: [], next: undefined }
+  if (from >= to) return { traces: [], more: false }
   const page = new Page(search, limit + 1)
   let span = -1
   for await (const list of termLists(reader, search, page.newest)) {
@@ -114,8 +131,8 @@ export async function findExecutions(
   const shown = found.slice(0, limit)
   const traces = await reader.traces(shown.map((place) => place.subarray(8)))
   return {
-    executions: traces.filter((rows) => rows.length > 0).map((rows) => summarize(rows, size)),
-    next: found.length > limit ? Buffer.from(shown.at(-1)!).toString('base64url') : undefined,
+    traces: traces.map((rows, at) => ({ place: shown[at]!, rows })),
+    more: found.length > limit,
   }
 }
 
@@ -196,6 +213,7 @@ export function parsePlace(text: string): Uint8Array | undefined {
 /** `rows` are all segments of one execution, at least one; `size` is that of the latest checkpoint. */
 export function summarize(rows: readonly SegmentRow[], size: number): ExecutionSummary {
   const first = rows[0]!
+  const { closed, continuity, rules } = rows.at(-1)!
   let { start, end } = first
   let spans = 0
   let records = 0
@@ -220,7 +238,9 @@ export function summarize(rows: readonly SegmentRow[], size: number): ExecutionS
     firstLeaf: first.first,
     segments: rows.length,
     signedSegments: segmentsUnder(rows, size).length,
-    closed: nameOf(Closed, rows.at(-1)!.closed),
+    closed: nameOf(Closed, closed),
+    continuity,
+    rules,
   }
 }
 

@@ -231,6 +231,24 @@ const METRICS: readonly Metric[] = [
     'Deliveries of a span that has its record already.',
     'duplicate_spans',
   ),
+  family(
+    'rootspan_executions_judged_total',
+    'counter',
+    'Judgements of executions; one that gets another segment is judged again.',
+    'continuity',
+    [
+      ['unknown', 'judged_unknown'],
+      ['intact', 'judged_intact'],
+      ['broken', 'judged_broken'],
+    ],
+  ),
+  {
+    name: 'rootspan_findings_total',
+    type: 'counter',
+    help: 'Findings that the judgement before did not have.',
+    read: ({ board }) =>
+      board.findings().map(({ rule, severity, count }) => [`{rule="${rule}",severity="${severity}"}`, count]),
+  },
   counter(
     'rootspan_pack_written_bytes_total',
     'Bytes of payload written to packs, compressed.',

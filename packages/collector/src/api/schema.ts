@@ -3,6 +3,9 @@
  * OpenAPI description is made of them. Nothing is coerced: a number has one spelling.
  */
 import { parseDecimal64 } from '@rootspan/lineage/bytes'
+import { CONTINUITIES } from '@rootspan/lineage/continuity/judgement'
+import { SEVERITIES } from '@rootspan/lineage/continuity/rule'
+import { BASES, QUESTIONS } from '@rootspan/lineage/continuity/why'
 import { Kind } from '@rootspan/lineage/governance/kind'
 import type { FastifyTypeProvider } from 'fastify'
 import { z } from 'zod'
@@ -54,6 +57,10 @@ const KINDS = Object.keys(Kind) as [keyof typeof Kind, ...(keyof typeof Kind)[]]
 export const TraceParams = z.strictObject({ traceId: hex(16, 'trace id') })
 export const SpanParams = z.strictObject({ traceId: hex(16, 'trace id'), spanId: hex(8, 'span id') })
 export const SizeParams = z.strictObject({ size: decimal(0, Number.MAX_SAFE_INTEGER) })
+export const RecordParams = z.strictObject({
+  traceId: hex(16, 'trace id'),
+  leafIndex: decimal(0, Number.MAX_SAFE_INTEGER),
+})
 export const PositionParams = z.strictObject({ position: decimal(0, Number.MAX_SAFE_INTEGER) })
 
 export const CheckpointsQuery = z.strictObject({
@@ -80,6 +87,15 @@ export const ExecutionsQuery = z.strictObject({
     })
     .optional()
     .meta({ description: 'next of the page before' }),
+})
+export const FindingsQuery = ExecutionsQuery.extend({
+  rule: z
+    .string()
+    .regex(/^[A-Z0-9-]{1,32}$/, 'must be the id of a rule')
+    .optional()
+    .meta({ description: 'id of a rule, e.g. GC-A01' }),
+  severity: z.enum(SEVERITIES).optional().meta({ description: 'this or more severe, default low' }),
+  limit: decimal(1, 200).optional().meta({ description: 'executions with findings on a page, default 50' }),
 })
 export const RecordsQuery = z.strictObject({
   from: decimal(0, Number.MAX_SAFE_INTEGER)
@@ -130,12 +146,20 @@ const Summary = z.strictObject({
   segments: safeInteger(),
   signedSegments: safeInteger().meta({ description: 'segments under the latest checkpoint' }),
   closed: z.string().meta({ description: 'why its last segment was closed: settled, cut or drained' }),
+  continuity: z.enum(CONTINUITIES).meta({ description: 'how it was judged with its last segment' }),
+  rules: z.array(z.string()).meta({ description: 'ids of the rules with a finding in that judgement' }),
 })
 export const Executions = z.strictObject({
   executions: z.array(Summary),
   next: z.string().optional().meta({ description: 'cursor of the next page' }),
 })
 export const Execution = Summary.extend({
+  findings: z.strictObject({
+    critical: safeInteger(),
+    high: safeInteger(),
+    medium: safeInteger(),
+    low: safeInteger(),
+  }),
   checkpointSize: safeInteger(),
   segmentList: z.array(
     z.strictObject({
@@ -172,6 +196,48 @@ export const Execution = Summary.extend({
     }),
   ),
   next: safeInteger().optional().meta({ description: 'from of the next page of records' }),
+})
+const Subject = z.strictObject({
+  leafHash: z.string(),
+  leafIndex: safeInteger().optional().meta({ description: 'absent for a record of another execution' }),
+  spanId: z.string().optional(),
+})
+export const Findings = z.strictObject({
+  findings: z.array(
+    z.strictObject({
+      rule: z.string(),
+      severity: z.enum(SEVERITIES),
+      title: z.string(),
+      detail: z.string(),
+      traceId: z.string(),
+      name: z.string().meta({ description: "name of the execution's first span" }),
+      services: z.array(z.string()),
+      startTimeUnixNano: nanos(),
+      signed: z.boolean().meta({ description: 'the latest checkpoint covers the whole execution' }),
+      subjects: z.array(Subject).meta({ description: 'records that it is about, the offending one first' }),
+    }),
+  ),
+  next: z.string().optional().meta({ description: 'cursor of the next page' }),
+})
+export const Why = z.strictObject({
+  traceId: z.string(),
+  checkpointSize: safeInteger(),
+  continuity: z.enum(CONTINUITIES),
+  answers: z.array(
+    z.strictObject({
+      question: z.enum(QUESTIONS),
+      title: z.string(),
+      clauses: z.array(
+        z.strictObject({
+          text: z.string(),
+          basis: z.enum(BASES).meta({ description: 'whether a record says it, it is inferred, or unknown' }),
+          records: z.array(
+            Subject.extend({ proof: z.string().optional().meta({ description: 'path of its proof' }) }),
+          ),
+        }),
+      ),
+    }),
+  ),
 })
 export const Receipt = z.strictObject({
   position: safeInteger(),

@@ -21,6 +21,7 @@ import type { LogReader } from '../store/log-store.ts'
 import { ApiError, errorBody } from './errors.ts'
 import { Payloads } from './evidence.ts'
 import { executionRoutes } from './execution-routes.ts'
+import { judgementRoutes } from './judgement-routes.ts'
 import { logRoutes } from './log-routes.ts'
 import type { ProcessUse } from './metrics.ts'
 import { operateRoutes } from './operate-routes.ts'
@@ -99,6 +100,7 @@ export async function createServer(dependencies: ApiDependencies): Promise<ApiSe
   await app.register(async (scope) => {
     logRoutes(scope.withTypeProvider<ZodTypes>(), api)
     executionRoutes(scope.withTypeProvider<ZodTypes>(), api)
+    judgementRoutes(scope.withTypeProvider<ZodTypes>(), api)
     operateRoutes(scope.withTypeProvider<ZodTypes>(), api)
   })
   return app
@@ -180,6 +182,7 @@ async function describe(app: ApiServer, version: string): Promise<void> {
       tags: [
         { name: 'log', description: 'The transparency log, as C2SP tlog-tiles lays it out.' },
         { name: 'executions', description: 'Executions, their evidence and proofs.' },
+        { name: 'continuity', description: 'Findings, and answers to the five questions.' },
         { name: 'receipts', description: 'Whether a request was committed.' },
         { name: 'operation', description: 'Health and metrics.' },
       ],

@@ -8,6 +8,7 @@ import { readVersion } from '../version.ts'
 import { addCompletion } from './completion.ts'
 import { addConfig } from './config.ts'
 import { addErase } from './erase.ts'
+import { addFindings } from './findings.ts'
 import { addFirstTrace } from './first-trace.ts'
 import { addFsck, FoundProblems } from './fsck.ts'
 import { addHold } from './hold.ts'
@@ -16,6 +17,7 @@ import { colorsOf, printError } from './io.ts'
 import { addKeygen } from './keygen.ts'
 import { addRules } from './rules.ts'
 import { addRun, type RunIo } from './run.ts'
+import { addWhy } from './why.ts'
 
 /** The program, its streams and signals passed in. */
 function createProgram(io: RunIo): Command {
@@ -45,6 +47,8 @@ Examples:
   $ rootspan first-trace                    send a small trace, see it verified
   $ rootspan fsck                           check everything on disk
   $ rootspan rules test traces.json         see what the continuity rules find
+  $ rootspan findings --fail-on high        fail where a running collector knows of such a finding
+  $ rootspan why <trace id>                 why an execution ran, and by whose authority
   $ rootspan erase --trace <id> --dry-run   see what an erasure would touch
 
 Exit codes:
@@ -61,6 +65,8 @@ Exit codes:
   addConfig(program, io)
   addKeygen(program, io)
   addRules(program, io)
+  addFindings(program, io)
+  addWhy(program, io)
   addCompletion(program, io)
   return program
 }

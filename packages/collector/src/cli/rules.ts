@@ -9,6 +9,7 @@ import { nodeFiles } from '../files.ts'
 import type { JudgedExecution } from '../judge-file.ts'
 import { OperatorError } from '../operator-error.ts'
 import { readSmallFile } from '../read-file.ts'
+import { printable } from '../text.ts'
 import { FoundProblems } from './fsck.ts'
 import { type Colors, colorsOf, type Io } from './io.ts'
 
@@ -64,7 +65,7 @@ function plain({ evaluate: _, ...rule }: Rule): object {
   return rule
 }
 
-function colored(severity: Severity, colors: Colors): string {
+export function colored(severity: Severity, colors: Colors): string {
   const text = severity.padEnd(8)
   if (severity === 'low') return colors.dim(text)
   return severity === 'medium' ? colors.yellow(text) : colors.red(text)
@@ -138,10 +139,10 @@ function reportText({ traceId, spans, judgement }: JudgedExecution, io: Io): str
   const colors = colorsOf(io.stdout, io.env)
   const { findings, results } = judgement
   const lines = findings.map(
-    ({ rule, severity, detail }) => `  ${rule}  ${colored(severity, colors)}  ${detail}`,
+    ({ rule, severity, detail }) => `  ${rule}  ${colored(severity, colors)}  ${printable(detail)}`,
   )
   const missing = results.flatMap(({ rule, missing }) =>
-    missing.map((what) => colors.dim(`  ${rule}  unknown   ${what}`)),
+    missing.map((what) => colors.dim(`  ${rule}  unknown   ${printable(what)}`)),
   )
   const state = continuityOf(judgement)
   const verdict =

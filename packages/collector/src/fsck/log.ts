@@ -212,7 +212,7 @@ class LogWalk {
       this.#hashStored(row, chunks, sink)
     }
     if (derived !== undefined && isSame) this.#track(payload!, derived, row)
-    if (payload !== undefined) checkDescription(row, payload.spans, where, this.#parts.findings)
+    if (payload !== undefined) checkDescription(row, payload, where, this.#parts.findings)
   }
 
   /** A segment of which something was erased: the log says so, and what is left holds. */

@@ -70,6 +70,8 @@ function row(number: number, more: Partial<SegmentRow> = {}): SegmentRow {
     spans: 1,
     services: [],
     erasures: [],
+    continuity: 'unknown',
+    rules: [],
     name: '',
     ...more,
   }

@@ -6,6 +6,7 @@
  */
 
 import { concatBytes, equalBytes, parseUtf8, utf8 } from '@rootspan/lineage/bytes'
+import { CONTINUITIES, type Continuity } from '@rootspan/lineage/continuity/judgement'
 import { sha256 } from '@rootspan/lineage/crypto'
 import { MalformedError } from '@rootspan/lineage/errors'
 import type { OpenedPayload } from '@rootspan/lineage/record/opened'
@@ -37,6 +38,10 @@ export interface SegmentRow {
   readonly name: string
   /** Leaves of the erased records that name its seal, ascending. */
   readonly erasures: readonly number[]
+  /** What its judgement, which is one of the execution up to it, came to. */
+  readonly continuity: Continuity
+  /** Rules with a finding in that judgement, ascending, each once. */
+  readonly rules: readonly string[]
 }
 
 /** What a commit holds of a row: nothing that erasing changes. */
@@ -93,6 +98,18 @@ export function writeRow(sink: Sink, row: SegmentRow): void {
     sink.byte(0x01)
     sink.varint(leaf)
   }
+  if (row.continuity !== 'unknown') {
+    sink.byte(0x90)
+    sink.byte(0x01)
+    sink.varint(CONTINUITIES.indexOf(row.continuity))
+  }
+  for (const rule of row.rules) {
+    const id = encodeName(rule)
+    sink.byte(0x9a)
+    sink.byte(0x01)
+    sink.varint(id.length)
+    sink.put(id)
+  }
 }
 
 function writePlace(sink: Sink, row: CommittedRow): void {
@@ -121,6 +138,8 @@ function parseRow(bytes: Uint8Array, start = 0, end = bytes.length): SegmentRow 
     services: [] as string[],
     name: '',
     erasures: [] as number[],
+    continuity: 'unknown' as Continuity,
+    rules: [] as string[],
   }
   const reader = new WireReader(bytes, start, end)
   while (reader.next()) {
@@ -176,6 +195,12 @@ function parseRow(bytes: Uint8Array, start = 0, end = bytes.length): SegmentRow 
       case 17:
         row.erasures.push(reader.safe('an erasure'))
         break
+      case 18:
+        row.continuity = continuityAt(reader.safe('continuity'))
+        break
+      case 19:
+        row.rules.push(parseUtf8(reader.value()))
+        break
       default:
         throw new MalformedError('a segment row has an unknown field')
     }
@@ -183,6 +208,12 @@ function parseRow(bytes: Uint8Array, start = 0, end = bytes.length): SegmentRow 
   if ((row.traceId.length !== 16 && row.traceId.length !== 0) || row.count === 0)
     throw new MalformedError('a segment row is incomplete')
   return row
+}
+
+function continuityAt(number: number): Continuity {
+  const continuity = CONTINUITIES[number]
+  if (continuity === undefined) throw new MalformedError('a segment row has an unknown continuity')
+  return continuity
 }
 
 /** The row of a run of records about the log, which has no trace id. */

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { formatHex, parseHex } from '@rootspan/lineage/bytes'
+import type { Continuity } from '@rootspan/lineage/continuity/judgement'
 import { sha256 } from '@rootspan/lineage/crypto'
 import { MalformedError } from '@rootspan/lineage/errors'
 import type { Closed } from '@rootspan/lineage/record/payload'
@@ -39,6 +40,8 @@ interface RowFields {
   readonly services: readonly string[]
   readonly name: string
   readonly erasures: readonly number[]
+  readonly continuity: Continuity
+  readonly rules: readonly string[]
 }
 
 interface CommitFields {

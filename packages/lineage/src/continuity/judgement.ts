@@ -11,6 +11,9 @@ import { SEVERITIES, type Severity } from './rule.ts'
 export const RESULTS = ['pass', 'fail', 'unknown'] as const
 export type Result = (typeof RESULTS)[number]
 
+export const CONTINUITIES = ['unknown', 'intact', 'broken'] as const
+export type Continuity = (typeof CONTINUITIES)[number]
+
 export interface RuleResult {
   /** `GC-A01` */
   readonly rule: string
@@ -40,7 +43,7 @@ export const NOT_JUDGED: Judgement = { results: [], findings: [] }
  * `broken` with a finding over low; else `unknown` where a rule is or nothing was judged; else `intact`. Findings that
  * are low are notes.
  */
-export function continuityOf({ results, findings }: Judgement): 'intact' | 'broken' | 'unknown' {
+export function continuityOf({ results, findings }: Judgement): Continuity {
   if (findings.some(({ severity }) => severity !== 'low')) return 'broken'
   if (
     results.length === 0 ||

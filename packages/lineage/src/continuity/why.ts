@@ -5,7 +5,7 @@
  * Plain sentences built from records, no more: each clause names the records it was read from, and what is not known is
  * said as such. Made from an execution and its judgement, so that collector and verifier tell the same.
  */
-import type { Authorization, Decision, Request } from './facts.ts'
+import type { Action, Authorization, Decision, Request } from './facts.ts'
 import { continuityOf, type Judgement } from './judgement.ts'
 import type { Execution, Joined, Node } from './model.ts'
 import { ruleOf } from './ruleset.ts'
@@ -13,13 +13,15 @@ import { ruleOf } from './ruleset.ts'
 export const QUESTIONS = ['why', 'who', 'policy', 'trust', 'continuity'] as const
 export type Question = (typeof QUESTIONS)[number]
 
+/** Inferred from ordinary attributes, said by a record, or not known. */
+export const BASES = ['recorded', 'inferred', 'unknown'] as const
+
 export interface Clause {
   /** Without a full stop. */
   readonly text: string
   /** Leaf hashes of the records that say it; none where nothing does. */
   readonly records: readonly Uint8Array[]
-  /** `inferred` from ordinary attributes, said by a record, or `unknown`. */
-  readonly basis: 'recorded' | 'inferred' | 'unknown'
+  readonly basis: (typeof BASES)[number]
 }
 
 export interface Answer {
@@ -32,22 +34,52 @@ export interface Answer {
 
 /** Clauses of one answer that are told; how many more there are is one more clause. */
 const MAX_CLAUSES = 8
+/** Records that a clause names. */
+const MAX_RECORDS = 8
+/** Names in a list that are told. */
+const MAX_NAMES = 4
+/** Characters of a name that are told. */
+const MAX_NAME = 120
+/** Characters of what a rule says that are told. */
+const MAX_DETAIL = 1000
 
-/** Always five, in the order of {@link QUESTIONS}. */
-export function why(execution: Execution, judgement: Judgement): readonly Answer[] {
+/**
+ * Always five, in the order of {@link QUESTIONS}. `isRecomputed` is false where the judgement was made by rules that are
+ * not known here: it is told as what was recorded then.
+ */
+export function why(execution: Execution, judgement: Judgement, isRecomputed = true): readonly Answer[] {
   return [
     answer('why', 'Why did it run?', whyItRan(execution)),
     answer('who', 'Who authorized it?', whoAuthorized(execution)),
     answer('policy', 'What policy permitted it?', whatPermitted(execution)),
     answer('trust', 'How did trust persist while it ran?', howTrustPersisted(execution)),
-    answer('continuity', 'Did governance stay continuous?', wasContinuous(execution, judgement)),
+    answer(
+      'continuity',
+      'Did governance stay continuous?',
+      wasContinuous(execution, judgement, isRecomputed),
+    ),
   ]
 }
 
 function answer(question: Question, title: string, clauses: readonly Clause[]): Answer {
-  const more = clauses.length - MAX_CLAUSES
-  const told = more > 0 ? [...clauses.slice(0, MAX_CLAUSES), unknown(`and ${more} more like these`)] : clauses
+  const told = merge(clauses)
+  const rest = told.splice(MAX_CLAUSES)
+  if (rest.length > 0)
+    told.push({
+      text: `And ${rest.length} more that ${rest.length === 1 ? 'is' : 'are'} not told here`,
+      records: rest.flatMap(({ records }) => records).slice(0, MAX_RECORDS),
+      basis: rest.some(({ basis }) => basis === 'unknown') ? 'unknown' : 'recorded',
+    })
   return { question, title, clauses: told }
+}
+
+/** Clauses that say the same become one, with the records of all of them. */
+function merge(clauses: readonly Clause[]): Clause[] {
+  return [...Map.groupBy(clauses, ({ text, basis }) => `${basis} ${text}`).values()].map((same) => {
+    const { text, basis } = same[0]!
+    const records = same.flatMap((clause) => clause.records).slice(0, MAX_RECORDS)
+    return { text: same.length === 1 ? text : `${text} (${same.length} times)`, records, basis }
+  })
 }
 
 function whyItRan({ requests, spans, erased }: Execution): Clause[] {
@@ -61,18 +93,24 @@ function whyItRan({ requests, spans, erased }: Execution): Clause[] {
         : unknown(`It began with span ${quote(root.name)}${of(root)}, and nothing says why that ran`, root),
     )
   if (first?.parentId !== undefined)
-    clauses.push(recorded(`It was begun by execution ${first.parentId}`, first))
+    clauses.push(recorded(`It was begun by execution ${word(first.parentId)}`, first))
   if (first?.on.parentId !== '' && first?.on.parent === undefined && first !== undefined)
     clauses.push(
-      unknown(`It was called from outside, by span ${first.on.parentId}, which is not in this log`, first.on),
+      unknown(
+        `It was called from outside, by span ${first.on.parentId}, of which there is no record here`,
+        first.on,
+      ),
     )
   for (const segment of erased)
-    clauses.push(unknown(`Segment ${segment} was erased: what was in it is not known`))
+    clauses.push(
+      unknown(`Something of segment ${segment} was erased or is withheld: what it was is not known`),
+    )
   return clauses
 }
 
 function requestClause(request: Request): Clause {
-  const kind = request.kind ?? 'request'
+  const kind =
+    request.kind === undefined || request.kind === 'request' ? 'request' : `${word(request.kind)} request`
   const text = `It began with the ${kind} ${quote(request.on.name)}${of(request.on)} at ${time(request.on.start)}`
   return request.inferred
     ? { text: `${text}, as its ordinary attributes tell`, records: [request.leaf], basis: 'inferred' }
@@ -98,11 +136,14 @@ function whoAuthorized({ authorizations, services }: Execution): Clause[] {
 }
 
 function artifactText(artifact: Authorization): string {
-  const what = artifact.approvalId === undefined ? (artifact.type ?? 'artifact') : 'approval'
-  const parts = [`${capital(article(what))}${artifact.issuer === undefined ? '' : ` of ${artifact.issuer}`}`]
+  const what = artifact.approvalId === undefined ? word(artifact.type ?? 'artifact') : 'approval'
+  const parts = [
+    `${capital(article(what))}${artifact.issuer === undefined ? '' : ` of ${word(artifact.issuer)}`}`,
+  ]
   if (artifact.subject !== undefined) parts.push(`for ${short(artifact.subject)}`)
-  const [actor, ...rest] = artifact.actorChain
-  if (actor !== undefined) parts.push(`used by ${[actor, ...rest].map(short).join(' for ')}`)
+  const { actorChain, scope = [] } = artifact
+  if (actorChain.length > 0) parts.push(`used by ${several(actorChain, ' for ')}`)
+  if (scope.length > 0) parts.push(`with scope ${several(scope, ', ')}`)
   if (artifact.approver !== undefined) parts.push(`given by ${short(artifact.approver)}`)
   const checked: Readonly<Record<string, string>> = {
     verified: 'was verified',
@@ -118,15 +159,18 @@ function artifactText(artifact: Authorization): string {
 }
 
 function by({ on, method }: Authorization): string {
-  const service = on.service.name === '' ? '' : ` by ${on.service.name}`
-  return method === undefined ? service : `${service} (${method})`
+  const service = on.service.name === '' ? '' : ` by ${word(on.service.name)}`
+  return method === undefined ? service : `${service} (${word(method)})`
 }
 
 function whatPermitted({ actions, joins, decisions, services }: Execution): Clause[] {
   const clauses: Clause[] = []
   const told = new Set<Decision>()
-  for (const action of actions) {
-    if (action.inferred && !action.on.governed) continue
+  const ungoverned = actions.filter(({ inferred, on }) => inferred && !on.governed)
+  // What nothing permitted comes first: it must not be what is left out.
+  const governed = actions.filter(({ inferred, on }) => !inferred || on.governed)
+  const decided = (action: Action): number => (joins.has(action) ? 1 : 0)
+  for (const action of governed.sort((a, b) => decided(a) - decided(b))) {
     const joined = joins.get(action)
     const name = `Action ${quote(action.name ?? action.on.name)}`
     if (joined === undefined) {
@@ -135,43 +179,62 @@ function whatPermitted({ actions, joins, decisions, services }: Execution): Clau
     }
     told.add(joined.decision)
     clauses.push({
-      text: `${name} ${outcomeText(action.outcome)}: ${decisionText(joined.decision)}${joinText(joined)}`,
+      text: `${name}${of(action.on)} ${outcomeText(action.outcome)}: ${decisionText(joined.decision)}${joinText(joined)}`,
       records: [action.leaf, joined.decision.leaf],
       basis: 'recorded',
     })
   }
   for (const decision of decisions)
-    if (!told.has(decision)) clauses.push(recorded(capital(decisionText(decision)), decision))
-  if (clauses.length > 0) return clauses
-  return [unknown(`No policy decision was recorded${coverage(services)}`)]
+    if (!told.has(decision))
+      clauses.push(recorded(capital(decisionText(decision, askedFor(decision))), decision))
+  if (clauses.length === 0) clauses.push(unknown(`No policy decision was recorded${coverage(services)}`))
+  if (ungoverned.length > 0)
+    clauses.push({
+      text: `${capital(count(ungoverned.length, 'span'))} with ordinary attributes of an action, about which no governance was recorded`,
+      records: ungoverned.slice(0, MAX_RECORDS).map(({ leaf }) => leaf),
+      basis: 'inferred',
+    })
+  return clauses
 }
 
-function decisionText(decision: Decision): string {
+/** What a decision without an action in the evidence was about, as far as it says. */
+function askedFor({ action, resourceType }: Decision): string {
+  if (action === undefined) return 'something'
+  return resourceType === undefined ? quote(action) : `${quote(action)} on ${word(resourceType)}`
+}
+
+/** `what` is what it decided about. */
+function decisionText(decision: Decision, what = 'it'): string {
   const { engine, engineVersion, policyId, policyVersion, policyDigest, outcome, enforcement, errors } =
     decision
   const who =
     engine === undefined
       ? 'a policy engine'
-      : `${engine}${engineVersion === undefined ? '' : ` ${engineVersion}`}`
-  const version = policyVersion ?? (policyDigest === undefined ? undefined : short(policyDigest))
+      : `${word(engine)}${engineVersion === undefined ? '' : ` ${word(engineVersion)}`}`
+  const version =
+    policyVersion === undefined
+      ? policyDigest === undefined
+        ? undefined
+        : short(policyDigest)
+      : word(policyVersion)
   const policy =
     policyId === undefined && version === undefined
       ? 'by a policy that it did not name'
-      : `by policy ${policyId ?? ''}${version === undefined ? ' in a version that it did not tell' : ` in version ${version}`}`
+      : `by ${policyId === undefined ? 'a policy without a name' : `policy ${word(policyId)}`}${version === undefined ? ', whose version it did not tell,' : ` in version ${version}`}`
   const said: Readonly<Record<string, string>> = {
-    allow: 'allowed it',
-    deny: 'denied it',
-    conditional: 'allowed it under conditions',
-    approval_required: 'asked for an approval',
-    transform: 'allowed it in a changed form',
-    not_applicable: 'had no answer',
-    error: 'failed',
+    allow: `allowed ${what}`,
+    deny: `denied ${what}`,
+    conditional: `allowed ${what} under conditions`,
+    approval_required: `asked for an approval of ${what}`,
+    transform: `allowed ${what} in a changed form`,
+    not_applicable: `had no answer about ${what}`,
+    error: `failed about ${what}`,
   }
   const notes = [
     ...(enforcement === 'dry_run' || enforcement === 'advisory' ? ['not enforced'] : []),
-    ...(errors > 0 ? [`with ${errors} errors`] : []),
+    ...(errors > 0 ? [`with ${count(errors, 'error')}`] : []),
     ...(decision.cached ? ['from a cache'] : []),
-    ...(decision.corroboration === undefined ? [] : [`as ${decision.corroboration} says itself`]),
+    ...(decision.corroboration === undefined ? [] : [`as ${word(decision.corroboration)} says itself`]),
   ]
   const more = notes.length === 0 ? '' : ` (${notes.join(', ')})`
   return `${who} ${said[outcome ?? ''] ?? 'answered something else'} ${policy}${more}`
@@ -203,10 +266,12 @@ function howTrustPersisted({ authorizations, verifications, transitions, spans }
   for (const transition of transitions) {
     const { type, from, to, trigger } = transition
     const change =
-      from === undefined ? `became ${to ?? 'another'}` : `went from ${from} to ${to ?? 'another'}`
+      from === undefined
+        ? `became ${word(to ?? 'another')}`
+        : `went from ${word(from)} to ${word(to ?? 'another')}`
     clauses.push(
       recorded(
-        `${capital(type ?? 'something')} ${change}${trigger === undefined ? '' : `, because of ${trigger}`}`,
+        `${capital(word(type ?? 'something'))} ${change}${trigger === undefined ? '' : `, because of ${word(trigger)}`}`,
         transition,
       ),
     )
@@ -215,21 +280,21 @@ function howTrustPersisted({ authorizations, verifications, transitions, spans }
   if (inherited.length > 0)
     clauses.push({
       text: `The authorization was carried on to ${count(new Set(inherited.map(({ on }) => on)).size, 'span')}`,
-      records: inherited.slice(0, MAX_CLAUSES).map(({ leaf }) => leaf),
+      records: inherited.slice(0, MAX_RECORDS).map(({ leaf }) => leaf),
       basis: 'recorded',
     })
   const passed = verifications.filter(({ outcome }) => outcome === 'pass')
   if (passed.length > 0)
     clauses.push({
       text: `${capital(count(passed.length, 'check'))} passed while it ran, the last at ${time(latest(passed))}`,
-      records: passed.slice(-MAX_CLAUSES).map(({ leaf }) => leaf),
+      records: passed.slice(-MAX_RECORDS).map(({ leaf }) => leaf),
       basis: 'recorded',
     })
   for (const check of verifications)
     if (check.outcome === 'fail')
       clauses.push(
         recorded(
-          `A check of ${check.type ?? 'something'} failed at ${time(check.at)}${reason(check.reason)}`,
+          `A check of ${word(check.type ?? 'something')} failed at ${time(check.at)}${reason(check.reason)}`,
           check,
         ),
       )
@@ -241,15 +306,23 @@ function howTrustPersisted({ authorizations, verifications, transitions, spans }
   return [unknown('Nothing was recorded about trust while it ran', governed)]
 }
 
-function wasContinuous({ erased, services }: Execution, judgement: Judgement): Clause[] {
+function wasContinuous(
+  { erased, services }: Execution,
+  judgement: Judgement,
+  isRecomputed: boolean,
+): Clause[] {
   const state = continuityOf(judgement)
   const clauses: Clause[] = judgement.findings.map(({ rule, severity, detail, subjects }) => ({
-    text: `${rule} (${severity}, ${ruleOf(rule)?.title ?? 'unknown rule'}): ${detail}`,
+    text: `${rule} (${severity}, ${ruleOf(rule)?.title ?? 'unknown rule'}): ${oneLine(detail)}`,
     records: subjects,
     basis: 'recorded',
   }))
   const missing = judgement.results.filter(({ missing }) => missing.length > 0)
-  if (state === 'intact')
+  if (!isRecomputed)
+    clauses.unshift(
+      unknown(`It was recorded as ${state} by rules that are not known here, and not judged again`),
+    )
+  else if (state === 'intact')
     clauses.unshift({
       text: `Yes, by the ${count(judgement.results.length, 'rule')} that had something to look at`,
       records: [],
@@ -261,11 +334,18 @@ function wasContinuous({ erased, services }: Execution, judgement: Judgement): C
       records: [],
       basis: 'recorded',
     })
+  else if (judgement.results.length === 0 && erased.length > 0)
+    clauses.unshift(
+      unknown(
+        'Nobody can say: a part of the evidence was erased or is withheld, so that no rule can look at it',
+      ),
+    )
   else if (judgement.results.length === 0) clauses.unshift(unknown(`Nobody can say${coverage(services)}`))
   else clauses.unshift(unknown(`Nothing was found, and ${count(missing.length, 'rule')} could not tell`))
   for (const { rule, missing: what } of missing)
-    clauses.push(unknown(`${rule} does not know ${what.join('; ')}`))
-  for (const segment of erased) clauses.push(unknown(`Segment ${segment} was erased`))
+    clauses.push(unknown(`${rule} does not know ${oneLine(what.join('; '))}`))
+  for (const segment of erased)
+    clauses.push(unknown(`Something of segment ${segment} was erased or is withheld`))
   return clauses
 }
 
@@ -273,8 +353,8 @@ function wasContinuous({ erased, services }: Execution, judgement: Judgement): C
 function coverage(services: Execution['services']): string {
   const bare = services.filter(({ covered }) => !covered)
   if (bare.length === 0) return ''
-  const names = [...new Set(bare.map(({ name }) => name || 'a service without a name'))].slice(0, 4)
-  return `, and nothing instruments ${names.join(', ')} for it`
+  const names = [...new Set(bare.map(({ name }) => name || 'a service without a name'))]
+  return `, and nothing instruments ${several(names, ', ')} for it`
 }
 
 function recorded(text: string, record: { readonly leaf: Uint8Array }): Clause {
@@ -286,11 +366,11 @@ function unknown(text: string, record?: { readonly leaf: Uint8Array }): Clause {
 }
 
 function of(node: Node): string {
-  return node.service.name === '' ? '' : ` of ${node.service.name}`
+  return node.service.name === '' ? '' : ` of ${word(node.service.name)}`
 }
 
 function reason(code: string | undefined): string {
-  return code === undefined ? '' : `: ${code}`
+  return code === undefined ? '' : `: ${word(code)}`
 }
 
 function latest(facts: readonly { readonly at: bigint }[]): bigint {
@@ -311,15 +391,38 @@ function capital(text: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1)
 }
 
-/** Names come from the application: on one line, and marked as such. */
+/** Names come from the application: on one line, of bounded length, and marked as such. */
 function quote(name: string): string {
-  return JSON.stringify(name.toWellFormed())
+  return JSON.stringify(cut(name))
+}
+
+/** A name that is quoted only where it could be taken for something else. */
+function word(name: string): string {
+  return /^[\p{L}\p{N}\p{M}._:/@#+$~=?&%*<>[\]…-]+$/u.test(cut(name)) ? cut(name) : quote(name)
+}
+
+/** What a rule says holds names of services as they are. */
+function oneLine(text: string): string {
+  const whole = text
+    .toWellFormed()
+    .replace(/[\p{Cc}\p{Zl}\p{Zp}]/gu, (one) => JSON.stringify(one).slice(1, -1))
+  return whole.length <= MAX_DETAIL ? whole : `${whole.slice(0, MAX_DETAIL).toWellFormed()}…`
+}
+
+function cut(name: string): string {
+  const whole = name.toWellFormed()
+  return whole.length <= MAX_NAME ? whole : `${whole.slice(0, MAX_NAME).toWellFormed()}…`
+}
+
+function several(names: readonly string[], between: string): string {
+  const more = names.length - MAX_NAMES
+  return `${names.slice(0, MAX_NAMES).map(short).join(between)}${more > 0 ? ` and ${more} more` : ''}`
 }
 
 /** Fingerprints and digests are recognised by their beginning. */
 function short(value: string): string {
   const digest = /^([a-z0-9-]+:)?([0-9a-f]{12})[0-9a-f]{20,}$/.exec(value)
-  return digest === null ? value.toWellFormed() : `${digest[1] ?? ''}${digest[2]}…`
+  return digest === null ? word(value) : `${digest[1] ?? ''}${digest[2]}…`
 }
 
 function time(nanoseconds: bigint): string {

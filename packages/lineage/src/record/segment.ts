@@ -116,6 +116,9 @@ export interface DerivedSegment<S extends SpanInput = SpanInput> {
   readonly context: Uint8Array
   /** Digest of the rules that it was judged by; empty where it was not judged. */
   readonly ruleset: Uint8Array
+  /** `judgement`, before it was encoded; and those of its findings that the segment before did not have. */
+  readonly judged: Judgement
+  readonly fresh: readonly Finding[]
 }
 
 /**
@@ -145,11 +148,11 @@ export function deriveSegment<S extends SpanInput>(
   writer.writeJoins()
   writer.writeAdoptions()
   const judgement = writer.judge(again?.changed === true, gather)
-  writer.writeFindings(judgement)
+  const fresh = writer.writeFindings(judgement)
   writer.writeLate()
   writer.writeGap()
-  const judged = encodeJudgement(judgement)
-  const count = writer.writeSeal(judgement, judged)
+  const encoded = encodeJudgement(judgement)
+  const count = writer.writeSeal(judgement, encoded)
   const { leaves, missing } = writer
   return {
     count,
@@ -157,16 +160,24 @@ export function deriveSegment<S extends SpanInput>(
     leaves,
     duplicates,
     missing: missing.size,
-    judgement: judged,
+    judgement: encoded,
     context: writer.context,
     ruleset: writer.ruleset,
+    judged: judgement,
+    fresh,
   }
 }
 
 /** A segment as far as it is known before its records are; of a payload, with what was recorded of its judgement. */
 type DerivedHead = Omit<SegmentHead, 'segment'> & { readonly judgement?: Uint8Array }
 
-const NOT_SAID = { judgement: NO_BYTES, context: NO_BYTES, ruleset: NO_BYTES }
+const NOT_SAID = {
+  judgement: NO_BYTES,
+  context: NO_BYTES,
+  ruleset: NO_BYTES,
+  judged: NOT_JUDGED,
+  fresh: [],
+}
 
 interface Known<S extends SpanInput> {
   fresh: S[]
@@ -425,13 +436,18 @@ class SegmentWriter {
     }))
   }
 
-  /** One record for each finding that the segment before did not have, and for each that does not hold any more. */
-  writeFindings(judgement: Judgement): void {
-    if (judgement === NOT_JUDGED) return
+  /**
+   * One record for each finding that the segment before did not have, and for each that does not hold any more. Returns
+   * the former.
+   */
+  writeFindings(judgement: Judgement): Finding[] {
+    if (judgement === NOT_JUDGED) return []
     const { findings } = judgement
     const before = new Map((this.#history?.findings() ?? []).map((one) => [identityOf(one), one]))
-    for (const finding of findings) if (!before.delete(identityOf(finding))) this.#finding(finding, 'fail')
+    const fresh = findings.filter((finding) => !before.delete(identityOf(finding)))
+    for (const finding of fresh) this.#finding(finding, 'fail')
     for (const finding of before.values()) this.#finding(finding, 'withdrawn')
+    return fresh
   }
 
   #finding({ rule, severity, detail, subjects }: Finding, result: 'fail' | 'withdrawn'): void {
