@@ -225,7 +225,9 @@ test(
 
     const collector = await startCollectorProcess({ directory: copy })
     const result = verify(await evidenceOf(collector, erased[0]!), policy)
-    expect(result.erasures).toMatchObject([{ scope: 'attributes', keys: [key], spans: [1], claims: [1] }])
+    expect(result.erasures).toMatchObject([
+      { scope: 'attributes', keys: [key], selector: ['subject', 'attribute'] },
+    ])
     expect(result.records.filter(({ span }) => span !== undefined)).toHaveLength(2)
     const shown = await fetch(
       `${collector.api}/api/v1/executions/${traceIdOf(erased[1]!)}/evidence?disclose=governance.decision.outcome`,

@@ -8,24 +8,24 @@ const ZSTD = Buffer.from([0x28, 0xb5, 0x2f, 0xfd])
 /** The needles that some file holds, as they are or inside of a zstd frame, with the names of the files. */
 export function grep(directory: string, needles: readonly Uint8Array[]): Map<number, string[]> {
   const found = new Map<number, string[]>()
-  const byStart = new Map<number, number[]>()
-  for (const [at, needle] of needles.entries()) {
-    const start = needle[0]! * 0x1000000 + needle[1]! * 0x10000 + needle[2]! * 256 + needle[3]!
-    byStart.set(start, [...(byStart.get(start) ?? []), at])
+  const byText = new Map(needles.map((needle, at) => [Buffer.from(needle).toString('latin1'), at]))
+  /** Lengths of the needles that begin with the same four bytes. */
+  const lengths = new Map<number, Set<number>>()
+  for (const needle of needles) {
+    const start = Buffer.from(needle).readUInt32BE(0)
+    lengths.set(start, (lengths.get(start) ?? new Set()).add(needle.length))
   }
-  const buffers = needles.map((needle) => Buffer.from(needle))
+  /** Whether a needle begins with these two bytes: most places in a file are passed over by it. */
+  const begins = new Uint8Array(0x10000)
+  for (const needle of needles) begins[needle[0]! * 256 + needle[1]!] = 1
   // One pass for any number of needles: those that begin with the four bytes at a place are compared there.
   const search = (bytes: Buffer, file: string): void => {
-    let word = 0
-    for (let i = 0; i < bytes.length; i++) {
-      word = ((word & 0xffffff) << 8) | bytes[i]!
-      if (i < 3) continue
-      for (const at of byStart.get(word >>> 0) ?? []) {
-        const needle = buffers[at]!
-        if (
-          bytes.compare(needle, 0, needle.length, i - 3, Math.min(bytes.length, i - 3 + needle.length)) === 0
-        )
-          found.set(at, [...new Set([...(found.get(at) ?? []), file])])
+    for (let i = 3; i < bytes.length; i++) {
+      if (begins[bytes[i - 3]! * 256 + bytes[i - 2]!] === 0) continue
+      const word = bytes.readUInt32BE(i - 3)
+      for (const length of lengths.get(word) ?? []) {
+        const at = byText.get(bytes.toString('latin1', i - 3, i - 3 + length))
+        if (at !== undefined) found.set(at, [...new Set([...(found.get(at) ?? []), file])])
       }
     }
   }
