@@ -2,6 +2,7 @@
 import { formatHex } from '@rootspan/lineage/bytes'
 import { continuityOf } from '@rootspan/lineage/continuity/judgement'
 import { type Answer, type Clause, why } from '@rootspan/lineage/continuity/why'
+import { Persistence } from '@rootspan/lineage/record/entry'
 import { type VerifiedExecution, verify } from '@rootspan/lineage/verify'
 import { verdictJson } from './execution.ts'
 import { type ExitCode, failureOf, printFailure, readPolicy, VERIFIED } from './outcome.ts'
@@ -39,8 +40,12 @@ export async function whyCommand(world: World, file: string, options: WhyOptions
 
 /** A judgement that the verdict does not stand for was not made again. */
 function answersOf(execution: VerifiedExecution): readonly Answer[] {
-  const { judgement, verdict } = execution
-  return why(execution.execution(), judgement, continuityOf(judgement) === verdict.continuity.state)
+  const { judgement, verdict, records } = execution
+  const seal = records.findLast(({ entry }) => entry.persistence === Persistence.sealed)?.leaf
+  return why(execution.execution(), judgement, {
+    isRecomputed: continuityOf(judgement) === verdict.continuity.state,
+    ...(seal !== undefined && { seal }),
+  })
 }
 
 function whyText(

@@ -45,11 +45,13 @@ export async function answerWhy(
 ): Promise<WhyAnswers> {
   const history = new TraceHistory()
   let last: AnyPayload | undefined
+  let seal: Uint8Array | undefined
   for (const row of rows) {
     const { entries, leaves } = await readSegment(reader, row)
     const payload = parseAnyPayload(new Uint8Array(await payloads.left(row)))
     history.add(row.first, entries.map(parseEntry), leaves, row.closed, () => heldOf({ entries }, payload))
     last = payload
+    seal = leaves.slice(-32)
   }
   const { tenant, traceId, evaluatedAt, context, ruleset = new Uint8Array(0) } = last!
   const judgement = last!.form === 'whole' ? parseJudgement(last!.judgement) : NOT_JUDGED
@@ -57,7 +59,7 @@ export async function answerWhy(
     .builder()
     .execution({ tenant, traceId, evaluatedAt }, parseContext(context ?? new Uint8Array(0)))
   const isRecomputed = ruleset.length === 0 || equalBytes(ruleset, RULESET_DIGEST)
-  const answers = why(execution, judgement, isRecomputed)
+  const answers = why(execution, judgement, { isRecomputed, seal: seal! })
   const named = answers.flatMap(({ clauses }) => clauses.flatMap(({ records }) => records))
   const places = await placesOf(reader, rows, named)
   const id = formatHex(traceId)

@@ -185,9 +185,28 @@ test('findings come with their rule and records after the verdict', () => {
 
 test('a judgement by rules that are not known here is told as what was recorded', () => {
   const intact: Judgement = { results: [{ rule: 'GC-A01', result: 'pass', missing: [] }], findings: [] }
-  const [first] = why(executionOf([entry]), intact, false)[4]!.clauses
+  const [first] = why(executionOf([entry]), intact, { isRecomputed: false })[4]!.clauses
   expect(first).toMatchObject({ basis: 'unknown' })
   expect(first!.text).toBe('It was recorded as intact by rules that are not known here, and not judged again')
+})
+
+test('the verdict is proved by the seal, and findings follow it, the severest first', () => {
+  const [seal, leaf] = [new Uint8Array(32).fill(1), new Uint8Array(32).fill(2)] as const
+  const finding = (rule: string, severity: 'critical' | 'low') => ({
+    rule,
+    severity,
+    detail: 'x',
+    subjects: [leaf],
+  })
+  const results = [{ rule: 'GC-A01', result: 'fail', missing: [] }] as const
+  const tell = (findings: Judgement['findings'], missing: string[] = []) =>
+    why(executionOf([entry]), { results: [{ ...results[0], missing }], findings }, { seal })[4]!.clauses
+  const broken = tell([finding('GC-A01', 'low'), finding('GC-D01', 'critical')])
+  expect(broken[0]).toEqual({ text: 'No, by 1 finding', records: [seal], basis: 'recorded' })
+  expect(broken.slice(1).map(({ text }) => text.slice(0, 6))).toEqual(['GC-D01', 'GC-A01'])
+  const unsure = tell([finding('GC-A01', 'low')], ['who called'])
+  expect(unsure[0]!.text).toBe('Nothing but notes was found, and 1 rule could not tell')
+  expect(unsure.at(-1)!.text).toBe('GC-A01 does not know who called')
 })
 
 test('what came from outside, or from another execution, is said so', () => {

@@ -6,8 +6,9 @@
  * said as such. Made from an execution and its judgement, so that collector and verifier tell the same.
  */
 import type { Action, Authorization, Decision, Request } from './facts.ts'
-import { continuityOf, type Judgement } from './judgement.ts'
+import { continuityOf, type Finding, type Judgement } from './judgement.ts'
 import type { Execution, Joined, Node } from './model.ts'
+import { SEVERITIES } from './rule.ts'
 import { ruleOf } from './ruleset.ts'
 
 export const QUESTIONS = ['why', 'who', 'policy', 'trust', 'continuity'] as const
@@ -43,21 +44,22 @@ const MAX_NAME = 120
 /** Characters of what a rule says that are told. */
 const MAX_DETAIL = 1000
 
-/**
- * Always five, in the order of {@link QUESTIONS}. `isRecomputed` is false where the judgement was made by rules that are
- * not known here: it is told as what was recorded then.
- */
-export function why(execution: Execution, judgement: Judgement, isRecomputed = true): readonly Answer[] {
+/** What is known of a judgement beside itself. */
+interface Told {
+  /** False where it was made by rules that are not known here: it is told as what was recorded then. Default true. */
+  readonly isRecomputed?: boolean
+  /** Leaf hash of the seal that holds the verdict. */
+  readonly seal?: Uint8Array
+}
+
+/** Always five, in the order of {@link QUESTIONS}. */
+export function why(execution: Execution, judgement: Judgement, told: Told = {}): readonly Answer[] {
   return [
     answer('why', 'Why did it run?', whyItRan(execution)),
     answer('who', 'Who authorized it?', whoAuthorized(execution)),
     answer('policy', 'What policy permitted it?', whatPermitted(execution)),
     answer('trust', 'How did trust persist while it ran?', howTrustPersisted(execution)),
-    answer(
-      'continuity',
-      'Did governance stay continuous?',
-      wasContinuous(execution, judgement, isRecomputed),
-    ),
+    answer('continuity', 'Did governance stay continuous?', wasContinuous(execution, judgement, told)),
   ]
 }
 
@@ -306,47 +308,52 @@ function howTrustPersisted({ authorizations, verifications, transitions, spans }
   return [unknown('Nothing was recorded about trust while it ran', governed)]
 }
 
-function wasContinuous(
-  { erased, services }: Execution,
-  judgement: Judgement,
-  isRecomputed: boolean,
-): Clause[] {
+function wasContinuous(execution: Execution, judgement: Judgement, told: Told): Clause[] {
+  const { erased } = execution
+  const { results } = judgement
+  const rank = (finding: Finding): number => SEVERITIES.indexOf(finding.severity)
+  const findings = [...judgement.findings].sort((a, b) => rank(a) - rank(b))
+  return [
+    verdictClause(execution, judgement, told),
+    ...findings.map(({ rule, severity, detail, subjects }) => ({
+      text: `${rule} (${severity}, ${ruleOf(rule)?.title ?? 'unknown rule'}): ${oneLine(detail)}`,
+      records: subjects,
+      basis: 'recorded' as const,
+    })),
+    ...results
+      .filter(({ missing }) => missing.length > 0)
+      .map(({ rule, missing }) => unknown(`${rule} does not know ${oneLine(missing.join('; '))}`)),
+    ...erased.map((segment) => unknown(`Something of segment ${segment} was erased or is withheld`)),
+  ]
+}
+
+function verdictClause({ erased, services }: Execution, judgement: Judgement, told: Told): Clause {
+  const { isRecomputed = true, seal } = told
+  const { results, findings } = judgement
   const state = continuityOf(judgement)
-  const clauses: Clause[] = judgement.findings.map(({ rule, severity, detail, subjects }) => ({
-    text: `${rule} (${severity}, ${ruleOf(rule)?.title ?? 'unknown rule'}): ${oneLine(detail)}`,
-    records: subjects,
-    basis: 'recorded',
-  }))
-  const missing = judgement.results.filter(({ missing }) => missing.length > 0)
+  const records = seal === undefined ? [] : [seal]
+  const say = (text: string, basis: Clause['basis']): Clause => ({ text, records, basis })
   if (!isRecomputed)
-    clauses.unshift(
-      unknown(`It was recorded as ${state} by rules that are not known here, and not judged again`),
+    return say(
+      `It was recorded as ${state} by rules that are not known here, and not judged again`,
+      'unknown',
     )
-  else if (state === 'intact')
-    clauses.unshift({
-      text: `Yes, by the ${count(judgement.results.length, 'rule')} that had something to look at`,
-      records: [],
-      basis: 'recorded',
-    })
-  else if (state === 'broken')
-    clauses.unshift({
-      text: `No, by ${count(judgement.findings.length, 'finding')}`,
-      records: [],
-      basis: 'recorded',
-    })
-  else if (judgement.results.length === 0 && erased.length > 0)
-    clauses.unshift(
-      unknown(
-        'Nobody can say: a part of the evidence was erased or is withheld, so that no rule can look at it',
-      ),
+  if (state === 'intact')
+    return say(`Yes, by the ${count(results.length, 'rule')} that had something to look at`, 'recorded')
+  if (state === 'broken') {
+    const serious = findings.filter(({ severity }) => severity !== 'low')
+    return say(`No, by ${count(serious.length, 'finding')}`, 'recorded')
+  }
+  if (results.length === 0)
+    return say(
+      erased.length > 0
+        ? 'Nobody can say: a part of the evidence was erased or is withheld, so that no rule can look at it'
+        : `Nobody can say${coverage(services)}`,
+      'unknown',
     )
-  else if (judgement.results.length === 0) clauses.unshift(unknown(`Nobody can say${coverage(services)}`))
-  else clauses.unshift(unknown(`Nothing was found, and ${count(missing.length, 'rule')} could not tell`))
-  for (const { rule, missing: what } of missing)
-    clauses.push(unknown(`${rule} does not know ${oneLine(what.join('; '))}`))
-  for (const segment of erased)
-    clauses.push(unknown(`Something of segment ${segment} was erased or is withheld`))
-  return clauses
+  const missing = results.filter((one) => one.missing.length > 0)
+  const found = findings.length === 0 ? 'Nothing was found' : 'Nothing but notes was found'
+  return say(`${found}, and ${count(missing.length, 'rule')} could not tell`, 'unknown')
 }
 
 /** Why nothing may have been recorded. */
