@@ -338,8 +338,8 @@ function executionOf({ api }: CollectorProcess, service: string): Promise<{ trac
   return waitFor(`an execution of ${service}`, async () => {
     const found = await fetch(`${api}/api/v1/executions?service=${encodeURIComponent(service)}`)
     const { executions } = (await found.json()) as { executions: { traceId: string; name: string }[] }
-    // The other one is of the process itself: hello and goodbye.
-    return executions.find(({ name }) => !name.startsWith('governance.'))
+    // Others are of the process itself: hello and goodbye, and the look-up of an address to listen on.
+    return executions.find(({ name }) => name.startsWith('GET'))
   })
 }
 
