@@ -267,8 +267,8 @@ describe('the same span again', () => {
 
   test('is one record, however its encoder wrote it', async () => {
     expect(new Set(reordered.map(({ span }) => Buffer.from(span).toString('hex'))).size).toBeGreaterThan(4)
-    expect(await execution([{ id: 1 }, plain, plain, ...reordered])).toEqual(once)
-    expect(await execution([...reordered, { id: 1 }, plain])).toEqual(once)
+    expect(await execution([{ id: 1, kind: 2 }, plain, plain, ...reordered])).toEqual(once)
+    expect(await execution([...reordered, { id: 1, kind: 2 }, plain])).toEqual(once)
   })
 
   test('is one record when one of the two came as JSON', async () => {
@@ -313,13 +313,13 @@ describe('the same span again', () => {
     const log = new TestLog()
     const feed = new Feed()
     feed.deliver(body)
-    log.seal(TRACE, feed.through([[send({ id: 1 })], [plain]]))
+    log.seal(TRACE, feed.through([[send({ id: 1, kind: 2 })], [plain]]))
     expect(draw(log.entries)).toEqual(once)
   })
 
   test('in a later segment gives nothing, and a segment of nothing else is none', async () => {
-    expect(await execution([{ id: 1 }, plain], [...reordered, { id: 1 }])).toEqual(once)
-    expect(await execution([{ id: 1 }, plain], [reordered[0]!, { id: 3, parent: 2 }])).toEqual([
+    expect(await execution([{ id: 1, kind: 2 }, plain], [...reordered, { id: 1, kind: 2 }])).toEqual(once)
+    expect(await execution([{ id: 1, kind: 2 }, plain], [reordered[0]!, { id: 3, parent: 2 }])).toEqual([
       ...once,
       '3 span 3 under 1',
       '4 late +claims',
