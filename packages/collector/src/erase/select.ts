@@ -3,14 +3,9 @@
  * is looked for in the payloads, in the order of the log.
  */
 import { formatHex, utf8 } from '@rootspan/lineage/bytes'
-import {
-  type AnyValue,
-  decodeResource,
-  decodeScope,
-  decodeSpan,
-  type KeyValue,
-} from '@rootspan/lineage/otlp/decode'
+import { type AnyValue, decodeResource, decodeScope, type KeyValue } from '@rootspan/lineage/otlp/decode'
 import { decodeValue } from '@rootspan/lineage/otlp/encoded-value'
+import { decodeEither } from '@rootspan/lineage/otlp/log-record'
 import { encodeText } from '@rootspan/lineage/otlp/text'
 import type { Selector } from '@rootspan/lineage/record/about-log'
 import { type AnyPayload, parseAnyPayload } from '@rootspan/lineage/record/opened'
@@ -182,7 +177,7 @@ function spanTest(test: Test): (span: SpanInput) => boolean {
       contexts.set(context, isIn)
     }
     if (isIn) return true
-    const span = decodeSpan(body.subarray(input.spanStart, input.spanEnd))
+    const span = decodeEither(input.kind, body.subarray(input.spanStart, input.spanEnd))
     return (
       span.attributes.some(test) ||
       span.events.some((event) => event.attributes.some(test)) ||
