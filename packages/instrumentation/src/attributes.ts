@@ -104,6 +104,7 @@ export const ATTRIBUTES = {
   'governance.policy.set.id': 'string',
   'governance.policy.version': 'string',
   'governance.record.kind': 'string',
+  'governance.retention.class': 'string',
   'governance.signal.initiator': 'string',
   'governance.signal.issuer': 'string',
   'governance.signal.jti': 'string',

@@ -19,9 +19,11 @@ import { encodeName, isErased, parseCommit, parseRows, type SegmentRow } from '.
 /** Attributes that say on whose behalf something was done (docs/operate/erasure.md). */
 const SUBJECT_KEYS: ReadonlySet<string> = new Set([
   'governance.authorization.subject',
-  'governance.authorization.subject.id',
-  'governance.delegation.subject',
-  'governance.approval.subject',
+  'governance.authorization.client.id',
+  'governance.authorization.actor.chain',
+  'governance.decision.subject.id',
+  'governance.approval.approver.id',
+  'governance.delegation.root',
   'enduser.id',
   'enduser.pseudo.id',
   'user.id',
