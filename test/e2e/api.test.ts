@@ -140,7 +140,8 @@ test('close lets what is under way finish, takes nothing new, and ends the threa
     .toBe('refused')
   const answer = (await rest(socket)).toString('latin1')
   expect(answer).toMatch(/^HTTP\/1\.1 200 /)
-  expect(answer).toMatch(/"\}\]\}\n\r\n0\r\n\r\n$/)
+  // Chunks may begin anywhere.
+  expect(answer).toMatch(/"\}(?:\r\n[0-9a-f]+\r\n)?\](?:\r\n[0-9a-f]+\r\n)?\}\n\r\n0\r\n\r\n$/)
   expect((await exited)[0]).toBe(0)
   // The handle of the thread that opened first still works.
   expect((await log.reader.checkpoint())?.length).toBeGreaterThan(0)
