@@ -109,9 +109,10 @@ export const recordTargets: readonly Target[] = [
       const facts = factsOf(span)
       const turned = factsOf({ ...span, attributes: span.attributes.toReversed() })
       const told = (of: typeof facts) =>
-        JSON.stringify(of, (_, value) =>
-          value instanceof Uint8Array ? Buffer.from(value).toString('hex') : value,
-        )
+        JSON.stringify(of, (_, value) => {
+          if (typeof value === 'bigint') return String(value)
+          return value instanceof Uint8Array ? Buffer.from(value).toString('hex') : value
+        })
       if (told(facts) !== told(turned)) throw new Error('the order of attributes says something')
       if (!isGoverned(span) && (facts.claims.length > 0 || facts.facts.length > 0))
         throw new Error('a span that is not governed has facts')
