@@ -24,6 +24,9 @@ export interface Endpoints {
   readonly api?: string
 }
 
+/** Signals that come so close together are one. */
+const SAME_SIGNAL_MILLIS = 100
+
 export function addRun(program: Command, io: RunIo): void {
   const command = program
     .command('run')
@@ -71,12 +74,16 @@ async function initialiseFirst(config: Config, logger: Logger, io: Io): Promise<
 async function runCollector(config: Config, identity: Identity, logger: Logger, io: RunIo): Promise<void> {
   const stop = Promise.withResolvers<void>()
   let isStopping = false
+  let stoppingSince = 0
   const stopListening = io.onSignal((signal) => {
+    // One Ctrl-C comes twice where npm hands on what the terminal has sent to both.
+    if (isStopping && performance.now() - stoppingSince < SAME_SIGNAL_MILLIS) return
     if (isStopping) {
       logger.warn({ signal }, 'stopped at once')
       io.exit(signal === 'SIGINT' ? 130 : 143)
     }
     isStopping = true
+    stoppingSince = performance.now()
     logger.info({ signal, graceMillis: config.shutdown.gracePeriod }, 'stopping')
     stop.resolve()
   })
