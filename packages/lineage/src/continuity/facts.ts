@@ -132,8 +132,6 @@ export interface EmitterMark {
   /** What signs of life say was lost so far; undefined on other spans. */
   readonly dropped: number | undefined
   readonly rejected: number | undefined
-  readonly truncated: number | undefined
-  readonly sampling: string | undefined
 }
 
 const PREFIX = 'governance.'
@@ -318,7 +316,5 @@ export function readEmitter(claims: ClaimReader): EmitterMark | undefined {
     prev: claims.text('emitter.prev'),
     dropped: claims.number('emitter.dropped'),
     rejected: claims.number('emitter.rejected'),
-    truncated: claims.number('emitter.truncated'),
-    sampling: claims.text('emitter.sampling'),
   }
 }

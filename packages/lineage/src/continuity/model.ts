@@ -380,11 +380,6 @@ export class ExecutionBuilder {
     return receipt
   }
 
-  /** How many spans were added. */
-  get size(): number {
-    return this.#nodes.length
-  }
-
   /** The execution as far as it was added. The next one shares its nodes: use one at a time. Linear. */
   execution(head: ExecutionHead, context: Context): Execution {
     const nodes = this.#nodes

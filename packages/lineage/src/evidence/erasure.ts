@@ -14,7 +14,16 @@ import { decodeEither } from '../otlp/log-record.ts'
 import { decodeText } from '../otlp/text.ts'
 import { type ErasureTerms, readErasure } from '../record/about-log.ts'
 import { Committer } from '../record/commitment.ts'
-import { type Entry, isSpanBorn, nameOf, Parent, Persistence, parseEntry, Role } from '../record/entry.ts'
+import {
+  type Entry,
+  isSpanBorn,
+  KIND_OF_ROLE,
+  nameOf,
+  Parent,
+  Persistence,
+  parseEntry,
+  Role,
+} from '../record/entry.ts'
 import type { OpenedPayload } from '../record/opened.ts'
 import { type Opening, openClaims, type RecordOpenings } from '../record/opening.ts'
 import { idKey, type SpanInput } from '../record/order.ts'
@@ -168,15 +177,6 @@ export function sealValue(seal: RecordOpenings | undefined): readonly KeyValue[]
 
 function isText(value: AnyValue, text: string): boolean {
   return value.type === 'string' && value.value === text
-}
-
-const KIND_OF_ROLE: Readonly<Partial<Record<Role, Kind>>> = {
-  [Role.authorization]: Kind.authorization,
-  [Role.decision]: Kind.decision,
-  [Role.verification]: Kind.verification,
-  [Role.action]: Kind.action,
-  [Role.transition]: Kind.transition,
-  [Role.request]: Kind.request,
 }
 
 /** What records name is earlier in the execution, and of the kind that its role says. */

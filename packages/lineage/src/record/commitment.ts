@@ -208,10 +208,7 @@ export class Committer {
     sink.at = 0
     sink.put(CLAIM_TAG)
     this.#putSalt(traceSeed, index, ordinal, sink)
-    sink.u16(key.length)
-    sink.put(key)
-    sink.put(value)
-    return this.#digest()
+    return this.#claimDigest(key, value)
   }
 
   /** {@link claim} with the salt itself, 16 bytes. */
@@ -220,6 +217,12 @@ export class Committer {
     sink.at = 0
     sink.put(CLAIM_TAG)
     sink.put(salt)
+    return this.#claimDigest(key, value)
+  }
+
+  /** Tag and salt are in the sink. */
+  #claimDigest(key: Uint8Array, value: Uint8Array): Uint8Array {
+    const sink = this.#sink
     sink.u16(key.length)
     sink.put(key)
     sink.put(value)

@@ -50,6 +50,16 @@ export const Role = {
 } as const
 export type Role = (typeof Role)[keyof typeof Role]
 
+/** What a cause of each role names, for the roles whose name is that of a kind. */
+export const KIND_OF_ROLE: Readonly<Partial<Record<number, Kind>>> = {
+  [Role.authorization]: Kind.authorization,
+  [Role.decision]: Kind.decision,
+  [Role.verification]: Kind.verification,
+  [Role.action]: Kind.action,
+  [Role.transition]: Kind.transition,
+  [Role.request]: Kind.request,
+}
+
 /** What a `persistence` record states. */
 export const Persistence = {
   none: 0,

@@ -10,23 +10,13 @@
  */
 import { MalformedError, type VerificationCode, VerificationError } from '../errors.ts'
 import { Kind } from '../governance/kind.ts'
-import { nameOf, Parent, Persistence, parseEntry, Role } from './entry.ts'
+import { KIND_OF_ROLE, nameOf, Parent, Persistence, parseEntry, Role } from './entry.ts'
 import { EntryScan } from './entry-scan.ts'
 import { LeafTable, NO_TRACE, TraceTable } from './leaf-table.ts'
 
 /** Classes of leaves, beside the kinds, which are below 16. */
 const BORN = 16 // and the kind of a span-born record
 const SEAL = 16 + Kind.persistence // which is never span-born
-
-/** What a cause of each role may name, for the roles whose name is that of a kind. */
-const KIND_OF_ROLE: Readonly<Partial<Record<number, Kind>>> = {
-  [Role.authorization]: Kind.authorization,
-  [Role.decision]: Kind.decision,
-  [Role.verification]: Kind.verification,
-  [Role.action]: Kind.action,
-  [Role.transition]: Kind.transition,
-  [Role.request]: Kind.request,
-}
 
 export class LogChecker {
   /** Checked leaves by kind, seals among `persistence`. */

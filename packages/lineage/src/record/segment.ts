@@ -220,9 +220,8 @@ class SegmentWriter {
   readonly #committer: Committer
   readonly #sink: LeafSink
   readonly #first: number
-  readonly #governed: GovernedSpan[] = []
-  /** Leaves of the facts of each governed span, by its place. */
-  readonly #factLeaves = new Map<number, readonly number[]>()
+  /** By the place of the span or log record itself, ascending. */
+  readonly #governed = new Map<number, GovernedSpan>()
   readonly #counts: number[] = []
   /** The entry that is filled again for each span, and what its fields are filled with. */
   readonly #spanEntry: Entry
@@ -319,8 +318,7 @@ class SegmentWriter {
     own.kind = facts.kind
     own.causes = isLog ? ownFacts : written.last()
     if (facts.claims.length > 0) own.claims = claims(facts)
-    this.#factLeaves.set(place, factLeaves)
-    this.#governed.push({
+    this.#governed.set(place, {
       // What a log record says counts as said on its span.
       place: aboutAt === -1 ? place : aboutAt,
       parentAt: aboutAt === -1 ? ordered.parentAt : this.#ordered[aboutAt]!.parentAt,
@@ -332,49 +330,31 @@ class SegmentWriter {
   }
 
   #linkParent(ordered: Ordered, entry: Entry): void {
-    const { span } = ordered
-    if (span.parent === '') {
-      entry.parent = span.kind === LOG_RECORD ? Parent.unsaid : Parent.root
-      entry.parentSpanId = NO_BYTES
-      entry.parentLeaf = NO_BYTES
-      return
-    }
+    const { span, parentAt } = ordered
+    const earlier = this.#earlierParent(ordered)
+    entry.parent = parentOf(ordered, earlier)
+    entry.parentSpanId = NO_BYTES
+    entry.parentLeaf = earlier ?? NO_BYTES
+    if (span.parent === '') return
     putId(span.parent, this.#parentId)
     entry.parentSpanId = this.#parentId
-    const earlier = this.#earlierParent(ordered)
-    if (ordered.parentAt !== -1) {
-      entry.parent = Parent.linked
-      this.#sink.copyLeaf(this.#first + this.leaves[ordered.parentAt]!, this.#parentLeaf)
+    if (parentAt !== -1) {
+      this.#sink.copyLeaf(this.#first + this.leaves[parentAt]!, this.#parentLeaf)
       entry.parentLeaf = this.#parentLeaf
-    } else if (earlier !== undefined) {
-      entry.parent = Parent.linked
-      entry.parentLeaf = earlier
-    } else {
-      entry.parentLeaf = NO_BYTES
-      entry.parent = span.remote && !ordered.opensCycle ? Parent.remote : Parent.awaiting
-      if (entry.parent === Parent.awaiting && !ordered.opensCycle) this.missing.add(span.parent)
-    }
+    } else if (entry.parent === Parent.awaiting && !ordered.opensCycle) this.missing.add(span.parent)
   }
 
+  /** Leaf of the parent's record where that is in an earlier segment. */
   #earlierParent({ span, parentAt, opensCycle }: Ordered): Uint8Array | undefined {
-    return parentAt === -1 && !opensCycle ? this.#history?.leafOf(span.parent) : undefined
-  }
-
-  /** What {@link #linkParent} has put on the span's record. */
-  #parentOf(ordered: Ordered): { parent: Parent; parentLeaf: Uint8Array } {
-    const { span, parentAt, opensCycle } = ordered
-    if (span.parent === '')
-      return { parent: span.kind === LOG_RECORD ? Parent.unsaid : Parent.root, parentLeaf: NO_BYTES }
-    const earlier = this.#earlierParent(ordered)
-    if (parentAt !== -1) return { parent: Parent.linked, parentLeaf: this.#copyLeaf(this.leaves[parentAt]!) }
-    if (earlier !== undefined) return { parent: Parent.linked, parentLeaf: earlier }
-    return { parent: span.remote && !opensCycle ? Parent.remote : Parent.awaiting, parentLeaf: NO_BYTES }
+    return parentAt === -1 && !opensCycle && span.parent !== ''
+      ? this.#history?.leafOf(span.parent)
+      : undefined
   }
 
   writeJoins(): void {
-    if (this.#governed.length < 2) return
+    if (this.#governed.size < 2) return
     const parents = this.#ordered.map((ordered) => ordered.parentAt)
-    for (const join of joinDecisions(this.#governed, parents))
+    for (const join of joinDecisions([...this.#governed.values()], parents))
       this.#addCollected(
         this.#persistence(Persistence.joined, [
           { role: Role.action, leaf: this.#leaf(join.action), origin: '' },
@@ -411,7 +391,7 @@ class SegmentWriter {
     const history = this.#history
     const isJudged =
       changed ||
-      this.#governed.length > 0 ||
+      this.#governed.size > 0 ||
       history?.judged === true ||
       this.#ordered.some((one) => one.equivocates !== -1 || one.opensCycle)
     if (!isJudged) return NOT_JUDGED
@@ -428,12 +408,18 @@ class SegmentWriter {
   }
 
   #partSpans(): PartSpan[] {
-    return this.#ordered.map((ordered, place) => ({
-      input: ordered.span,
-      leaf: this.#copyLeaf(this.leaves[place]!),
-      factLeaves: (this.#factLeaves.get(place) ?? []).map((number) => this.#copyLeaf(number)),
-      ...this.#parentOf(ordered),
-    }))
+    return this.#ordered.map((ordered, place) => {
+      const { factLeaves = [] } = this.#governed.get(place) ?? {}
+      const earlier = this.#earlierParent(ordered)
+      return {
+        input: ordered.span,
+        leaf: this.#copyLeaf(this.leaves[place]!),
+        factLeaves: factLeaves.map((number) => this.#copyLeaf(number)),
+        parent: parentOf(ordered, earlier),
+        parentLeaf:
+          ordered.parentAt === -1 ? (earlier ?? NO_BYTES) : this.#copyLeaf(this.leaves[ordered.parentAt]!),
+      }
+    })
   }
 
   /**
@@ -583,6 +569,13 @@ class SegmentWriter {
 /** Findings of two judgements are one if they say the same of the same first record. */
 function identityOf({ rule, detail, subjects }: Finding): string {
   return `${rule} ${formatHex(subjects[0]!)} ${detail}`
+}
+
+/** `earlier` is the leaf of its parent's record in an earlier segment. */
+function parentOf({ span, parentAt, opensCycle }: Ordered, earlier: Uint8Array | undefined): Parent {
+  if (span.parent === '') return span.kind === LOG_RECORD ? Parent.unsaid : Parent.root
+  if (parentAt !== -1 || earlier !== undefined) return Parent.linked
+  return span.remote && !opensCycle ? Parent.remote : Parent.awaiting
 }
 
 /** Puts the evidence commitment of one span into `out`. */
