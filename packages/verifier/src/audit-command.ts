@@ -10,7 +10,7 @@ import { entriesPath, HASH_SIZE, TILE_WIDTH, tilePath, tileWidth } from '@rootsp
 import { loadTileTree, TileTree } from '@rootspan/lineage/tlog/tile-tree'
 import { KeptCheckpoints } from './kept-checkpoints.ts'
 import { LogClient } from './log-client.ts'
-import { type ExitCode, failureOf, printFailure, readPolicy, VERIFIED } from './outcome.ts'
+import { type ExitCode, readPolicy, reportFailure, VERIFIED } from './outcome.ts'
 import { type Progress, startProgress } from './progress.ts'
 import { formatCount, plural, printable } from './text.ts'
 import { describeCounts } from './verify-command.ts'
@@ -47,13 +47,7 @@ export async function auditCommand(
     return VERIFIED
   } catch (error) {
     progress?.stop()
-    const { exit, ...failure } = failureOf(error)
-    if (options.json === true)
-      world.out.write(
-        `${JSON.stringify({ url, result: exit === 1 ? 'bad' : 'not checked', ...failure }, null, 2)}\n`,
-      )
-    else printFailure(world.err, url, { exit, ...failure })
-    return exit
+    return reportFailure(world, { url }, options.json === true, error)
   } finally {
     client?.close()
   }

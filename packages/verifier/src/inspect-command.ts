@@ -4,7 +4,7 @@ import { MalformedError, VerificationError } from '@rootspan/lineage/errors'
 import { readUnverified } from '@rootspan/lineage/evidence/execution'
 import { verify } from '@rootspan/lineage/verify'
 import { type Execution, timesOf, treeJson } from './execution.ts'
-import { type ExitCode, failureOf, printFailure, readPolicy, VERIFIED } from './outcome.ts'
+import { type ExitCode, readPolicy, reportFailure, VERIFIED } from './outcome.ts'
 import { formatCount, formatDuration, formatTime, plural, printable } from './text.ts'
 import { drawTree } from './tree.ts'
 import { readEvidence } from './verify-command.ts'
@@ -24,13 +24,7 @@ export async function inspectCommand(world: World, file: string, options: Inspec
   try {
     shown = await load(world, file, options.policy)
   } catch (error) {
-    const { exit, ...rest } = failureOf(error)
-    if (options.json === true)
-      world.out.write(
-        `${JSON.stringify({ file, result: exit === 1 ? 'bad' : 'not checked', ...rest }, null, 2)}\n`,
-      )
-    else printFailure(world.err, file, { exit, ...rest })
-    return exit
+    return reportFailure(world, { file }, options.json === true, error)
   }
   const { out } = world
   if (options.json === true) {

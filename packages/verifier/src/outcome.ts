@@ -70,6 +70,21 @@ export function printFailure(to: Terminal, what: string, failure: Failure): void
   to.write(`${title}  ${printable(what)}\n  ${where}${printable(failure.reason)}${code}\n  ${failure.next}\n`)
 }
 
+/** Says why something could not be shown: to programs on the one terminal, to people on the other. */
+export function reportFailure(
+  world: World,
+  what: { readonly file: string } | { readonly url: string },
+  isJson: boolean,
+  error: unknown,
+): ExitCode {
+  const { exit, ...rest } = failureOf(error)
+  if (isJson) {
+    const result = exit === BAD ? 'bad' : 'not checked'
+    world.out.write(`${JSON.stringify({ ...what, result, ...rest }, null, 2)}\n`)
+  } else printFailure(world.err, 'file' in what ? what.file : what.url, { exit, ...rest })
+  return exit
+}
+
 /** The policy of a file. Throws an UnusableError: a bad policy says nothing about the evidence. */
 export async function readPolicy(world: World, path: string): Promise<Policy> {
   const hint =

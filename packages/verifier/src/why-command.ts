@@ -5,7 +5,7 @@ import { type Answer, type Clause, why } from '@rootspan/lineage/continuity/why'
 import { Persistence } from '@rootspan/lineage/record/entry'
 import { type VerifiedExecution, verify } from '@rootspan/lineage/verify'
 import { verdictJson } from './execution.ts'
-import { type ExitCode, failureOf, printFailure, readPolicy, VERIFIED } from './outcome.ts'
+import { type ExitCode, readPolicy, reportFailure, VERIFIED } from './outcome.ts'
 import { printable } from './text.ts'
 import { readEvidence } from './verify-command.ts'
 import type { Colors, World } from './world.ts'
@@ -21,13 +21,7 @@ export async function whyCommand(world: World, file: string, options: WhyOptions
     const policy = await readPolicy(world, options.policy)
     execution = verify(await readEvidence(world, file), policy)
   } catch (error) {
-    const { exit, ...rest } = failureOf(error)
-    if (options.json === true)
-      world.out.write(
-        `${JSON.stringify({ file, result: exit === 1 ? 'bad' : 'not checked', ...rest }, null, 2)}\n`,
-      )
-    else printFailure(world.err, file, { exit, ...rest })
-    return exit
+    return reportFailure(world, { file }, options.json === true, error)
   }
   const indexOf = new Map(execution.records.map(({ leaf, index }) => [formatHex(leaf), index]))
   const text =
