@@ -199,3 +199,13 @@ function skipBytes(buffers: readonly Uint8Array[], count: number): Uint8Array[] 
   rest[0] = rest[0]!.subarray(left)
   return rest
 }
+
+/** Names in a directory, sorted; none where there is no such directory. */
+export async function listNames(directory: string): Promise<string[]> {
+  try {
+    return await nodeFiles.readdir(directory)
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return []
+    throw error
+  }
+}

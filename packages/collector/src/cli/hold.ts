@@ -47,7 +47,8 @@ export function addHold(program: Command, io: Io): void {
       const identity = await requireLog(config, shared)
       const level = logLevel === undefined ? 'warn' : config.logs.level
       const logger = createLogger({ ...config.logs, level }, io.stderr)
-      const { addHold: add, listHolds, removeHold } = await import('../erase/holds.ts')
+      const { addHold: add, removeHold } = await import('../erase/hold-orders.ts')
+      const { listHolds } = await import('../erase/holds.ts')
       if (action === 'list') {
         const { openStopped } = await import('../erase/stopped.ts')
         const opened = await openStopped(config, identity, logger)

@@ -1,10 +1,10 @@
 /** Lines of the quarantine that hold something of what is erased. */
-import { readdir, readFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { MalformedError } from '@rootspan/lineage/errors'
 import { BYTES, WireReader } from '@rootspan/lineage/wire'
 import { writeFileDurably } from '../durable.ts'
-import { hasCode, nodeFiles } from '../files.ts'
+import { listNames, nodeFiles } from '../files.ts'
 import { QUARANTINE_FILE } from '../receiver/quarantine.ts'
 import type { Found, Selection } from './select.ts'
 
@@ -33,15 +33,6 @@ export async function cleanQuarantine(
       await writeFileDurably(nodeFiles, path, Buffer.from(kept.map((line) => `${line}\n`).join('')))
   }
   return removed
-}
-
-async function listNames(directory: string): Promise<string[]> {
-  try {
-    return (await readdir(directory)).sort()
-  } catch (error) {
-    if (hasCode(error, 'ENOENT')) return []
-    throw error
-  }
 }
 
 function isGone(

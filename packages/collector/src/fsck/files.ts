@@ -1,11 +1,10 @@
 /** Everything beside the store: `log.json`, the signer, the journal, the quarantine, and names that are nobody's. */
 import { createReadStream } from 'node:fs'
-import { readdir } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { MalformedError } from '@rootspan/lineage/errors'
 import { createSpanTable } from '@rootspan/lineage/otlp/scan'
 import type { Checkpoint } from '@rootspan/lineage/tlog/checkpoint'
-import { type DurableFile, type Files, hasCode } from '../files.ts'
+import { type DurableFile, type Files, listNames } from '../files.ts'
 import { JournalCorruption } from '../journal/errors.ts'
 import { JournalReader } from '../journal/reader.ts'
 import { recover } from '../journal/recovery.ts'
@@ -99,15 +98,6 @@ export async function checkNames(
         : 'not a file of ours'
       findings.skip(join(directory, name), what)
     }
-}
-
-async function listNames(directory: string): Promise<string[]> {
-  try {
-    return (await readdir(directory)).sort()
-  } catch (error) {
-    if (hasCode(error, 'ENOENT')) return []
-    throw error
-  }
 }
 
 /**
