@@ -40,6 +40,7 @@ import { idKey, isParentRemote, type Source, type SpanInput } from '@rootspan/li
 import { Closed, encodePayload, parsePayload } from '@rootspan/lineage/record/payload'
 import { encodeReceipt } from '@rootspan/lineage/record/receipt'
 import { deriveSegment, LeafSink } from '@rootspan/lineage/record/segment'
+import { splitEntries } from './fsck/entries.ts'
 import { Knowledge } from './knowledge.ts'
 
 export interface JudgedExecution {
@@ -96,15 +97,9 @@ function seal(
     knowledge.contextOf(execution),
   )
   if (derived.count === 0) return
-  const bundle = sink.entries.view()
-  const entries = []
-  for (let at = 0, number = 0; at < bundle.length; number++) {
-    const end = at + 2 + bundle[at]! * 256 + bundle[at + 1]!
-    const entry = parseEntry(bundle.slice(at + 2, end))
-    entries.push(entry)
-    spanOf.set(formatHex(sink.leaf(number)), formatHex(entry.spanId))
-    at = end
-  }
+  const entries = splitEntries([sink.entries.copy()]).map((entry) => parseEntry(entry))
+  for (const [number, { spanId }] of entries.entries())
+    spanOf.set(formatHex(sink.leaf(number)), formatHex(spanId))
   const payload = encodePayload(
     { ...head, segment: history.segment, context: derived.context },
     derived.spans,

@@ -7,7 +7,7 @@
  * What must outlive a restart (revocations, uses, policy versions) is handed out as rows for the commit that it was
  * learned with; numbering and clocks are learned again.
  */
-import { formatHex, parseUtf8, utf8 } from '@rootspan/lineage/bytes'
+import { formatHex, parseHex, parseUtf8, utf8 } from '@rootspan/lineage/bytes'
 import {
   type Context,
   EMPTY_CONTEXT,
@@ -100,7 +100,7 @@ export class Knowledge {
           if (this.#uses.get(key) !== undefined) continue
           const use: Use = { by, value: '', leaf: artifact.leaf, traceId }
           this.#forget(this.#uses.put(key, use))
-          this.#rows.push({ id: keyBytes(key), value: encodeValue(tenant, { uses: [use] }) })
+          this.#rows.push({ id: parseHex(key), value: encodeValue(tenant, { uses: [use] }) })
         }
     for (const decision of node.decisions) {
       const policy = policyOf(decision)
@@ -143,7 +143,7 @@ export class Knowledge {
       const revocation: Revocation = { by, issuer, value: '', at: artifact.at, leaf: artifact.leaf, traceId }
       this.#forget(this.#revocations.put(key, revocation))
       this.#rows.push({
-        id: keyBytes(key),
+        id: parseHex(key),
         value: encodeValue(tenant, { revocations: [revocation] }),
       })
       // An artifact with an id of its own is that artifact; only without one is everything of its subject meant.
@@ -152,7 +152,7 @@ export class Knowledge {
   }
 
   #forget(key: string | undefined): void {
-    if (key !== undefined) this.#rows.push({ id: keyBytes(key), value: undefined })
+    if (key !== undefined) this.#rows.push({ id: parseHex(key), value: undefined })
   }
 
   #versions(tenant: string, policy: string, service: string): PolicyVersion[] {
@@ -195,7 +195,10 @@ export class Knowledge {
       numbering = new Numbering(id, seq)
       this.#emitters.put(key, numbering)
     }
-    numbering.add({ emitter: id, seq, prev, spanId: idBytes(node.id), leaf: node.leaf, traceId }, evaluatedAt)
+    numbering.add(
+      { emitter: id, seq, prev, spanId: parseHex(node.id), leaf: node.leaf, traceId },
+      evaluatedAt,
+    )
   }
 
   #revocationsOf({ tenant, authorizations }: Execution): Revocation[] {
@@ -324,12 +327,8 @@ function hashedKey(...names: readonly string[]): string {
   return formatHex(sha256(utf8(JSON.stringify(names))).subarray(0, 16))
 }
 
-function keyBytes(key: string): Uint8Array {
-  return new Uint8Array(Buffer.from(key, 'hex'))
-}
-
 function policyKey(tenant: string, { engine, policy, version, digest, service }: PolicyVersion): Uint8Array {
-  return keyBytes(hashedKey(tenant, 'policy', engine, policy, service, version, digest))
+  return parseHex(hashedKey(tenant, 'policy', engine, policy, service, version, digest))
 }
 
 function encodeValue(tenant: string, context: Partial<Context>): Uint8Array {
@@ -347,8 +346,4 @@ function parseValue(value: Uint8Array): { tenant: string; context: Context } {
     if (reader.field === 1) tenant = parseUtf8(reader.value())
     else context = parseContext(reader.value())
   return { tenant, context }
-}
-
-function idBytes(id: string): Uint8Array {
-  return new Uint8Array(Buffer.from(id, 'hex'))
 }

@@ -148,8 +148,6 @@ export class Sequencer {
     const leaves = this.#leaves
     leaves.reset()
     for (const { entry } of records) leaves.add(parseEntry(entry))
-    tree.append(leaves.hashes.view())
-    const changed = tree.takeChanged()
     await this.#write({
       time: now(),
       first,
@@ -160,13 +158,7 @@ export class Sequencer {
       duplicates: 0,
       judged: [],
       findings: [],
-      size: tree.size,
-      root: tree.root(),
-      tiles: changed.filter(({ level }) => level > 0),
-      ...this.#bundles(
-        first,
-        changed.filter(({ level }) => level === 0),
-      ),
+      ...this.#grown(first),
       knowledge: [],
       cursor: assembler.cursor(),
       run: { records, changes },
@@ -245,8 +237,6 @@ export class Sequencer {
       if (block.at >= BLOCK_BYTES) open.delete(retention)
     }
     frames.free()
-    tree.append(leaves.hashes.view())
-    const changed = tree.takeChanged()
     return {
       time,
       first,
@@ -258,6 +248,17 @@ export class Sequencer {
       duplicates,
       judged,
       findings,
+      ...this.#grown(first),
+      cursor: assembler.cursor(),
+    }
+  }
+
+  /** Appends the leaves of this derivation to the tree of `first` leaves: what the commit says of it. */
+  #grown(first: number): Pick<Draft, 'size' | 'root' | 'tiles' | 'full' | 'fullBytes' | 'partial'> {
+    const { tree } = this.#options
+    tree.append(this.#leaves.hashes.view())
+    const changed = tree.takeChanged()
+    return {
       size: tree.size,
       root: tree.root(),
       tiles: changed.filter(({ level }) => level > 0),
@@ -265,7 +266,6 @@ export class Sequencer {
         first,
         changed.filter(({ level }) => level === 0),
       ),
-      cursor: assembler.cursor(),
     }
   }
 
