@@ -18,7 +18,8 @@ import { type Policy, parsePolicy } from '@rootspan/lineage/tlog/policy'
 import { proveRange } from '@rootspan/lineage/tlog/proof'
 import { verify } from '@rootspan/lineage/verify'
 import { verifiedJson } from '../packages/verifier/src/execution.ts'
-import { SHAPES, type SpanSpec, TestLog, testKey } from '../test/support/executions.ts'
+import { type SpanSpec, TestLog, testKey } from '../test/support/executions.ts'
+import { SHAPES } from '../test/support/shapes.ts'
 import { root } from './workspace.ts'
 
 export const DIRECTORY = join(root, 'test/vectors/bundles')

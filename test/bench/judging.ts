@@ -18,6 +18,7 @@ import type { SpanInput } from '@rootspan/lineage/record/order'
 import { Closed } from '@rootspan/lineage/record/payload'
 import { deriveSegment, LeafSink } from '@rootspan/lineage/record/segment'
 import { Knowledge } from '../../packages/collector/src/knowledge.ts'
+import { defersJudging } from '../../packages/collector/src/reviews.ts'
 import { EPOCH, type SpanSpec, splitEntries, TestLog, traceIdOf } from '../support/executions.ts'
 import { INSTRUMENTED } from '../vectors/continuity/spec.ts'
 
@@ -131,13 +132,16 @@ function run(segments: readonly (readonly SpanInput[])[], cost: Cost): void {
     sink.reset()
     let inside = 0
     const start = process.threadCpuUsage()
-    const derived = deriveSegment(head, spans, history, committer, sink, (execution) => {
-      const before = process.threadCpuUsage()
-      const context = knowledge.contextOf(execution)
-      encodeJudgement(judge({ ...execution, context }, RULES))
-      const used = process.threadCpuUsage(before)
-      inside += used.user + used.system
-      return EMPTY_CONTEXT
+    const derived = deriveSegment(head, spans, history, committer, sink, {
+      defers: defersJudging,
+      gather(execution, since) {
+        const before = process.threadCpuUsage()
+        const context = knowledge.contextOf(execution, since)
+        encodeJudgement(judge({ ...execution, context }, RULES))
+        const used = process.threadCpuUsage(before)
+        inside += used.user + used.system
+        return EMPTY_CONTEXT
+      },
     })
     const used = process.threadCpuUsage(start)
     // The derivation judges by itself after `gather`: what was measured in it is there a second time.

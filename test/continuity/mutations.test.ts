@@ -76,13 +76,13 @@ function seal(
     spans.map((span) => specOf(span, SERVICES)),
   )
   const sink = new LeafSink()
-  const derived = deriveSegment(head, input, history, committer, sink, (execution) =>
-    knowledge.contextOf(execution),
-  )
+  const derived = deriveSegment(head, input, history, committer, sink, {
+    gather: (execution, since) => knowledge.contextOf(execution, since),
+  })
   const entries = splitEntries(sink.entries.view()).map((entry) => parseEntry(entry))
-  const { context } = derived
+  const { context, ruleset } = derived
   const payload = encodePayload(
-    { ...head, segment: history.segment, context },
+    { ...head, segment: history.segment, context, ruleset },
     derived.spans,
     derived.judgement,
   )

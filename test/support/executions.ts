@@ -19,7 +19,7 @@ import { encodeRun } from '@rootspan/lineage/record/opening'
 import { idKey, isParentRemote, type Source, type SpanInput } from '@rootspan/lineage/record/order'
 import { Closed, encodePayload } from '@rootspan/lineage/record/payload'
 import { encodeReceipt } from '@rootspan/lineage/record/receipt'
-import { deriveSegment, LeafSink } from '@rootspan/lineage/record/segment'
+import { deriveSegment, LeafSink, type Sealing } from '@rootspan/lineage/record/segment'
 import { formatCheckpoint } from '@rootspan/lineage/tlog/checkpoint'
 import { ED25519, formatVerifierKey, type VerifierKey, verifierKey } from '@rootspan/lineage/tlog/key'
 import { type Signer, signNote } from '@rootspan/lineage/tlog/note'
@@ -69,6 +69,10 @@ export interface SpanSpec {
 export interface SettleOptions {
   readonly tenant?: string
   readonly closed?: Closed
+  /** When it is judged: nanoseconds since 1970. */
+  readonly at?: bigint
+  /** How; by all rules and without a context where it is absent. */
+  readonly sealing?: Sealing
 }
 
 export interface TestKey {
@@ -168,26 +172,33 @@ export class TestLog {
 
   /** Seals a segment of a trace from requests; appends its leaves to the log. Returns false where nothing is new. */
   settle(trace: number, requests: readonly (readonly SpanSpec[])[], options: SettleOptions = {}): boolean {
-    const { tenant = '', closed = Closed.settled } = options
+    const { tenant = '' } = options
     return this.seal(
       trace,
       requests.flatMap((specs) => this.request(trace, specs, tenant)),
-      { tenant, closed },
+      options,
     )
   }
 
   seal(trace: number, spans: readonly SpanInput[], options: SettleOptions = {}): boolean {
-    const { tenant = '', closed = Closed.settled } = options
+    const { tenant = '', closed = Closed.settled, at = EPOCH + BigInt(this.size) } = options
     const key = `${tenant}\n${trace}`
     const known = this.#traces.get(key)
-    const head = { tenant, traceId: traceIdOf(trace), closed, evaluatedAt: EPOCH + BigInt(this.size) }
+    const seed = closed === Closed.reviewed && {
+      seed: new Uint8Array(
+        createHash('sha256')
+          .update(`review ${this.#requests++}`)
+          .digest(),
+      ),
+    }
+    const head = { tenant, traceId: traceIdOf(trace), closed, evaluatedAt: at, ...seed }
     const sink = new LeafSink()
-    const derived = deriveSegment(head, spans, known?.history, this.#committer, sink)
+    const derived = deriveSegment(head, spans, known?.history, this.#committer, sink, options.sealing)
     if (derived.count === 0) return false
     const of = known ?? { history: new TraceHistory(), segments: [], erasures: [] }
     this.#traces.set(key, of)
     const payload = encodePayload(
-      { ...head, segment: of.segments.length, ruleset: derived.ruleset },
+      { ...head, segment: of.segments.length, context: derived.context, ruleset: derived.ruleset },
       derived.spans,
       derived.judgement,
     )
@@ -477,150 +488,6 @@ function anyValue(value: AttributeValue): Uint8Array {
   for (const item of value) list.bytes(1, anyValue(item))
   return out.bytes(5, list.finish()).finish()
 }
-
-/** Executions of every shape that the format knows, each as what to settle, by name. */
-export const SHAPES: ReadonlyMap<string, (log: TestLog, trace: number) => void> = new Map([
-  ['one span', (log, trace) => void log.settle(trace, [[{ id: 1 }]])],
-  [
-    'two services',
-    (log, trace) =>
-      void log.settle(trace, [
-        [
-          { id: 1, service: 'gateway', kind: 2 },
-          { id: 2, parent: 1, service: 'gateway', kind: 3 },
-        ],
-        [
-          { id: 3, parent: 2, service: 'orders', kind: 2 },
-          { id: 4, parent: 3, service: 'orders' },
-        ],
-      ]),
-  ],
-  ['facts', (log, trace) => void log.settle(trace, [GOVERNED])],
-  ['joins', (log, trace) => void log.settle(trace, [JOINED])],
-  [
-    'late spans',
-    (log, trace) => {
-      log.settle(trace, [[{ id: 1 }, { id: 2, parent: 1 }]])
-      log.settle(trace, [
-        [
-          { id: 3, parent: 2 },
-          { id: 4, parent: 3 },
-        ],
-      ])
-    },
-  ],
-  [
-    'cut in three segments',
-    (log, trace) => {
-      log.settle(trace, [[{ id: 1 }, { id: 2, parent: 1 }]], { closed: Closed.cut })
-      log.settle(trace, [[{ id: 3, parent: 2 }]], { closed: Closed.cut })
-      log.settle(trace, [[{ id: 4, parent: 1 }]], { closed: Closed.drained })
-    },
-  ],
-  [
-    'adoption',
-    (log, trace) => {
-      log.settle(trace, [
-        [
-          { id: 2, parent: 1 },
-          { id: 3, parent: 1 },
-          { id: 4, parent: 3 },
-        ],
-      ])
-      log.settle(trace, [[{ id: 1 }]])
-    },
-  ],
-  [
-    'awaiting',
-    (log, trace) =>
-      void log.settle(trace, [
-        [
-          { id: 2, parent: 1 },
-          { id: 4, parent: 3 },
-        ],
-      ]),
-  ],
-  [
-    'remote',
-    (log, trace) =>
-      void log.settle(trace, [
-        [
-          { id: 2, parent: 1, kind: 2, flags: 0x301 },
-          { id: 3, parent: 2 },
-        ],
-      ]),
-  ],
-  [
-    'remote, then adopted',
-    (log, trace) => {
-      log.settle(trace, [[{ id: 2, parent: 1, kind: 2, flags: 0x301 }]])
-      log.settle(trace, [[{ id: 1, kind: 3 }]])
-    },
-  ],
-  [
-    'duplicate and equivocal',
-    (log, trace) => {
-      log.settle(trace, [
-        [{ id: 1 }, { id: 2, parent: 1 }],
-        [
-          { id: 2, parent: 1 },
-          { id: 2, parent: 1, name: 'other' },
-        ],
-      ])
-      log.settle(trace, [[{ id: 2, parent: 1 }]]) // nothing new
-      log.settle(trace, [[{ id: 1, name: 'changed' }]])
-    },
-  ],
-  [
-    'same id, two kinds',
-    (log, trace) =>
-      void log.settle(trace, [
-        [
-          { id: 1, kind: 3 },
-          { id: 1, kind: 2 },
-          { id: 2, parent: 1 },
-        ],
-      ]),
-  ],
-  [
-    'cycle',
-    (log, trace) =>
-      void log.settle(trace, [
-        [
-          { id: 1, parent: 3 },
-          { id: 2, parent: 1 },
-          { id: 3, parent: 2 },
-          { id: 4, parent: 3 },
-          { id: 9, parent: 9 },
-        ],
-      ]),
-  ],
-  [
-    'cycle over two segments',
-    (log, trace) => {
-      log.settle(trace, [
-        [
-          { id: 1, parent: 2 },
-          { id: 5, parent: 1 },
-        ],
-      ])
-      log.settle(trace, [[{ id: 2, parent: 1 }]])
-    },
-  ],
-  ['several roots', (log, trace) => void log.settle(trace, [[{ id: 5 }, { id: 1 }, { id: 3, parent: 5 }]])],
-  [
-    'a tenant',
-    (log, trace) => void log.settle(trace, [[{ id: 1 }, { id: 2, parent: 1 }]], { tenant: 'acme' }),
-  ],
-  [
-    'log records',
-    (log, trace) => {
-      log.settle(trace, [[STARTED]])
-      log.settle(trace, [[DECIDED], [{ id: 2, parent: 1, attributes: { 'governance.action.name': 'a' } }]])
-      log.settle(trace, [[{ id: 1 }, { id: 3, parent: 2 }]])
-    },
-  ],
-])
 
 /** What a service says of span 1 when it begins, and of span 2 while it lasts. */
 export const STARTED: SpanSpec = {

@@ -23,6 +23,7 @@ import { FrameCache, JournalReader } from '../../packages/collector/src/journal/
 import { scanFrame } from '../../packages/collector/src/journal/scan.ts'
 import { Knowledge } from '../../packages/collector/src/knowledge.ts'
 import { openPacks, PackReader, type Packs } from '../../packages/collector/src/pack.ts'
+import { Reviews } from '../../packages/collector/src/reviews.ts'
 import { Sequencer } from '../../packages/collector/src/sequencer.ts'
 import { START } from '../../packages/collector/src/store/cursor.ts'
 import {
@@ -73,6 +74,7 @@ export class StoredLog {
       packs: parts.packs,
       tree: new TileTree(),
       knowledge: new Knowledge(),
+      reviews: new Reviews(),
       partialBundle: new Uint8Array(0),
       now: () => this.#clock++,
       onCommit: (done) => this.board.set('tree_size', done.size),
@@ -127,7 +129,7 @@ export class StoredLog {
       receiver: 'otlp/grpc',
       peer: '',
       tenant: '',
-      receivedAt: EPOCH,
+      receivedAt: this.#clock,
       tracked,
       signal,
     })
@@ -150,6 +152,22 @@ export class StoredLog {
       .filter(({ id }) => only === undefined || only.includes(Buffer.from(id, 'latin1').readUInt32BE(12)))
     await this.#sequencer.settle(open.map((trace) => ({ trace, closed })))
     await this.#sequencer.flush()
+  }
+
+  /** Lets time pass. */
+  pass(nanos: bigint): void {
+    this.#clock += nanos
+  }
+
+  /** Judges what is due again, as the pipeline does now and then; returns whether there was any. */
+  async review(): Promise<boolean> {
+    const any = await this.#sequencer.review()
+    await this.#sequencer.flush()
+    return any
+  }
+
+  get reviewsPending(): number {
+    return this.#sequencer.reviewsPending
   }
 
   /** Signs the committed tree and publishes the checkpoint. */

@@ -156,6 +156,11 @@ export class Assembler {
     return this.#traces.size
   }
 
+  /** Whether spans of a trace are open, by its {@link openKey}. */
+  has(key: string): boolean {
+    return this.#traces.has(key)
+  }
+
   /** Position that the next frame must have. */
   get nextPosition(): number {
     return this.#firstFrame + this.#frames.length
@@ -215,7 +220,7 @@ export class Assembler {
   }
 
   #trace(tenant: string, id: string, now: number): OpenTrace {
-    const key = tenant === '' ? id : `${tenant}\n${id}`
+    const key = openKey(tenant, id)
     let trace = this.#traces.get(key)
     if (trace === undefined) {
       trace = {
@@ -536,6 +541,11 @@ const POSITIONS = 0x1_0000_0000
 interface List {
   first: OpenTrace | undefined
   last: OpenTrace | undefined
+}
+
+/** Key of an open trace; `id` as characters of one byte. */
+export function openKey(tenant: string, id: string): string {
+  return tenant === '' ? id : `${tenant}\n${id}`
 }
 
 type Next = 'quietNext' | 'ageNext'

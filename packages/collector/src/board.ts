@@ -46,6 +46,8 @@ const SLOTS = [
   'open_traces',
   'commits',
   'committed_segments',
+  'reviewed_segments',
+  'reviews_pending',
   'committed_spans',
   'committed_leaves',
   'duplicate_spans',

@@ -46,12 +46,36 @@ export function timedSpan(span: SpanInput): TimedSpan {
   }
 }
 
-/** What a row keeps of the judgement with which its segment was sealed. */
-export function describeJudgement(judgement: Judgement): Pick<SegmentRow, 'continuity' | 'rules'> {
+/**
+ * What a row keeps of the judgement with which its segment was sealed. Of one that was sealed without, what the row before
+ * it says: what was found stands until it is judged again.
+ */
+export function describeJudgement(
+  judgement: Judgement | undefined,
+  before: Pick<SegmentRow, 'continuity' | 'rules'> | undefined,
+): Pick<SegmentRow, 'continuity' | 'rules'> {
+  if (judgement === undefined) {
+    const { continuity = 'unknown', rules = [] } = before ?? {}
+    return { continuity: continuity === 'broken' ? continuity : 'unknown', rules }
+  }
   const rules = new Set(judgement.findings.map(({ rule }) => rule))
   return { continuity: continuityOf(judgement), rules: [...rules].sort() }
 }
 
+/** A segment without spans is not searched for: it lies where those before it do. */
+export function describeReview(
+  earlier: readonly SegmentRow[],
+): Pick<SegmentRow, 'start' | 'end' | 'services' | 'name'> {
+  const [first] = earlier
+  let { start = 0n, end = 0n } = first ?? {}
+  for (const row of earlier) {
+    if (row.start < start) start = row.start
+    if (row.end > end) end = row.end
+  }
+  return { start, end, services: [], name: '' }
+}
+
+/** Of at least one span. */
 export function describeSegment(
   spans: readonly TimedSpan[],
   names: ServiceNames,

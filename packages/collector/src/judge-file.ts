@@ -93,15 +93,15 @@ function seal(
   const { traceId, history, spanOf } = trace
   const sink = new LeafSink()
   const head = { tenant: '', traceId, closed: Closed.settled, evaluatedAt }
-  const derived = deriveSegment(head, spans, history, committer, sink, (execution) =>
-    knowledge.contextOf(execution),
-  )
+  const derived = deriveSegment(head, spans, history, committer, sink, {
+    gather: (execution, since) => knowledge.contextOf(execution, since),
+  })
   if (derived.count === 0) return
   const entries = splitEntries([sink.entries.copy()]).map((entry) => parseEntry(entry))
   for (const [number, { spanId }] of entries.entries())
     spanOf.set(formatHex(sink.leaf(number)), formatHex(spanId))
   const payload = encodePayload(
-    { ...head, segment: history.segment, context: derived.context },
+    { ...head, segment: history.segment, context: derived.context, ruleset: derived.ruleset },
     derived.spans,
     derived.judgement,
   )

@@ -51,6 +51,8 @@ export class Knowledge {
   readonly #policies = new Bounded<Map<string, PolicyVersion[]>>(MAX_POLICIES)
   readonly #emitters = new Bounded<Numbering>(MAX_EMITTERS)
   readonly #clocks = new Bounded<{ skew: Skew; samples: bigint[] }>(MAX_CLOCKS)
+  /** Those that may have gaps nobody has asked for, by their keys, with their tenants. */
+  readonly #gapped = new Map<string, string>()
   #rows: KnowledgeRow[] = []
 
   /** Rows as {@link takeRows} gave them, in any order. */
@@ -75,9 +77,12 @@ export class Knowledge {
     return rows
   }
 
-  /** Learns from the newest segment of an execution and says what the others mean to it. Called once a segment. */
-  contextOf(execution: Execution): Context {
-    const fresh = newest(execution)
+  /**
+   * Learns from the segments of an execution from number `since` on, and says what the others mean to it. Each segment is
+   * learned from once.
+   */
+  contextOf(execution: Execution, since: number): Context {
+    const fresh = execution.spans.slice(firstOf(execution, since))
     // In the order of numbers, so that those below the first one in the log are missed, too.
     for (const node of bySequence(fresh)) this.#learnNumber(node, execution)
     const context = {
@@ -199,6 +204,21 @@ export class Knowledge {
       { emitter: id, seq, prev, spanId: parseHex(node.id), leaf: node.leaf, traceId },
       evaluatedAt,
     )
+    if (numbering.hasNewGaps) this.#gapped.set(key, tenant)
+  }
+
+  /**
+   * Executions that have spans of a process on both sides of numbers that have been missing since `noticedBefore` or
+   * longer: each gap is told once. They were judged while the numbers might still have come.
+   */
+  overdueGaps(noticedBefore: bigint): { readonly tenant: string; readonly traceId: Uint8Array }[] {
+    const found: { tenant: string; traceId: Uint8Array }[] = []
+    for (const [key, tenant] of this.#gapped) {
+      const numbering = this.#emitters.get(key)
+      for (const traceId of numbering?.aroundGaps(noticedBefore) ?? []) found.push({ tenant, traceId })
+      if (numbering?.hasNewGaps !== true) this.#gapped.delete(key)
+    }
+    return found
   }
 
   #revocationsOf({ tenant, authorizations }: Execution): Revocation[] {
@@ -316,11 +336,11 @@ class Bounded<V> {
   }
 }
 
-function newest({ spans }: Execution): readonly Node[] {
-  const last = spans.at(-1)?.segment
+/** Place of the first span of a segment, or of one after it. */
+function firstOf({ spans }: Execution, segment: number): number {
   let at = spans.length
-  while (at > 0 && spans[at - 1]!.segment === last) at--
-  return spans.slice(at)
+  while (at > 0 && spans[at - 1]!.segment >= segment) at--
+  return at
 }
 
 function hashedKey(...names: readonly string[]): string {

@@ -19,6 +19,8 @@ export class Numbering {
   readonly #unchecked = new Set<bigint>()
   #wrong: (readonly Neighbour[])[] = []
   #gaps: Gap[] = []
+  /** Since when the newest gap is there of which {@link aroundGaps} has told. */
+  #told = -1n
   #highest: bigint
 
   /** Numbers before the first that comes are not missed: this collector may not have been there. */
@@ -74,6 +76,31 @@ export class Numbering {
       const isOwn = (span: Neighbour): boolean => formatHex(span.traceId) === traceId
       if (spans.some(isOwn)) for (const span of spans) if (!isOwn(span)) yield span
     }
+  }
+
+  get hasNewGaps(): boolean {
+    return (this.#gaps.at(-1)?.noticedAt ?? -1n) > this.#told
+  }
+
+  /**
+   * Traces with numbers on both sides of gaps that were noticed by then, as far back as spans are compared; of each gap
+   * once. Linear in those.
+   */
+  aroundGaps(noticedBefore: bigint): Uint8Array[] {
+    const gaps = this.#gaps.filter(({ noticedAt }) => noticedAt > this.#told && noticedAt <= noticedBefore)
+    if (gaps.length === 0) return []
+    this.#told = gaps.at(-1)!.noticedAt
+    const ranges = new Map<string, { traceId: Uint8Array; low: bigint; high: bigint }>()
+    for (const [seq, { traceId }] of this.#window) {
+      const key = formatHex(traceId)
+      const range = ranges.get(key)
+      if (range === undefined) ranges.set(key, { traceId, low: seq, high: seq })
+      else if (seq < range.low) range.low = seq
+      else if (seq > range.high) range.high = seq
+    }
+    return [...ranges.values()]
+      .filter(({ low, high }) => gaps.some(({ from, to }) => from > low && to < high))
+      .map(({ traceId }) => traceId)
   }
 
   /** Gaps that lie between two numbers. */

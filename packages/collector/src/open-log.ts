@@ -11,6 +11,7 @@ import type { TileTree } from '@rootspan/lineage/tlog/tile-tree'
 import type { Files, Log } from './files.ts'
 import { Knowledge } from './knowledge.ts'
 import { openPacks, type Packs } from './pack.ts'
+import { Reviews } from './reviews.ts'
 import { type CheckpointSigner, openSigner } from './signer.ts'
 import type { Cursor } from './store/cursor.ts'
 import {
@@ -45,6 +46,7 @@ export interface OpenedLog {
   readonly signer: CheckpointSigner
   readonly packs: Packs
   readonly knowledge: Knowledge
+  readonly reviews: Reviews
 }
 
 /** Throws a StoreError, PackCorruption, SignerRefusal or OperatorError that names what does not fit. */
@@ -75,5 +77,6 @@ export async function openLog(options: OpenLogOptions): Promise<OpenedLog> {
 
   await packs.cut(tails)
   const knowledge = new Knowledge(await reader.knowledge())
-  return { reader, store, tree, partialBundle, cursor, signer, packs, knowledge }
+  const reviews = new Reviews(await reader.reviews())
+  return { reader, store, tree, partialBundle, cursor, signer, packs, knowledge, reviews }
 }

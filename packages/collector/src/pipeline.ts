@@ -78,6 +78,8 @@ const COMMIT_SPANS = 8192
 /** A commit with less than this waits until the last one is this long ago, so that a trickle costs little. */
 const SMALL_COMMIT_SPANS = 4096
 const COMMIT_MILLIS = 100
+/** Executions that are due are judged again this often: some dozens at a time, and the rest the next time. */
+const REVIEW_MILLIS = 250
 const FOLLOW_BYTES = 2 * 1024 * 1024
 /**
  * Bytes of handed requests that are followed at most before the next commit. Else as many spans are followed as a
@@ -104,6 +106,7 @@ class Pipeline {
   readonly #handedFrom: number
   #closing = false
   #settledAt = 0
+  #reviewedAt = 0
   readonly #retention: Retention
   #checkpointing: Promise<void> | undefined
   #checkpointSize: number
@@ -165,6 +168,10 @@ class Pipeline {
     else {
       const due = work.length > 0 ? rest : (this.#assembler.nextDue() ?? now + 1000) - now
       await this.#board.wait(mark, Math.max(1, Math.min(due, 1000)))
+    }
+    if (now - this.#reviewedAt >= REVIEW_MILLIS) {
+      this.#reviewedAt = now
+      await this.#sequencer.review()
     }
     await this.#retention.check()
     this.#report()
@@ -259,6 +266,7 @@ class Pipeline {
     const board = this.#board
     board.add('commits', 1)
     board.add('committed_segments', done.segments)
+    board.add('reviewed_segments', done.reviewed)
     board.add('committed_spans', done.spans)
     board.add('committed_leaves', done.leaves)
     board.add('duplicate_spans', done.duplicates)
@@ -301,6 +309,7 @@ class Pipeline {
     this.#board.set('followed_position', this.#journal.next)
     this.#board.set('open_spans', this.#assembler.openSpans)
     this.#board.set('open_traces', this.#assembler.openTraces)
+    this.#board.set('reviews_pending', this.#sequencer.reviewsPending)
     const cpu = process.threadCpuUsage?.()
     if (cpu !== undefined) this.#board.set('cpu_seconds_pipeline', (cpu.user + cpu.system) / 1e6)
   }

@@ -17,6 +17,7 @@ import { encodeRequest, StoredLog } from '../../../test/support/stored-log.ts'
 import { Assembler } from './assembler.ts'
 import { Knowledge } from './knowledge.ts'
 import { MAX_BLOCK_BYTES, type Packs } from './pack.ts'
+import { Reviews } from './reviews.ts'
 import { type Committed, loadHistory, readSegment, Sequencer } from './sequencer.ts'
 import { type Bundle, parseFullBundle } from './store/bundles.ts'
 import { START } from './store/cursor.ts'
@@ -91,6 +92,7 @@ class Bench {
       packs: packs as unknown as Packs,
       tree: this.tree,
       knowledge: new Knowledge(),
+      reviews: new Reviews(),
       partialBundle: new Uint8Array(0),
       now: () => 1_767_323_045_000_000_000n,
       onCommit: (done) => void this.done.push(done),

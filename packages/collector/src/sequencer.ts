@@ -10,41 +10,54 @@
  * one commit, so after any failure the whole process stops: nothing in memory may be believed then.
  */
 
-import type { Context } from '@rootspan/lineage/continuity/context'
-import { type Continuity, continuityOf, type Finding } from '@rootspan/lineage/continuity/judgement'
-import type { Execution } from '@rootspan/lineage/continuity/model'
+import { randomBytes } from 'node:crypto'
+import type { Continuity, Finding } from '@rootspan/lineage/continuity/judgement'
+import { GAP_GRACE } from '@rootspan/lineage/continuity/rules/emitter'
 import type { LogRecord } from '@rootspan/lineage/record/about-log'
 import { Committer } from '@rootspan/lineage/record/commitment'
 import { parseEntry } from '@rootspan/lineage/record/entry'
 import { heldOf } from '@rootspan/lineage/record/erase'
-import { TraceHistory } from '@rootspan/lineage/record/history'
+import { type Held, TraceHistory } from '@rootspan/lineage/record/history'
 import { type AnyPayload, parseAnyPayload } from '@rootspan/lineage/record/opened'
 import { encodeRun } from '@rootspan/lineage/record/opening'
 import type { Source, SpanInput } from '@rootspan/lineage/record/order'
-import { Closed, writePayload } from '@rootspan/lineage/record/payload'
-import { deriveSegment, LeafSink } from '@rootspan/lineage/record/segment'
+import { Closed } from '@rootspan/lineage/record/payload'
+import { deriveSegment, LeafSink, type Sealing } from '@rootspan/lineage/record/segment'
 import { Sink } from '@rootspan/lineage/record/sink'
 import { SmallMap } from '@rootspan/lineage/record/small-map'
 import { parseEntryBundle, TILE_WIDTH } from '@rootspan/lineage/tlog/tile'
 import type { ChangedTile, TileTree } from '@rootspan/lineage/tlog/tile-tree'
-import type { Assembler, OpenFrame, OpenSpan, OpenTrace } from './assembler.ts'
-import { describeJudgement, describeSegment, ServiceNames } from './describe.ts'
+import { type Assembler, type OpenFrame, type OpenSpan, type OpenTrace, openKey } from './assembler.ts'
+import { describeReview, describeSegment, ServiceNames } from './describe.ts'
+import { BLOCK_BYTES, type Draft, type DraftBlock, type DraftSegment, DraftSegments } from './draft.ts'
+import { splitEntries } from './fsck/entries.ts'
+import { Histories } from './histories.ts'
 import type { FrameCache } from './journal/reader.ts'
 import type { Knowledge } from './knowledge.ts'
 import { type BlockRef, DEFAULT_CLASS, MAX_BLOCK_BYTES, type Packs, RECORDS } from './pack.ts'
+import { defersJudging, type Reviews } from './reviews.ts'
 import { traceId } from './store/keys.ts'
 import type { Batch, LogReader, LogStore, ReceiptLeaves } from './store/log-store.ts'
 import { encodeName, isErased, type SegmentRow } from './store/rows.ts'
-import { latin1 } from './text.ts'
-
-/** Payloads share a block up to about this size: small segments compress badly and cost a call each alone. */
-const BLOCK_BYTES = 256 * 1024
+import { latin1, latin1Text } from './text.ts'
 
 /** Sinks kept for later blocks: about what two commits need. */
 const MAX_SPARE = 64
 
 /** Sinks for the full bundles of a commit are kept up to this size. */
 const BUNDLES_BYTES = 4 * 1024 * 1024
+
+/** Segments before the one with which an execution's history is kept: a few late spans are no reason to. */
+const GOES_ON = 2
+
+/** Executions that one commit judges again at most, and leaves that they have together, about. */
+const MAX_REVIEWED = 64
+const MAX_REVIEWED_LEAVES = 50_000
+/** When a segment that was sealed without a judgement is judged at the latest: nanoseconds. */
+const REVIEW_AFTER = 60_000_000_000n
+/** Times that a sender chose are looked at again after this: nanoseconds. */
+const LONGEST_WAIT = 86_400_000_000_000n
+const SECOND = 1_000_000_000n
 
 /** Spans that are derived, in some milliseconds, before the event loop gets a turn. */
 const TURN_SPANS = 512
@@ -62,6 +75,7 @@ export interface SequencerOptions {
   readonly packs: Packs
   readonly tree: TileTree
   readonly knowledge: Knowledge
+  readonly reviews: Reviews
   /** The last entry bundle, when it is partial. */
   readonly partialBundle: Uint8Array
   /** Nanoseconds since 1970. */
@@ -74,6 +88,8 @@ export interface SequencerOptions {
 
 export interface Committed {
   readonly segments: number
+  /** Segments without spans: executions that were judged again and came to something else. */
+  readonly reviewed: number
   readonly spans: number
   readonly leaves: number
   readonly duplicates: number
@@ -91,7 +107,11 @@ export interface Committed {
 export class Sequencer {
   readonly #options: SequencerOptions
   readonly #committer = new Committer()
-  readonly #gather = (execution: Execution): Context => this.#options.knowledge.contextOf(execution)
+  readonly #sealing: Sealing = {
+    gather: (execution, since) => this.#options.knowledge.contextOf(execution, since),
+    defers: defersJudging,
+  }
+  readonly #histories = new Histories()
   readonly #leaves = new LeafSink()
   /** Traces of the commit that is on its way: what the store says about them is not the last word. */
   #inFlight = new Set<string>()
@@ -117,22 +137,63 @@ export class Sequencer {
    * A quiet trace that lacks a parent is put back to wait.
    */
   async settle(work: readonly Settled[]): Promise<void> {
-    const { assembler, reader, packs } = this.#options
+    const { assembler, reader } = this.#options
     const ids = work.map(({ trace }) => traceId(encodeName(trace.tenant), latin1(trace.id)))
     const earlier = await reader.traces(ids)
-    const ready: { item: Settled; earlier: SegmentRow[]; history: TraceHistory | undefined }[] = []
+    const ready: Ready[] = []
     for (const [at, item] of work.entries()) {
       const rows = earlier[at]!
-      const history = rows.length === 0 ? undefined : await loadHistory(reader, packs, rows)
+      const history = rows.length === 0 ? undefined : await this.#historyOf(rows)
       const missing = item.closed === Closed.settled ? assembler.missingParents(item.trace) : []
       if (missing.some((id) => history?.leafOf(id) === undefined)) assembler.wait(item.trace)
       else ready.push({ item, earlier: rows, history })
     }
     if (ready.length === 0) return
-    const draft = await this.#derive(ready)
+    const draft = await this.#derive(ready, [])
     await this.#writing
     this.#inFlight = new Set(ready.map(({ item }) => item.trace.key))
     this.#writing = this.#write(draft)
+  }
+
+  /**
+   * Judges executions again of which nothing comes and that may come to something else by now: starts the commit of those
+   * that do, as {@link settle} does. What is open, on its way, or partly erased is not looked at. Returns whether there
+   * were any.
+   */
+  async review(): Promise<boolean> {
+    const { assembler, knowledge, reviews, reader, now } = this.#options
+    const time = now()
+    for (const { tenant, traceId: id } of knowledge.overdueGaps(time - GAP_GRACE))
+      reviews.note(traceId(encodeName(tenant), id), time)
+    const ids = reviews.due(time, MAX_REVIEWED)
+    if (ids.length === 0) return false
+    const ready: ReadyReview[] = []
+    let leaves = 0
+    for (const [at, earlier] of (await reader.traces(ids)).entries()) {
+      const last = earlier.at(-1)
+      if (last === undefined || earlier.some(({ erasures }) => erasures.length > 0)) {
+        reviews.note(ids[at]!, undefined)
+        continue
+      }
+      const key = openKey(last.tenant, latin1Text(last.traceId))
+      if (assembler.has(key) || this.#inFlight.has(key) || leaves > MAX_REVIEWED_LEAVES) {
+        reviews.postpone(ids[at]!, time + SECOND)
+        continue
+      }
+      for (const { count } of earlier) leaves += count
+      ready.push({ id: ids[at]!, key, earlier, history: await this.#historyOf(earlier) })
+    }
+    if (ready.length === 0) return false
+    const draft = await this.#derive([], ready)
+    await this.#writing
+    this.#inFlight = new Set(ready.map(({ key }) => key))
+    this.#writing = this.#write(draft)
+    return true
+  }
+
+  async #historyOf(rows: readonly SegmentRow[]): Promise<TraceHistory> {
+    const { reader, packs } = this.#options
+    return this.#histories.get(rows[0]!, rows.length) ?? (await loadHistory(reader, packs, rows))
   }
 
   /**
@@ -143,6 +204,8 @@ export class Sequencer {
   async record(make: (first: number, commit: number) => Promise<RecordBatch>): Promise<void> {
     const { assembler, tree, store, now } = this.#options
     await this.flush()
+    // Rows may move, and what histories hold may be erased.
+    this.#histories.clear()
     const first = tree.size
     const { records, changes } = await make(first, (store.head?.commit.number ?? -1) + 1)
     const leaves = this.#leaves
@@ -152,17 +215,19 @@ export class Sequencer {
       time: now(),
       first,
       settledAt: performance.now(),
-      blocks: [],
-      segments: [],
+      segments: new DraftSegments(() => this.#emptyBlock()),
       receipts: new Map(),
       duplicates: 0,
-      judged: [],
-      findings: [],
       ...this.#grown(first),
       knowledge: [],
       cursor: assembler.cursor(),
+      changes,
       run: { records, changes },
     })
+  }
+
+  get reviewsPending(): number {
+    return this.#options.reviews.count
   }
 
   /** Resolves when everything settled so far is durable. */
@@ -171,23 +236,16 @@ export class Sequencer {
   }
 
   /** Lets the event loop turn now and then: the commit under way needs it to get from step to step. */
-  async #derive(
-    ready: readonly { item: Settled; earlier: SegmentRow[]; history: TraceHistory | undefined }[],
-  ): Promise<Draft> {
-    const { assembler, frames, tree, now, classOf } = this.#options
+  async #derive(ready: readonly Ready[], reviewed: readonly ReadyReview[]): Promise<Draft> {
+    const { assembler, frames, tree, now, classOf, reviews } = this.#options
     const leaves = this.#leaves
     leaves.reset()
     const time = now()
     const settledAt = performance.now()
     const first = tree.size
-    const blocks: DraftBlock[] = []
-    /** The block of each retention class that takes more, by its place. */
-    const open = new Map<string, number>()
-    const segments: DraftSegment[] = []
+    const segments = new DraftSegments(() => this.#emptyBlock())
     const receipts = new Map<number, [number, number][]>()
     let duplicates = 0
-    const judged: Continuity[] = []
-    const findings: Finding[] = []
     const services = new ServiceNames()
     let sinceTurn = 0
     for (const { item, earlier, history } of ready) {
@@ -197,60 +255,79 @@ export class Sequencer {
         sinceTurn = 0
         await new Promise(setImmediate)
       }
-      const head = { tenant: trace.tenant, traceId: latin1(trace.id), closed, evaluatedAt: time }
-      const spans = assembler.spans(trace, this.#sources(encodeName(trace.tenant), head.traceId))
+      const { tenant } = trace
+      const segment = history?.segment ?? 0
+      const head = { tenant, traceId: latin1(trace.id), segment, closed, evaluatedAt: time }
+      const spans = assembler.spans(trace, this.#sources(encodeName(tenant), head.traceId))
       const start = leaves.count
-      const derived = deriveSegment(head, spans, history, this.#committer, leaves, this.#gather)
+      const bytes = leaves.entries.at
+      const derived = deriveSegment(head, spans, history, this.#committer, leaves, this.#sealing)
       duplicates += derived.duplicates.length
       noteReceipts(receipts, derived, first + start)
       assembler.decide(trace, ({ position }) => frames.release(position))
       if (derived.count === 0) continue
-      if (derived.ruleset.length > 0) judged.push(continuityOf(derived.judged))
-      for (const finding of derived.fresh) findings.push(finding)
-      const segment = history?.segment ?? 0
       const described = describeSegment(derived.spans, services)
-      const retention = classOf?.(trace.tenant, described.services, derived.spans[0]!) ?? DEFAULT_CLASS
-      const place = open.get(retention) ?? blocks.push({ sink: this.#emptyBlock(), retention }) - 1
-      open.set(retention, place)
-      const block = blocks[place]!.sink
-      const at = block.at
-      const { context, ruleset, judgement } = derived
-      writePayload(block, { ...head, segment, context, ruleset }, derived.spans, judgement)
-      segments.push({
-        block: place,
-        earlier,
-        row: {
-          tenant: trace.tenant,
-          traceId: head.traceId,
-          segment,
-          first: first + start,
-          count: derived.count,
-          closed,
-          at,
-          size: block.at - at,
-          spans: derived.spans.length,
-          erasures: [],
-          ...describeJudgement(derived.judged),
-          ...described,
-        },
-      })
-      if (block.at >= BLOCK_BYTES) open.delete(retention)
+      const retention = classOf?.(tenant, described.services, derived.spans[0]!) ?? DEFAULT_CLASS
+      const added = segments.add({ head, derived, first: first + start, earlier, described, retention })
+      if (history !== undefined ? segment >= GOES_ON : closed === Closed.cut)
+        this.#keep(added, history ?? new TraceHistory(), start, bytes)
+      const { ruleset, isDeferred, due } = derived
+      if (ruleset.length > 0 || isDeferred) {
+        const id = traceId(encodeName(tenant), head.traceId)
+        reviews.note(id, isDeferred ? earliest(reviews.dueOf(id), time + REVIEW_AFTER) : bounded(due, time))
+      }
+    }
+    for (const { id, earlier, history } of reviewed) {
+      const { tenant, traceId, block } = earlier.at(-1)!
+      const seed = new Uint8Array(randomBytes(32))
+      const { segment } = history
+      const head = { tenant, traceId, segment, closed: Closed.reviewed, evaluatedAt: time, seed }
+      const start = leaves.count
+      const bytes = leaves.entries.at
+      const derived = deriveSegment(head, [], history, this.#committer, leaves, this.#sealing)
+      reviews.note(id, bounded(derived.due, time))
+      if (derived.count === 0) {
+        this.#histories.drop(head) // its model has taken in a segment that is none
+        continue
+      }
+      const described = describeReview(earlier)
+      const { retention } = this.#options.packs.classes().find(({ pack }) => pack === block.pack)!
+      const added = segments.add({ head, derived, first: first + start, earlier, described, retention })
+      this.#keep(added, history, start, bytes)
     }
     frames.free()
     return {
       time,
       first,
       settledAt,
-      blocks,
       segments,
       receipts,
       knowledge: this.#options.knowledge.takeRows(),
       duplicates,
-      judged,
-      findings,
       ...this.#grown(first),
       cursor: assembler.cursor(),
+      changes: reviews.takeChanges(),
     }
+  }
+
+  /** Adds a segment, whose leaves and entries in this derivation begin there, to its history and keeps that. */
+  #keep(added: DraftSegment, history: TraceHistory, start: number, bytes: number): void {
+    const { entries: sink, hashes } = this.#leaves
+    const entries = splitEntries([sink.bytes.slice(bytes, sink.at)])
+    const leaves = hashes.bytes.slice(start * 32, hashes.at)
+    const { row, earlier } = added
+    // Asked for only when the trace is settled again, which is after its commit.
+    let written: SegmentRow | undefined
+    added.onWritten = (row) => {
+      written = row
+    }
+    const payload = (): Held | undefined => heldOf({ entries }, readPayload(this.#options.packs, written!))
+    history.add(row.first, entries.map(parseEntry), leaves, row.closed, payload)
+    this.#histories.keep(
+      row,
+      history,
+      earlier.reduce((sum, { count }) => sum + count, row.count),
+    )
   }
 
   /** Appends the leaves of this derivation to the tree of `first` leaves: what the commit says of it. */
@@ -340,15 +417,17 @@ export class Sequencer {
     const { store, packs, onCommit } = this.#options
     const day = new Date(Number(draft.time / 1_000_000n)).toISOString().slice(0, 10).replaceAll('-', '')
     const { full, fullBytes } = draft
-    const refs = await this.#appendBlocks(draft.blocks, day)
+    const { segments } = draft
+    const refs = await this.#appendBlocks(segments.blocks, day)
     const bundles = full.map(({ start, end }) => fullBytes.bytes.subarray(start, end))
     const bundleRefs = bundles.length === 0 ? [] : await packs.append(bundles, day, RECORDS)
     const runs = draft.run === undefined ? [] : await this.#appendRun(draft.run.records, draft, day)
     if (refs.length > 0 || bundleRefs.length > 0 || runs.length > 0) await packs.sync()
-    for (const { sink: block } of draft.blocks)
+    for (const { sink: block } of segments.blocks)
       if (block.bytes.length <= 2 * BLOCK_BYTES && this.#spare.length < MAX_SPARE) this.#spare.push(block)
     if (fullBytes.bytes.length <= BUNDLES_BYTES) this.#spareBundles.push(fullBytes)
-    const rows = draft.segments.map(({ row, block }) => ({ ...row, block: refs[block]! }))
+    const rows = segments.rows.map(({ row, block }) => ({ ...row, block: refs[block]! }))
+    for (const [at, { onWritten }] of segments.rows.entries()) onWritten?.(rows[at]!)
     const batch: Batch = {
       size: draft.size,
       root: draft.root,
@@ -357,18 +436,19 @@ export class Sequencer {
       partial: draft.partial,
       tiles: draft.tiles,
       rows,
-      earlier: new Map(rows.map((row, at) => [row, draft.segments[at]!.earlier])),
+      earlier: new Map(rows.map((row, at) => [row, segments.rows[at]!.earlier])),
       receipts: [...draft.receipts].map(([position, leaves]): ReceiptLeaves => ({ position, leaves })),
       knowledge: draft.knowledge,
       cursor: draft.cursor,
       packs: packs.tails(),
       runs,
-      changes: draft.run?.changes ?? [],
+      changes: draft.changes,
     }
     await store.commit(store.head, batch)
     this.#inFlight = new Set()
     onCommit({
       segments: rows.length,
+      reviewed: rows.filter(({ closed }) => closed === Closed.reviewed).length,
       spans: rows.reduce((sum, row) => sum + row.spans, 0),
       leaves: draft.size - draft.first,
       duplicates: draft.duplicates,
@@ -376,8 +456,8 @@ export class Sequencer {
       keepFrom: batch.cursor.next,
       packBytes: refs.reduce((sum, ref) => sum + ref.length, 0),
       settledAt: draft.settledAt,
-      judged: draft.judged,
-      findings: draft.findings,
+      judged: segments.judged,
+      findings: segments.findings,
     })
   }
 
@@ -427,40 +507,33 @@ export class Sequencer {
   }
 }
 
+/** A settled trace with what the log holds of it. */
+interface Ready {
+  readonly item: Settled
+  readonly earlier: readonly SegmentRow[]
+  readonly history: TraceHistory | undefined
+}
+
+/** An execution that is judged again: its id in the store, and its key among the open traces. */
+interface ReadyReview {
+  readonly id: Uint8Array
+  readonly key: string
+  readonly earlier: readonly SegmentRow[]
+  readonly history: TraceHistory
+}
+
+function earliest(a: bigint | undefined, b: bigint): bigint {
+  return a !== undefined && a < b ? a : b
+}
+
+function bounded(due: bigint | undefined, now: bigint): bigint | undefined {
+  return due === undefined ? undefined : earliest(due, now + LONGEST_WAIT)
+}
+
 /** Records about the log, and what becomes true with them. */
 export interface RecordBatch {
   readonly records: readonly LogRecord[]
   readonly changes: NonNullable<Batch['changes']>
-}
-
-/** Payloads of segments of one retention class. */
-interface DraftBlock {
-  readonly sink: Sink
-  readonly retention: string
-}
-
-interface DraftSegment {
-  readonly row: Omit<SegmentRow, 'block'>
-  /** Which of the draft's blocks holds its payload. */
-  readonly block: number
-  readonly earlier: readonly SegmentRow[]
-}
-
-/** A commit that was derived and is not written yet. */
-interface Draft
-  extends Pick<Batch, 'time' | 'size' | 'root' | 'tiles' | 'partial' | 'knowledge' | 'cursor'>,
-    Pick<Committed, 'judged' | 'findings'> {
-  /** Tree size before it. */
-  readonly first: number
-  readonly settledAt: number
-  /** Bundles that became full: where each is in `fullBytes`. */
-  readonly full: readonly { readonly index: number; readonly start: number; readonly end: number }[]
-  readonly fullBytes: Sink
-  readonly blocks: readonly DraftBlock[]
-  readonly segments: readonly DraftSegment[]
-  readonly receipts: ReadonlyMap<number, [number, number][]>
-  readonly duplicates: number
-  readonly run?: RecordBatch
 }
 
 /** Notes the leaf of each span of a tracked request; of a delivery that repeats another, that one's leaf. */

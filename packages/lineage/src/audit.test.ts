@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
-import { SHAPES, spanIdOf, TestLog, testKey, traceIdOf } from '../../../test/support/executions.ts'
+import { spanIdOf, TestLog, testKey, traceIdOf } from '../../../test/support/executions.ts'
+import { SHAPES } from '../../../test/support/shapes.ts'
 import { type Audit, type AuditReport, createAudit, startOf } from './audit.ts'
 import { utf8 } from './bytes.ts'
 import { VerificationError } from './errors.ts'

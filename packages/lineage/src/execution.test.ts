@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { SHAPES, TestLog } from '../../../test/support/executions.ts'
+import { TestLog } from '../../../test/support/executions.ts'
+import { SHAPES } from '../../../test/support/shapes.ts'
 import { utf8 } from './bytes.ts'
 import { MalformedError } from './errors.ts'
 import { formatBundle, parseBundle } from './evidence/bundle.ts'

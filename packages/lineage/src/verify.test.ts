@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { describe, expect, test } from 'vitest'
-import { SHAPES, type SpanSpec, STARTED, TestLog, testKey } from '../../../test/support/executions.ts'
+import { type SpanSpec, STARTED, TestLog, testKey } from '../../../test/support/executions.ts'
+import { SHAPES } from '../../../test/support/shapes.ts'
 import { concatBytes, formatHex, parseUtf8, utf8 } from './bytes.ts'
 import { VerificationError } from './errors.ts'
 import { type Bundle, type BundleSegment, formatBundle, parseBundle } from './evidence/bundle.ts'

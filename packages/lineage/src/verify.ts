@@ -133,7 +133,8 @@ export function verify(evidence: Uint8Array, policy: Policy): VerifiedExecution 
       const derived = verifyDerived(part, leaves, entries, payload, history, where)
       history.add(part.first, entries, leaves, payload.closed, () => payload)
       collect(records, entries, leaves, derived, part.first, number)
-      judged = { ...derived, judgement: parseJudgement(derived.judgement), recorded: undefined }
+      if (derived.isDeferred) judged = { ...judged, since: judged.since ?? number }
+      else judged = { ...derived, judgement: parseJudgement(derived.judgement), recorded: undefined }
       segments.push(describeSegment(payload, part.first, part.entries.length, NOTHING_MISSING))
     }
     seen.add(entries, leaves)
@@ -373,7 +374,7 @@ function verdictOf(checkpoint: Checkpoint, records: readonly VerifiedRecord[], j
   return {
     integrity: { state: 'verified', size: checkpoint.size },
     continuity: isRecomputed(judged)
-      ? { state: continuityOf(judgement), detail: continuityDetail(judgement, records) }
+      ? continuityOfLast(judged, records)
       : {
           state: 'unknown',
           detail:
@@ -390,6 +391,18 @@ function verdictOf(checkpoint: Checkpoint, records: readonly VerifiedRecord[], j
         : { state: 'not provable', detail: ['no emitter counters: what was never sent cannot be told'] },
     assurance: { state: 'local', detail: ['signed by the log alone; no witness cosignature was asked for'] },
   }
+}
+
+/** What was found stands; that nothing was holds only of what was judged. */
+function continuityOfLast(
+  { judgement, since }: Judged,
+  records: readonly VerifiedRecord[],
+): Verdict['continuity'] {
+  const state = continuityOf(judgement)
+  const detail = continuityDetail(judgement, records)
+  if (since === undefined) return { state, detail }
+  const waiting = `segment ${since} and what came after it: sealed without a judgement, which a later segment brings`
+  return { state: state === 'broken' ? state : 'unknown', detail: [...detail, waiting] }
 }
 
 function continuityDetail(judgement: Judgement, records: readonly VerifiedRecord[]): string[] {
@@ -425,6 +438,8 @@ interface Judged extends Pick<DerivedSegment, 'ruleset' | 'context'> {
   readonly judgement: Judgement
   /** What the seal says of continuity, where something of the segment was erased and the judgement is not there. */
   readonly recorded: string | undefined
+  /** Number of the first segment that was sealed after it without a judgement. */
+  readonly since?: number | undefined
 }
 
 /** Of a segment whose payload was opened. */

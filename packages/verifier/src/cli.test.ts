@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { GOVERNED, SHAPES, TestLog, testKey } from '../../../test/support/executions.ts'
+import { GOVERNED, TestLog, testKey } from '../../../test/support/executions.ts'
+import { SHAPES } from '../../../test/support/shapes.ts'
 
 const MAIN = fileURLToPath(new URL('./main.ts', import.meta.url))
 

@@ -118,7 +118,9 @@ export function isDisclosure(segments: readonly ExecutionSegment[]): boolean {
 
 /** The span came after its trace had settled, in a later segment. */
 export function isLate({ segment }: ExecutionRecord, segments: readonly ExecutionSegment[]): boolean {
-  return segment > 0 && segments[segment - 1]?.closed === Closed.settled
+  return (
+    segments.slice(0, segment).findLast(({ closed }) => closed !== Closed.reviewed)?.closed === Closed.settled
+  )
 }
 
 /** A node of the tree in the order in which it is drawn. */

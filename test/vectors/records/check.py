@@ -16,7 +16,7 @@ KINDS = [None, "request", "authorization", "decision", "verification", "action",
 ROOT, LINKED, AWAITING, REMOTE, UNSAID = 1, 2, 3, 4, 5
 SEALED, ADOPTED, JOINED, GAP, LATE = 1, 2, 3, 4, 5
 PREVIOUS_SEAL, PARENT, SUBJECT, LOG_RECORD = 7, 8, 9, 10
-CLOSED = ["settled", "cut", "drained"]
+CLOSED = ["settled", "cut", "drained", "reviewed"]
 
 
 class Malformed(Exception):
@@ -181,7 +181,7 @@ def parse_entry(data):
     need(5 not in entry or 4 in entry)
     need(entry.get(13, 0) < 2**53 and entry.get(14, 0) < 2**53)
     if persistence == SEALED:
-        need(entry.get(14, 0) >= 1)
+        need(entry.get(14, 0) >= 1 or entry.get(13, 0) >= 1)
     else:
         need(13 not in entry and 14 not in entry)
     need(encode_entry(entry) == data, "canonical")
@@ -431,7 +431,7 @@ def parse_payload(data):
     parts = message(data, {1: 2, 2: 2, 3: 0, 4: 0, 5: 1, 6: 2, 7: 2, 8: 2, 9: 2, 10: 2, 11: 2, 12: 2}, (6, 7, 8, 9))
     tenant = parts.get(2, b"")
     utf8(tenant)
-    need(len(parts.get(1, b"")) == 16 and len(tenant) <= 255 and parts.get(3, 0) < 2**32 and parts.get(4, 0) <= 2)
+    need(len(parts.get(1, b"")) == 16 and len(tenant) <= 255 and parts.get(3, 0) < 2**32 and parts.get(4, 0) <= 3)
     out = put(1, parts[1]) + put(2, tenant) + put(3, parts.get(3, 0)) + put(4, parts.get(4, 0)) + put(5, parts.get(5, 0), 1)
     sources = []
     for source in parts[6]:
@@ -458,11 +458,15 @@ def parse_payload(data):
         span.scope = parts[8][scope - 1] if scope else b""
         spans.append(span)
         out += put(9, put(1, source) + put(2, index) + put(3, resource) + put(4, scope) + put(held, row[held], "always"))
-    need([len(rows) for rows in used] == [len(parts[number]) for number in (6, 7, 8)], "unused rows")
+    reviewed = parts.get(4, 0) == 3
+    need(not reviewed or (not spans and len(sources) == 1 and sources[0][0] == b""), "a review")
+    need([len(rows) + (reviewed and number == 6) for rows, number in zip(used, (6, 7, 8))] == [len(parts[number]) for number in (6, 7, 8)], "unused rows")
     need(len(parts.get(12, b"")) in (0, 32), "ruleset")
+    need(12 in parts or not (10 in parts or 11 in parts), "judged by no rules")
     out += b"".join(put(number, parts.get(number, b"")) for number in (10, 11, 12))
     need(out == data, "canonical")
     head = {"tenant": tenant, "trace": parts[1], "segment": parts.get(3, 0), "closed": parts.get(4, 0), "time": parts.get(5, 0)}
+    head["seed"] = sources[0][1] if reviewed else None
     head.update({"context": parts.get(10, b""), "judgement": parts.get(11, b""), "ruleset": parts.get(12, b"")})
     return head, spans
 
@@ -714,8 +718,8 @@ def derive(head, spans, history, ruleset):
 
     def collected(entry, *claims):
         nonlocal own_ordinal
-        top = ordered[0]
-        out = [claim(top.seed, top.index, own_ordinal + at, k.encode(), v) for at, (k, v) in enumerate(claims)]
+        seed, index = (ordered[0].seed, ordered[0].index) if ordered else (head["seed"], 0)
+        out = [claim(seed, index, own_ordinal + at, k.encode(), v) for at, (k, v) in enumerate(claims)]
         own_ordinal += len(claims)
         add({**entry, 11: claim_set(out)})
 
@@ -758,7 +762,7 @@ def derive(head, spans, history, ruleset):
             finding("fail", of)
     for of in before.values():
         finding("withdrawn", of)
-    if history.segment > 0 and history.closed == 0:
+    if history.segment > 0 and history.closed == 0 and spans:
         collected({2: PERSISTENCE, 12: LATE}, ("rootspan.late.count", integer(len(ordered))))
     if missing:
         ids = sorted(missing)[:1000]
@@ -792,7 +796,9 @@ def derive(head, spans, history, ruleset):
     for span in ordered:
         history.waiting.pop(span.id, None)
     history.findings = findings
-    history.segment, history.seal, history.closed = history.segment + 1, leaves[-1], head["closed"]
+    history.segment, history.seal = history.segment + 1, leaves[-1]
+    if head["closed"] != 3:
+        history.closed = head["closed"]
     return entries, leaves
 
 
@@ -880,7 +886,8 @@ def check_segments(file):
             name = "%s, segment %d" % (case["name"], number)
             head, spans = parse_payload(unhex(segment["payload"]))
             said = (head["tenant"].decode(), head["trace"].hex(), head["segment"], CLOSED[head["closed"]], str(head["time"]))
-            good = said == (case["tenant"], case["traceId"], number, segment["closed"], segment["evaluatedAt"])
+            good = (head["seed"] or b"").hex() == segment.get("seed", "")
+            good = good and said == (case["tenant"], case["traceId"], number, segment["closed"], segment["evaluatedAt"])
             delivered = [
                 (request["seed"], request["receipt"], span["index"], span["resource"], span["scope"], span["span"])
                 for request in segment["input"]
@@ -896,7 +903,7 @@ def check_segments(file):
             entries, leaves = derive(head, spans, history, ruleset)
             good = good and [entry.hex() for entry in entries] == segment["entries"]
             good = good and [leaf.hex() for leaf in leaves] == segment["leafHashes"]
-            good = good and parse_entry(entries[-1])[14] == len(entries) - 1
+            good = good and parse_entry(entries[-1]).get(14, 0) == len(entries) - 1
             yield name, good
 
 

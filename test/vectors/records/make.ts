@@ -83,7 +83,7 @@ const seal = (segment: number | bigint, leaves: number | bigint): string =>
   field(11, h('cc')) +
   number(12, 1) +
   (BigInt(segment) === 0n ? '' : number(13, segment)) +
-  number(14, leaves)
+  (BigInt(leaves) === 0n ? '' : number(14, leaves))
 
 const validEntries: [string, string][] = [
   ['a root span', born(8, 1)],
@@ -114,6 +114,7 @@ const validEntries: [string, string][] = [
   ['a late record', about(5, field(11, h('cc')))],
   ['the seal of a first segment', seal(0, 1)],
   ['the seal of a later segment', seal(300, 70_000)],
+  ['the seal of a segment of nothing else', seal(1, 0)],
   ['the largest numbers', seal(2n ** 53n - 1n, 2n ** 53n - 1n)],
   ['about the log', number(2, 7) + field(11, h('cc')) + number(12, 8)],
   ['32 causes', number(2, 4) + field(4, TRACE) + Array.from({ length: 32 }, (_, at) => cause(9, h(hex(Uint8Array.of(at))))).join('')],
@@ -363,7 +364,12 @@ interface Case {
   readonly name: string
   readonly tenant?: string
   /** For each segment its requests, and why it was closed. */
-  readonly segments: readonly { readonly closed?: Closed; readonly requests: readonly (readonly SpanSpec[])[] }[]
+  readonly segments: readonly {
+    /** Of its judgement: nanoseconds after {@link EPOCH}; absent: its number. */
+    readonly at?: bigint
+    readonly closed?: Closed
+    readonly requests: readonly (readonly SpanSpec[])[]
+  }[]
 }
 
 const once = (name: string, ...specs: SpanSpec[]): Case => ({ name, segments: [{ requests: [specs] }] })
@@ -452,6 +458,16 @@ const cases: Case[] = [
   },
   { name: 'many log records of one span', segments: [{ requests: [many(40, (at) => ({ id: at })).map(({ id }) => said(1, 'governance.decision', Number(id), allow)), [{ id: 1, attributes: act }]] }] },
   {
+    name: 'judged again though nothing came',
+    segments: [
+      // 20 seconds before a missing parent counts as missing, and a minute after.
+      { at: 10_000_000_000n, requests: [[{ id: 2, parent: 1, attributes: act }]] },
+      { at: 70_000_000_000n, closed: Closed.reviewed, requests: [] },
+      { at: 80_000_000_000n, requests: [[{ id: 1 }]] },
+      { at: 90_000_000_000n, closed: Closed.reviewed, requests: [] },
+    ],
+  },
+  {
     name: 'duplicate and equivocal',
     segments: [
       { requests: [[{ id: 1, start: 0 }, { id: 2, parent: 1 }], [{ id: 2, parent: 1 }, { id: 2, parent: 1, start: 1, name: 'other' }, { id: 2, parent: 1, kind: 3, start: 2 }]] },
@@ -473,9 +489,11 @@ write(
       name,
       tenant,
       traceId: hex(traceIdOf(number + 1)),
-      segments: segments.map(({ closed = Closed.settled, requests }, segment) => {
+      segments: segments.map(({ at, closed = Closed.settled, requests }, segment) => {
         const inputs = requests.map((specs) => log.request(number + 1, specs, tenant))
-        const head = { tenant, traceId: traceIdOf(number + 1), closed, evaluatedAt: EPOCH + BigInt(segment) }
+        const seed = closed === Closed.reviewed ? { seed: sha(Buffer.from(`review ${segment}`)) } : {}
+        const evaluatedAt = EPOCH + (at ?? BigInt(segment))
+        const head = { tenant, traceId: traceIdOf(number + 1), closed, evaluatedAt, ...seed }
         const sink = new LeafSink()
         const spans = inputs.flat()
         const derived = deriveSegment(head, spans, history, committer, sink)
@@ -486,6 +504,7 @@ write(
         return {
           closed: nameOf(Closed, closed),
           evaluatedAt: String(head.evaluatedAt),
+          ...('seed' in head && { seed: hex(head.seed) }),
           input: inputs.map((request) => ({
             receipt: hex(request[0]!.source.receipt),
             seed: hex(request[0]!.source.seed),
@@ -533,6 +552,7 @@ write('payloads', {
     ['the same bytes in a row for each request', rows(source('a'), source('b'), field(7, ''), field(7, ''), spanRow(number(3, 1)), spanRow(number(1, 1) + number(3, 2), encodeSpan(1, { id: 3 })))],
     ['a log record', rows(source(), logRow(encodeLogRecord(1, STARTED)))],
     ['a log record and a span', rows(source(), logRow(encodeLogRecord(1, STARTED)), spanRow(number(2, 1)))],
+    ['a review', rows(number(3, 1), number(4, 3), source(''))],
     ['an empty receipt', rows(field(6, text(1, '') + field(2, h('ab'))), spanRow(''))],
   ].map(([name, payload]) => ({ name, payload: check(payload!) })),
   invalid: [
@@ -545,7 +565,13 @@ write('payloads', {
     ['a tenant of 256 bytes', rows(text(2, 't'.repeat(256)), source(), spanRow(''))],
     ['segment 0 in words', rows(number(3, 0), source(), spanRow(''))],
     ['a segment of 33 bits', rows(number(3, 2 ** 32), source(), spanRow(''))],
-    ['closed 3', rows(number(4, 3), source(), spanRow(''))],
+    ['closed 4', rows(number(4, 4), source(), spanRow(''))],
+    ['a review with a span', rows(number(3, 1), number(4, 3), source(''), spanRow(''))],
+    ['a review with a receipt', rows(number(3, 1), number(4, 3), source())],
+    ['a review with two sources', rows(number(3, 1), number(4, 3), source(''), source(''))],
+    ['a source without a span, and no review', rows(number(3, 1), source(''))],
+    ['a judgement by no rules', rows(source(), spanRow(''), field(11, '0a00'))],
+    ['a context without a judgement', rows(source(), spanRow(''), field(10, '0a00'))],
     ['an unknown field', rows(source(), spanRow(''), number(10, 1))],
     ['a source without a seed', rows(field(6, text(1, 'r')), spanRow(''))],
     ['a source without a receipt', rows(field(6, field(2, h('ab'))), spanRow(''))],

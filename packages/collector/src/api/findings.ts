@@ -6,7 +6,7 @@ import { formatHex } from '@rootspan/lineage/bytes'
 import { type Judgement, NOT_JUDGED, parseJudgement } from '@rootspan/lineage/continuity/judgement'
 import { SEVERITIES, type Severity } from '@rootspan/lineage/continuity/rule'
 import { ruleOf } from '@rootspan/lineage/continuity/ruleset'
-import { parseEntry } from '@rootspan/lineage/record/entry'
+import { NO_BYTES, parseEntry } from '@rootspan/lineage/record/entry'
 import { parseAnyPayload } from '@rootspan/lineage/record/opened'
 import { readSegment } from '../sequencer.ts'
 import type { LogReader } from '../store/log-store.ts'
@@ -51,12 +51,20 @@ export interface FindingSearch extends Search {
   readonly severity: Severity | undefined
 }
 
-/** The judgement of an execution, which its last segment holds; {@link NOT_JUDGED} where that was erased. */
+/**
+ * The last judgement of an execution, which its last segment holds, or one before those that were sealed without one;
+ * {@link NOT_JUDGED} where what would hold it was erased.
+ */
 export async function judgementOf(payloads: Payloads, rows: readonly SegmentRow[]): Promise<Judgement> {
-  const last = rows.at(-1)!
-  if (isErased(last)) return NOT_JUDGED
-  const payload = parseAnyPayload(new Uint8Array(await payloads.of(last)))
-  return payload.form === 'whole' ? parseJudgement(payload.judgement) : NOT_JUDGED
+  for (const row of rows.toReversed()) {
+    if (isErased(row)) return NOT_JUDGED
+    const payload = parseAnyPayload(new Uint8Array(await payloads.of(row)))
+    if (payload.form !== 'whole') return NOT_JUDGED
+    if ((payload.ruleset ?? NO_BYTES).length > 0) return parseJudgement(payload.judgement)
+    // What is sealed without a judgement keeps the rules of the row before it, and only finding some is worth the way.
+    if (row.rules.length === 0) return NOT_JUDGED
+  }
+  return NOT_JUDGED
 }
 
 export function countFindings({ findings }: Judgement): Record<Severity, number> {

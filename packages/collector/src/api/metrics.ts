@@ -222,8 +222,18 @@ const METRICS: readonly Metric[] = [
 
   gauge('rootspan_open_spans', 'Spans of traces that have not settled.', 'open_spans'),
   gauge('rootspan_open_traces', 'Traces that have not settled.', 'open_traces'),
+  gauge(
+    'rootspan_reviews_pending',
+    'Executions that will be judged again though nothing comes.',
+    'reviews_pending',
+  ),
   counter('rootspan_commits_total', 'Commits.', 'commits'),
   counter('rootspan_committed_segments_total', 'Segments committed.', 'committed_segments'),
+  counter(
+    'rootspan_reviewed_segments_total',
+    'Segments without spans: executions judged again that came to something else.',
+    'reviewed_segments',
+  ),
   counter('rootspan_committed_spans_total', 'Spans committed.', 'committed_spans'),
   counter('rootspan_committed_leaves_total', 'Leaves committed.', 'committed_leaves'),
   counter(

@@ -145,7 +145,10 @@ const Summary = z.strictObject({
   firstLeaf: safeInteger(),
   segments: safeInteger(),
   signedSegments: safeInteger().meta({ description: 'segments under the latest checkpoint' }),
-  closed: z.string().meta({ description: 'why its last segment was closed: settled, cut or drained' }),
+  closed: z.string().meta({
+    description:
+      'why its last segment was closed: settled, cut, drained, or reviewed: judged again though nothing had come',
+  }),
   continuity: z.enum(CONTINUITIES).meta({ description: 'how it was judged with its last segment' }),
   rules: z.array(z.string()).meta({ description: 'ids of the rules with a finding in that judgement' }),
 })

@@ -9,7 +9,7 @@ import {
 } from '@rootspan/lineage/continuity/judgement'
 import { RULESET_DIGEST } from '@rootspan/lineage/continuity/ruleset'
 import { type Answer, type Clause, why } from '@rootspan/lineage/continuity/why'
-import { parseEntry } from '@rootspan/lineage/record/entry'
+import { NO_BYTES, parseEntry } from '@rootspan/lineage/record/entry'
 import { heldOf } from '@rootspan/lineage/record/erase'
 import { TraceHistory } from '@rootspan/lineage/record/history'
 import { type AnyPayload, parseAnyPayload } from '@rootspan/lineage/record/opened'
@@ -44,20 +44,21 @@ export async function answerWhy(
   size: number,
 ): Promise<WhyAnswers> {
   const history = new TraceHistory()
+  /** Of the last segment that was judged, or the last one where none was. */
   let last: AnyPayload | undefined
   let seal: Uint8Array | undefined
   for (const row of rows) {
     const { entries, leaves } = await readSegment(reader, row)
     const payload = parseAnyPayload(new Uint8Array(await payloads.left(row)))
     history.add(row.first, entries.map(parseEntry), leaves, row.closed, () => heldOf({ entries }, payload))
-    last = payload
+    if (last === undefined || isJudged(payload) || !isJudged(last)) last = payload
     seal = leaves.slice(-32)
   }
-  const { tenant, traceId, evaluatedAt, context, ruleset = new Uint8Array(0) } = last!
+  const { tenant, traceId, evaluatedAt, context, ruleset = NO_BYTES } = last!
   const judgement = last!.form === 'whole' ? parseJudgement(last!.judgement) : NOT_JUDGED
   const execution = history
     .builder()
-    .execution({ tenant, traceId, evaluatedAt }, parseContext(context ?? new Uint8Array(0)))
+    .execution({ tenant, traceId, evaluatedAt }, parseContext(context ?? NO_BYTES))
   const isRecomputed = ruleset.length === 0 || equalBytes(ruleset, RULESET_DIGEST)
   const answers = why(execution, judgement, { isRecomputed, seal: seal! })
   const named = answers.flatMap(({ clauses }) => clauses.flatMap(({ records }) => records))
@@ -75,6 +76,10 @@ export async function answerWhy(
       })),
     })),
   }
+}
+
+function isJudged(payload: AnyPayload): boolean {
+  return payload.form === 'opened' || (payload.ruleset ?? NO_BYTES).length > 0
 }
 
 function withProof(traceId: string, place: SubjectSummary | undefined, leaf: Uint8Array): RecordPlace {

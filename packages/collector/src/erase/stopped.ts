@@ -71,7 +71,7 @@ export async function openStopped(config: Config, identity: Identity, log: Logge
     files: { packs: nodeFiles, signer: nodeFiles },
     log,
   })
-  const { reader, store, packs, tree, partialBundle, knowledge, cursor, signer } = opened
+  const { reader, store, packs, tree, partialBundle, knowledge, reviews, cursor, signer } = opened
   const journal = new JournalReader({ directory: directories.journal, from: cursor.next })
   const sequencer = new Sequencer({
     assembler: new Assembler(
@@ -89,6 +89,7 @@ export async function openStopped(config: Config, identity: Identity, log: Logge
     tree,
     partialBundle,
     knowledge,
+    reviews,
     now: () => BigInt(Date.now()) * 1_000_000n,
     onCommit: () => {},
   })

@@ -1,19 +1,23 @@
 /** What a row says of its segment for searches, against its payload. */
 import { parseJudgement } from '@rootspan/lineage/continuity/judgement'
+import { NO_BYTES } from '@rootspan/lineage/record/entry'
 import type { SegmentPayload } from '@rootspan/lineage/record/payload'
-import { describeJudgement, describeSegment, ServiceNames, timedSpan } from '../describe.ts'
+import { describeJudgement, describeReview, describeSegment, ServiceNames, timedSpan } from '../describe.ts'
 import type { SegmentRow } from '../store/rows.ts'
 import type { Findings } from './report.ts'
 
 /** Times, services and name of a whole segment are those of its spans; continuity and rules those of its judgement. */
 export function checkDescription(
   row: SegmentRow,
-  { spans, judgement }: SegmentPayload,
+  rows: readonly SegmentRow[],
+  { spans, judgement, ruleset = NO_BYTES }: SegmentPayload,
   where: string,
   findings: Findings,
 ): void {
-  const described = describeSegment(spans.map(timedSpan), new ServiceNames())
-  const judged = describeJudgement(parseJudgement(judgement))
+  const earlier = rows.slice(0, row.segment)
+  const described =
+    spans.length === 0 ? describeReview(earlier) : describeSegment(spans.map(timedSpan), new ServiceNames())
+  const judged = describeJudgement(ruleset.length > 0 ? parseJudgement(judgement) : undefined, earlier.at(-1))
   const isSame =
     judged.continuity === row.continuity &&
     judged.rules.join() === row.rules.join() &&

@@ -46,7 +46,23 @@ export async function checkIndex(
   for await (const [key, value] of walk(reader, keys.Prefix.knowledge))
     if (!isKnowledge(key, value))
       findings.problem(`knowledge ${formatHex(key)}`, 'is malformed', KNOWLEDGE_HINT, 'knowledge')
+  await checkReviews(reader, findings)
   await checkPrefixes(reader, findings)
+}
+
+/** Each is of an execution that is there. */
+async function checkReviews(reader: LogReader, findings: Findings): Promise<void> {
+  for await (const [key, value] of walk(reader, keys.Prefix.review)) {
+    const isThere = (await reader.database.get(keys.traceKey(key.subarray(1)))) !== undefined
+    if (value.length === 8 && isThere) findings.count('reviews')
+    else
+      findings.problem(
+        `review ${formatHex(key)}`,
+        isThere ? 'is malformed' : 'is of no execution',
+        'No record depends on it; what is due is judged when something of it comes.',
+        'reviews',
+      )
+  }
 }
 
 const KNOWLEDGE_HINT = 'No record depends on it; rules that look at other executions may miss something.'

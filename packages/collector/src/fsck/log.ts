@@ -10,13 +10,16 @@ import { MalformedError, VerificationError } from '@rootspan/lineage/errors'
 import { LOG_RECORD } from '@rootspan/lineage/otlp/log-record'
 import { Committer } from '@rootspan/lineage/record/commitment'
 import { NO_BYTES, Persistence, parseEntry } from '@rootspan/lineage/record/entry'
-import type { TraceHistory } from '@rootspan/lineage/record/history'
+import { heldOf } from '@rootspan/lineage/record/erase'
+import { TraceHistory } from '@rootspan/lineage/record/history'
 import { type Source, traceIdOf } from '@rootspan/lineage/record/order'
 import { parsePayload, type SegmentPayload } from '@rootspan/lineage/record/payload'
 import { parseReceipt } from '@rootspan/lineage/record/receipt'
 import { type DerivedSegment, deriveSegment, LeafSink } from '@rootspan/lineage/record/segment'
 import { leafHash } from '@rootspan/lineage/tlog/merkle'
+import { Histories } from '../histories.ts'
 import { PackCorruption, type PackReader } from '../pack.ts'
+import { loadHistory, readPayload } from '../sequencer.ts'
 import * as keys from '../store/keys.ts'
 import type { LogReader } from '../store/log-store.ts'
 import {
@@ -34,7 +37,6 @@ import { BlockWalk } from './blocks.ts'
 import { checkDescription } from './description.ts'
 import { Entries, LogBroken, splitEntries } from './entries.ts'
 import { checkErased, checkRun } from './erased.ts'
-import { Histories } from './histories.ts'
 import type { Findings, Progress } from './report.ts'
 import { CommitTerms } from './terms.ts'
 import type { TrackedSpans } from './tracked.ts'
@@ -78,7 +80,7 @@ class LogWalk {
   readonly #parts: LogParts
   readonly #entries: Entries
   readonly #blocks: BlockWalk
-  readonly #histories: Histories
+  readonly #histories = new Histories()
   readonly #committer = new Committer()
   readonly #sink = new LeafSink()
   #segments = 0
@@ -91,7 +93,6 @@ class LogWalk {
     this.#blocks = new BlockWalk(parts.packs, parts.findings)
     this.#entries = new Entries(parts.reader, this.#blocks)
     this.#terms = new CommitTerms(parts.reader, parts.findings)
-    this.#histories = new Histories(parts.reader, parts.packs)
   }
 
   async run(): Promise<WalkedLog> {
@@ -184,9 +185,9 @@ class LogWalk {
     else if (row.erasures.length > 0) {
       this.#hashStored(committed, chunks, sink)
       await this.#erased(row, chunks, sink.hashes.copy(), history, where)
-    } else this.#whole(row, commit, chunks, history, sink, where)
+    } else this.#whole(row, commit, chunks, history, sink, where, rows)
     const hashes = sink.hashes.view()
-    if (history !== null && row !== undefined) this.#histories.add(row, rows, history, chunks, hashes)
+    if (history !== null && row !== undefined) this.#keep(row, rows, history, chunks, hashes)
     await tree.append(hashes)
     findings.count('segments')
     findings.count('records', committed.count)
@@ -201,6 +202,7 @@ class LogWalk {
     history: TraceHistory | undefined | null,
     sink: LeafSink,
     where: string,
+    rows: readonly SegmentRow[],
   ): void {
     const payload = this.#payload(row, commit, where)
     const derived =
@@ -212,7 +214,7 @@ class LogWalk {
       this.#hashStored(row, chunks, sink)
     }
     if (derived !== undefined && isSame) this.#track(payload!, derived, row)
-    if (payload !== undefined) checkDescription(row, payload, where, this.#parts.findings)
+    if (payload !== undefined) checkDescription(row, rows, payload, where, this.#parts.findings)
   }
 
   /** A segment of which something was erased: the log says so, and what is left holds. */
@@ -305,7 +307,12 @@ class LogWalk {
   ): Promise<TraceHistory | undefined | null> {
     if (row.segment === 0) return undefined
     try {
-      if (rows.length > 0) return await this.#histories.before(rows[row.segment]!, rows)
+      const { reader, packs } = this.#parts
+      if (rows.length > 0)
+        return (
+          this.#histories.get(row, row.segment) ??
+          (await loadHistory(reader, packs, rows.slice(0, row.segment)))
+        )
     } catch {
       // The damage was told where the earlier segment was walked.
     }
@@ -314,6 +321,29 @@ class LogWalk {
       'whether it derives from its payload: earlier segments of its trace are damaged',
     )
     return null
+  }
+
+  /** Keeps what was walked of a trace, if a later segment of it follows. */
+  #keep(
+    row: SegmentRow,
+    rows: readonly SegmentRow[],
+    before: TraceHistory | undefined,
+    chunks: readonly Uint8Array[],
+    hashes: Uint8Array,
+  ): void {
+    this.#histories.drop(row)
+    if (rows.length <= row.segment + 1) return
+    const history = before ?? new TraceHistory()
+    try {
+      const entries = splitEntries(chunks)
+      history.add(row.first, entries.map(parseEntry), hashes, row.closed, () =>
+        heldOf({ entries }, readPayload(this.#parts.packs, row)),
+      )
+      const leaves = rows.slice(0, row.segment + 1).reduce((sum, { count }) => sum + count, 0)
+      this.#histories.keep(row, history, leaves)
+    } catch {
+      // Was reported where it was walked; whoever needs it loads it, and meets the damage.
+    }
   }
 
   #derive(

@@ -34,6 +34,8 @@ export const Prefix = {
   erasing: 12,
   /** What was learned of executions, for rules that need others (knowledge.ts): by the hash of what it is about. */
   knowledge: 13,
+  /** When an execution is to be judged again though nothing of it comes (reviews.ts), by tenant and trace id. */
+  review: 14,
 } as const
 
 /** The last span of time there is. */
@@ -92,6 +94,11 @@ export function receiptKey(position: number, commit: number): Uint8Array {
 /** `id` is 16 bytes. */
 export function knowledgeKey(id: Uint8Array): Uint8Array {
   return Uint8Array.of(Prefix.knowledge, ...id)
+}
+
+/** `id` as {@link traceId} makes it. */
+export function reviewKey(id: Uint8Array): Uint8Array {
+  return Uint8Array.of(Prefix.review, ...id)
 }
 
 /** The number in a numbered key: an entry bundle's index, a commit's number, a checkpoint's size. */

@@ -350,6 +350,12 @@ export class LogReader {
     return rows
   }
 
+  /** Keys and values of the reviews that wait. */
+  async reviews(): Promise<[key: Uint8Array, value: Uint8Array][]> {
+    const range = { gte: Uint8Array.of(keys.Prefix.review), lt: Uint8Array.of(keys.Prefix.review + 1) }
+    return this.database.iterator(range).all()
+  }
+
   /** Entries and leaf hashes number `index * 256` and on, as many as there are; undefined where there are none. */
   async bundle(index: number): Promise<Bundle | undefined> {
     const value = await this.database.get(keys.entriesKey(index))

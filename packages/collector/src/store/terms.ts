@@ -10,6 +10,7 @@ import { equalBytes } from '@rootspan/lineage/bytes'
 import { MalformedError } from '@rootspan/lineage/errors'
 import { Sink } from '@rootspan/lineage/record/sink'
 import { WireReader } from '@rootspan/lineage/wire'
+import { latin1Text } from '../text.ts'
 import * as keys from './keys.ts'
 import { encodeName, type SegmentRow } from './rows.ts'
 
@@ -135,10 +136,6 @@ function hasTerm(services: readonly string[], service: string): boolean {
   if (services.includes(service)) return true
   const term = serviceTerm(service)
   return term.length === MAX_SERVICE && services.some((one) => equalBytes(serviceTerm(one), term))
-}
-
-function latin1Text(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('latin1')
 }
 
 /** A trace in a list: its start, and what identifies it in the store. */

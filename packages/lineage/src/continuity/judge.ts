@@ -11,10 +11,16 @@ const MAX_SUBJECTS = 8
 /** Different things that a rule may say are missing. */
 const MAX_MISSING = 16
 
+export interface Judged extends Judgement {
+  /** The first time at which a rule comes to something else though nothing more is sent: nanoseconds since 1970. */
+  readonly due: bigint | undefined
+}
+
 /** Judges by these rules, which are in the order of their ids. */
-export function judge(execution: Execution, rules: readonly Rule[]): Judgement {
+export function judge(execution: Execution, rules: readonly Rule[]): Judged {
   const results: RuleResult[] = []
   const findings: Finding[] = []
+  let due: bigint | undefined
   for (const rule of rules) {
     let result: Result | undefined
     let failed = 0
@@ -22,6 +28,9 @@ export function judge(execution: Execution, rules: readonly Rule[]): Judgement {
     for (const observation of rule.evaluate(execution)) {
       if (observation.result === 'pass') result ??= 'pass'
       else if (observation.result === 'unknown') {
+        const { until } = observation
+        if (until !== undefined && until > execution.evaluatedAt && (due === undefined || until < due))
+          due = until
         if (missing.size < MAX_MISSING) missing.add(observation.missing)
         if (result !== 'fail') result = 'unknown'
       } else {
@@ -38,5 +47,5 @@ export function judge(execution: Execution, rules: readonly Rule[]): Judgement {
     }
     if (result !== undefined) results.push({ rule: rule.id, result, missing: [...missing].sort() })
   }
-  return { results, findings }
+  return { results, findings, due }
 }

@@ -25,6 +25,8 @@ export interface Failure {
 export interface Unknown {
   readonly result: 'unknown'
   readonly missing: string
+  /** When the rule comes to something else though nothing more is sent: nanoseconds since 1970. */
+  readonly until?: bigint | undefined
 }
 
 /** Something was looked at and is as it must be. */
@@ -69,6 +71,6 @@ export function fail(subjects: readonly Subject[], detail: string, severity?: Se
   return { result: 'fail', subjects, detail, severity }
 }
 
-export function unknown(missing: string): Unknown {
-  return { result: 'unknown', missing }
+export function unknown(missing: string, until?: bigint): Unknown {
+  return { result: 'unknown', missing, until }
 }

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { SHAPES, TestLog } from '../../../../test/support/executions.ts'
+import { TestLog } from '../../../../test/support/executions.ts'
+import { SHAPES } from '../../../../test/support/shapes.ts'
 import { concatBytes, equalBytes, utf8 } from '../bytes.ts'
 import { MalformedError, VerificationError } from '../errors.ts'
 import { Kind } from '../governance/kind.ts'

@@ -81,7 +81,7 @@ export class EntryScan {
     if ((kind === Kind.persistence) !== (persistence !== Persistence.none)) return false
     if (this.spanId >= 0 && this.traceId < 0) return false
     if (born && this.spanId < 0) return false
-    if (persistence === Persistence.sealed) return this.leaves !== 0
+    if (persistence === Persistence.sealed) return this.leaves !== 0 || this.segment !== 0
     return this.segment === 0 && this.leaves === 0
   }
 

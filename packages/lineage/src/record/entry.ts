@@ -280,8 +280,9 @@ function checkShape(entry: Entry): void {
     throw new MalformedError('a span-born record has a span id')
   if (entry.persistence !== Persistence.sealed && (entry.segment !== 0 || entry.leaves !== 0))
     throw new MalformedError('only a seal counts leaves')
-  if (entry.persistence === Persistence.sealed && entry.leaves === 0)
-    throw new MalformedError('a seal closes at least one leaf')
+  // Only what is judged again, after other segments, may have nothing else to say.
+  if (entry.persistence === Persistence.sealed && entry.leaves === 0 && entry.segment === 0)
+    throw new MalformedError('the first seal of an execution closes at least one leaf')
 }
 
 function parseCause(outer: WireReader): Cause {

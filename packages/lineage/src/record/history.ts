@@ -5,10 +5,9 @@
  * where a span comes again.
  */
 import { formatHex } from '../bytes.ts'
-import { type Finding, parseJudgement } from '../continuity/judgement.ts'
 import { ExecutionBuilder, type Part, type PartSpan } from '../continuity/model.ts'
 import { Kind } from '../governance/kind.ts'
-import { type Entry, isSpanBorn, NO_BYTES, Parent, Persistence } from './entry.ts'
+import { type Entry, isSpanBorn, Parent, Persistence } from './entry.ts'
 import { idKey, type SpanInput, spanContent } from './order.ts'
 import { Closed } from './payload.ts'
 
@@ -16,8 +15,9 @@ import { Closed } from './payload.ts'
 export interface Held {
   /** In record order; those that were erased are undefined. */
   readonly spans: readonly (SpanInput | undefined)[]
-  /** Encoded judgement; absent where it was not kept. */
+  /** Encoded judgement, and digest of the rules that it was made by; absent where they were not kept, or not made. */
   readonly judgement?: Uint8Array
+  readonly ruleset?: Uint8Array
 }
 
 export interface EarlierSpan {
@@ -36,8 +36,10 @@ export class TraceHistory {
   segment = 0
   /** Leaf hash of the last seal; empty before the first. */
   previousSeal: Uint8Array = new Uint8Array(0)
-  /** Why the last segment was closed. */
+  /** Why the last segment was closed that has spans. */
   previousClosed: Closed = Closed.settled
+  /** Records of spans and log records. */
+  born = 0
   readonly #spans = new Map<string, EarlierSpan[]>()
   /** The record that stands for a span id: of the first finished span or, until there is one, the first log record. */
   readonly #standing = new Map<string, EarlierSpan>()
@@ -50,15 +52,15 @@ export class TraceHistory {
   #builder: ExecutionBuilder | undefined
   /** Ways to what the builder is built from. */
   #parts: (() => Part)[] = []
-  /** What the last segment's judgement found. */
-  #findings: () => readonly Finding[] = () => []
+  /** Ways to what the segments hold, in their order. */
+  readonly #held: (() => Held | undefined)[] = []
   /** What `earlier` has answered since a segment was added. */
   readonly #earlier = new Map<string, EarlierSpans>()
 
   /**
    * Adds a sealed segment: the index of its first leaf, its entries in order, their leaf hashes (32 bytes
-   * each), and a way to what its payload holds, undefined where that was erased. `payload` is called at most once, and only
-   * when a span of the segment comes again or the execution is judged.
+   * each), and a way to what its payload holds, undefined where that was erased. `payload` is called only when a span of the
+   * segment comes again or the execution is judged, and more than once where memory is short.
    */
   add(
     first: number,
@@ -67,9 +69,11 @@ export class TraceHistory {
     closed: Closed,
     payload: () => Held | undefined,
   ): void {
-    let held: ReturnType<typeof payload> | null = null
-    const load = (): ReturnType<typeof payload> => {
-      if (held === null) held = payload()
+    // Held weakly: a history that is kept for long is not to keep what all its segments hold.
+    let kept: WeakRef<Held> | undefined
+    const load = (): Held | undefined => {
+      const held = kept?.deref() ?? payload()
+      if (held !== undefined) kept = new WeakRef(held)
       return held
     }
     let born = 0
@@ -105,6 +109,7 @@ export class TraceHistory {
         else waiting.push(leaf)
       }
     }
+    this.born += born
     // Whoever came in this segment has adopted who waited for it; what opens a cycle waits for nobody.
     for (const entry of entries) if (isSpanBorn(entry)) this.#waiting.delete(idKey(entry.spanId))
     const seal = entries.at(-1)
@@ -114,10 +119,15 @@ export class TraceHistory {
     const all = copyOf(leaves, 0, leaves.length)
     // Whoever has the builder has added this segment to it.
     if (this.#builder === undefined) this.#parts.push(() => partOf(segment, entries, all, load()?.spans))
-    this.#findings = () => parseJudgement(load()?.judgement ?? NO_BYTES).findings
+    this.#held.push(load)
     this.previousSeal = copyOf(leaves, leaves.length - 32, leaves.length)
-    this.previousClosed = closed
+    if (closed !== Closed.reviewed) this.previousClosed = closed
     this.segment = seal.segment + 1
+  }
+
+  /** Whether {@link builder} costs no more than was already paid. */
+  get isBuilt(): boolean {
+    return this.#builder !== undefined || this.segment === 0
   }
 
   /**
@@ -133,9 +143,17 @@ export class TraceHistory {
     return this.#builder
   }
 
-  /** What the last segment's judgement found; nothing where its payload was erased. */
-  findings(): readonly Finding[] {
-    return this.#findings()
+  /**
+   * The last judgement and the segment that it was made with; those after it were sealed without one. Undefined where there
+   * is none, or its payload was erased.
+   */
+  lastJudged(): { readonly judgement: Uint8Array; readonly segment: number } | undefined {
+    for (let segment = this.#held.length - 1; segment >= 0; segment--) {
+      const { judgement, ruleset } = this.#held[segment]!() ?? {}
+      if (judgement === undefined || ruleset === undefined) return undefined
+      if (ruleset.length > 0) return { judgement, segment }
+    }
+    return undefined
   }
 
   /** Leaf hash of the record that stands for a span id. */

@@ -27,6 +27,8 @@ export const Closed = {
   cut: 1,
   /** The collector was shut down. */
   drained: 2,
+  /** Nothing had come: the execution was judged again, because time had passed. It has no spans. */
+  reviewed: 3,
 } as const
 export type Closed = (typeof Closed)[keyof typeof Closed]
 
@@ -43,6 +45,8 @@ export interface SegmentHead {
   readonly context?: Uint8Array
   /** Digest of the rules that the execution was judged by; absent or empty where it was not judged. */
   readonly ruleset?: Uint8Array
+  /** Of a segment that is `reviewed`, and then 32 bytes: what its salts come from, as others' from their spans' seeds. */
+  readonly seed?: Uint8Array
 }
 
 export interface SegmentPayload extends SegmentHead {
@@ -61,12 +65,8 @@ export function writePayload(
 ): void {
   const tables = tabulate(spans)
   writeHead(sink, head)
-  for (const source of tables.sources) {
-    sink.byte(0x32)
-    sink.varint(sizedField(source.receipt.length) + sizedField(source.seed.length))
-    sink.field(0x0a, source.receipt)
-    sink.field(0x12, source.seed)
-  }
+  if (head.seed !== undefined) writeSource(sink, NO_BYTES, head.seed)
+  for (const { receipt, seed } of tables.sources) writeSource(sink, receipt, seed)
   for (const { source, resourceStart, resourceEnd } of tables.resources)
     putField(sink, 0x3a, source.body, resourceStart, resourceEnd)
   for (const { source, scopeStart, scopeEnd } of tables.scopes)
@@ -94,6 +94,13 @@ export function writePayload(
   if (head.context !== undefined && head.context.length > 0) sink.field(0x52, head.context)
   if (judgement.length > 0) sink.field(0x5a, judgement)
   if (head.ruleset !== undefined && head.ruleset.length > 0) sink.field(0x62, head.ruleset)
+}
+
+function writeSource(sink: Sink, receipt: Uint8Array, seed: Uint8Array): void {
+  sink.byte(0x32)
+  sink.varint(sizedField(receipt.length) + sizedField(seed.length))
+  sink.field(0x0a, receipt)
+  sink.field(0x12, seed)
 }
 
 /** Fields 1 to 5, which opened payloads have as well. */
@@ -237,7 +244,11 @@ export function parsePayload(bytes: Uint8Array): SegmentPayload {
   }
   if (head.traceId.length === 0) throw new MalformedError('a payload has no trace id')
   checkScopes(spans)
-  const payload = { ...head, spans }
+  if (head.ruleset.length === 0 && head.context.length + head.judgement.length > 0)
+    throw new MalformedError('a payload has a judgement by no rules')
+  if (head.closed === Closed.reviewed && (sources.length !== 1 || spans.length > 0))
+    throw new MalformedError('a review has one source and no span')
+  const payload = { ...head, spans, ...(head.closed === Closed.reviewed && { seed: sources[0]!.seed }) }
   if (!equalBytes(encodePayload(payload, spans, payload.judgement), bytes))
     throw new MalformedError('a payload is not in canonical form')
   return payload
@@ -267,7 +278,7 @@ export function readHead(reader: WireReader, head: OpenHead): boolean {
       return true
     case 4: {
       const closed = count(reader, 'the reason of closing')
-      if (closed > Closed.drained) throw new MalformedError('the reason of closing is unknown')
+      if (closed > Closed.reviewed) throw new MalformedError('the reason of closing is unknown')
       head.closed = closed as Closed
       return true
     }

@@ -62,7 +62,7 @@ function remember(
   erased = false,
 ): void {
   history.add(first, entries, leaves, Closed.settled, () =>
-    erased ? undefined : { spans: derived.spans, judgement: derived.judgement },
+    erased ? undefined : { spans: derived.spans, judgement: derived.judgement, ruleset: derived.ruleset },
   )
 }
 
@@ -240,6 +240,7 @@ describe('claims', () => {
     history.add(0, first.entries, first.leaves, Closed.settled, () => ({
       spans: first.derived.spans,
       judgement: encodeJudgement({ results, findings: [...findings, gone] }),
+      ruleset: first.derived.ruleset,
     }))
     const input = spansOf({ id: 5 })
     const second = derive(input, history)

@@ -8,7 +8,7 @@
 import { sha256Into } from '#crypto'
 import { concatBytes, equalBytes, formatHex, utf8 } from '../bytes.ts'
 import { type Context, contextDigest, encodeContext, parseContext } from '../continuity/context.ts'
-import { judge } from '../continuity/judge.ts'
+import { type Judged, judge } from '../continuity/judge.ts'
 import {
   continuityOf,
   encodeJudgement,
@@ -20,6 +20,7 @@ import {
 } from '../continuity/judgement.ts'
 import { type Execution, ExecutionBuilder, type PartSpan } from '../continuity/model.ts'
 import { RULES, RULESET_DIGEST } from '../continuity/ruleset.ts'
+import { MalformedError } from '../errors.ts'
 import { Claim } from '../governance/attributes.ts'
 import { type Fact, factsOf } from '../governance/facts.ts'
 import { Kind } from '../governance/kind.ts'
@@ -31,7 +32,6 @@ import type { Entry } from './entry.ts'
 import {
   type Cause,
   emptyEntry,
-  MAX_CAUSES,
   MAX_ENTRY,
   NO_BYTES,
   nameOf,
@@ -42,14 +42,22 @@ import {
 } from './entry.ts'
 import type { EarlierSpan, TraceHistory } from './history.ts'
 import { type GovernedSpan, joinDecisions } from './join.ts'
+import { splitKnown } from './known-spans.ts'
 import { contextKey, type Ordered, orderSpans, type SpanInput } from './order.ts'
 import { Closed, type SegmentHead } from './payload.ts'
+import { RELIES_ON, RecentCauses } from './recent-causes.ts'
 import { Sink } from './sink.ts'
 
 /** Children that one `adopted` record names at most. */
 const MAX_ADOPTED = 1000
 /** Missing parents that a `gap` record names at most; their full number is said beside them. */
 const MAX_MISSING = 1000
+
+/**
+ * An execution with more spans than this may be sealed without being judged: it is judged when it has grown by a part,
+ * or is reviewed, so that judging it all along costs a multiple of judging it once.
+ */
+const MAY_DEFER_ABOVE = 4096
 
 const SEAL_CLAIM = utf8(Claim.seal)
 const NO_CAUSES: readonly Cause[] = []
@@ -116,19 +124,32 @@ export interface DerivedSegment<S extends SpanInput = SpanInput> {
   readonly context: Uint8Array
   /** Digest of the rules that it was judged by; empty where it was not judged. */
   readonly ruleset: Uint8Array
-  /** `judgement`, before it was encoded; and those of its findings that the segment before did not have. */
+  /** `judgement`, before it was encoded; and those of its findings that the judgement before did not have. */
   readonly judged: Judgement
   readonly fresh: readonly Finding[]
+  /** The execution is one that is judged, and this segment was sealed without. */
+  readonly isDeferred: boolean
+  /** When it is to be judged again though nothing comes: nanoseconds since 1970. Undefined where that is never. */
+  readonly due: bigint | undefined
+}
+
+/** How an execution is judged that is being sealed. */
+export interface Sealing {
+  /** Asked for the context if the execution is judged. Its segments from number `since` on were not judged before. */
+  readonly gather: (execution: Execution, since: number) => Context
+  /** Asked whether a large execution is left for later: `born` spans and log records with those of this segment, `now`. */
+  readonly defers?: ((born: number, now: number) => boolean) | undefined
 }
 
 /**
  * Derives the records of `input`, spans of one trace in any order, and adds them to `sink`.
  *
- * Returns a result with a count of 0, and adds nothing, where every span has a record already.
+ * Returns a result with a count of 0, and adds nothing, where every span has a record already; and of a review, which
+ * has no spans, where whoever seals comes to the judgement that there is.
  *
- * Whoever seals gives `gather`, which is asked for the context if the execution is judged; whoever verifies has context,
- * rules and judgement of the payload in the head. Where these are other rules than are known here, the judgement is taken
- * as it was recorded.
+ * Whoever seals says how; whoever verifies has context, rules and judgement of the payload in the head. Where these are
+ * other rules than are known here, the judgement is taken as it was recorded. Throws a MalformedError for a review of
+ * what is not judged.
  */
 export function deriveSegment<S extends SpanInput>(
   head: DerivedHead,
@@ -136,8 +157,9 @@ export function deriveSegment<S extends SpanInput>(
   history: TraceHistory | undefined,
   committer: Committer,
   sink: LeafSink,
-  gather?: (execution: Execution) => Context,
+  sealing?: Sealing,
 ): DerivedSegment<S> {
+  if (head.closed === Closed.reviewed) return deriveReview(head, history, committer, sink, sealing)
   const again = history === undefined ? undefined : splitKnown(input, history)
   const order = orderSpans(again === undefined ? input : again.fresh)
   const spans = order.spans.map((ordered) => ordered.span)
@@ -147,13 +169,13 @@ export function deriveSegment<S extends SpanInput>(
   writer.writeSpans()
   writer.writeJoins()
   writer.writeAdoptions()
-  const judgement = writer.judge(again?.changed === true, gather)
+  const judgement = writer.judge(again?.changed === true, sealing)
+  const encoded = encodeJudgement(judgement)
   const fresh = writer.writeFindings(judgement)
   writer.writeLate()
   writer.writeGap()
-  const encoded = encodeJudgement(judgement)
   const count = writer.writeSeal(judgement, encoded)
-  const { leaves, missing } = writer
+  const { leaves, missing, context, ruleset, isDeferred } = writer
   return {
     count,
     spans,
@@ -161,10 +183,44 @@ export function deriveSegment<S extends SpanInput>(
     duplicates,
     missing: missing.size,
     judgement: encoded,
-    context: writer.context,
-    ruleset: writer.ruleset,
+    context,
+    ruleset,
     judged: judgement,
     fresh,
+    isDeferred,
+    due: judgement.due,
+  }
+}
+
+/** A segment without spans: what the judgement comes to at another time, or of what was sealed without one. */
+function deriveReview<S extends SpanInput>(
+  head: DerivedHead,
+  history: TraceHistory | undefined,
+  committer: Committer,
+  sink: LeafSink,
+  sealing: Sealing | undefined,
+): DerivedSegment<S> {
+  if (head.seed === undefined || history?.judged !== true)
+    throw new MalformedError('a review of an execution that is not judged')
+  const writer = new SegmentWriter(head, [], history, committer, sink)
+  const judgement = writer.judge(false, sealing)
+  const encoded = encodeJudgement(judgement)
+  const nothing = { spans: [], leaves: [], duplicates: [], missing: 0, isDeferred: false }
+  const before = history.lastJudged()
+  const isSame = before?.segment === history.segment - 1 && equalBytes(before.judgement, encoded)
+  if (sealing !== undefined && isSame) return { ...nothing, ...NOT_SAID, count: 0, due: judgement.due }
+  const fresh = writer.writeFindings(judgement)
+  const count = writer.writeSeal(judgement, encoded)
+  const { context, ruleset } = writer
+  return {
+    ...nothing,
+    count,
+    judgement: encoded,
+    context,
+    ruleset,
+    judged: judgement,
+    fresh,
+    due: judgement.due,
   }
 }
 
@@ -177,33 +233,11 @@ const NOT_SAID = {
   ruleset: NO_BYTES,
   judged: NOT_JUDGED,
   fresh: [],
+  isDeferred: false,
+  due: undefined,
 }
 
-interface Known<S extends SpanInput> {
-  fresh: S[]
-  /** Deliveries that equal an earlier record's span. */
-  known: { span: S; of: EarlierSpan }[]
-  /** There are spans whose ids and kind an earlier record has with other content, or with content that was erased. */
-  changed: boolean
-}
-
-function splitKnown<S extends SpanInput>(input: readonly S[], history: TraceHistory): Known<S> {
-  const result: Known<S> = { fresh: [], known: [], changed: false }
-  for (const span of input) {
-    const earlier = history.earlier(span.id)
-    if (earlier !== undefined) {
-      const twin = earlier.twin(span)
-      if (twin !== undefined) {
-        result.known.push({ span, of: twin })
-        continue
-      }
-      // A span has as many log records as there is to say about it.
-      result.changed ||= span.kind !== LOG_RECORD && earlier.ofKind(span.kind) !== undefined
-    }
-    result.fresh.push(span)
-  }
-  return result
-}
+const NOT_JUDGED_YET: Judged = { ...NOT_JUDGED, due: undefined }
 
 /** State of one derivation: where each span's record is, and the running number of collector claims. */
 class SegmentWriter {
@@ -214,6 +248,7 @@ class SegmentWriter {
   /** Encoded context that the execution is judged with, and digest of the rules; empty where it is not judged. */
   context: Uint8Array
   ruleset: Uint8Array = NO_BYTES
+  isDeferred = false
   readonly #head: DerivedHead
   readonly #ordered: readonly Ordered[]
   readonly #history: TraceHistory | undefined
@@ -387,24 +422,39 @@ class SegmentWriter {
    * Judges the execution so far. One that carries no governance is not, so that it costs nothing; unless a span is
    * there twice or is its own ancestor, which is a lie whoever says it.
    */
-  judge(changed: boolean, gather?: (execution: Execution) => Context): Judgement {
+  judge(changed: boolean, sealing: Sealing | undefined): Judged {
     const history = this.#history
     const isJudged =
       changed ||
       this.#governed.size > 0 ||
       history?.judged === true ||
       this.#ordered.some((one) => one.equivocates !== -1 || one.opensCycle)
-    if (!isJudged) return NOT_JUDGED
+    if (!isJudged) return NOT_JUDGED_YET
     const { ruleset = NO_BYTES, judgement } = this.#head
-    this.ruleset = ruleset.length === 0 ? RULESET_DIGEST : ruleset
+    this.isDeferred = this.#defers(sealing)
+    // Who has no model of it yet reads it when it is judged.
+    if (this.isDeferred && history?.isBuilt === false) return NOT_JUDGED_YET
     const builder = history?.builder() ?? new ExecutionBuilder()
     builder.add({ segment: history?.segment ?? 0, spans: this.#partSpans(), isWhole: true })
-    if (!equalBytes(this.ruleset, RULESET_DIGEST)) return parseJudgement(judgement ?? NO_BYTES)
+    if (this.isDeferred) return NOT_JUDGED_YET
+    this.ruleset = ruleset.length === 0 ? RULESET_DIGEST : ruleset
+    if (!equalBytes(this.ruleset, RULESET_DIGEST))
+      return { ...parseJudgement(judgement ?? NO_BYTES), due: undefined }
     const execution = builder.execution(this.#head, parseContext(this.context))
-    if (gather === undefined) return judge(execution, RULES)
-    const context = gather(execution)
+    if (sealing === undefined) return judge(execution, RULES)
+    const last = history?.lastJudged()
+    const context = sealing.gather(execution, last === undefined ? (history?.segment ?? 0) : last.segment + 1)
     this.context = encodeContext(context)
     return judge({ ...execution, context }, RULES)
+  }
+
+  /** Whoever seals decides, within what verifiers let pass. */
+  #defers(sealing: Sealing | undefined): boolean {
+    const { closed, ruleset } = this.#head
+    const now = this.#ordered.length
+    const born = (this.#history?.born ?? 0) + now
+    if (closed === Closed.reviewed || born <= MAY_DEFER_ABOVE) return false
+    return sealing === undefined ? ruleset?.length === 0 : sealing.defers?.(born, now) === true
   }
 
   #partSpans(): PartSpan[] {
@@ -423,13 +473,14 @@ class SegmentWriter {
   }
 
   /**
-   * One record for each finding that the segment before did not have, and for each that does not hold any more. Returns
+   * One record for each finding that the judgement before did not have, and for each that does not hold any more. Returns
    * the former.
    */
   writeFindings(judgement: Judgement): Finding[] {
-    if (judgement === NOT_JUDGED) return []
+    if (judgement === NOT_JUDGED_YET) return []
     const { findings } = judgement
-    const before = new Map((this.#history?.findings() ?? []).map((one) => [identityOf(one), one]))
+    const last = parseJudgement(this.#history?.lastJudged()?.judgement ?? NO_BYTES)
+    const before = new Map(last.findings.map((one) => [identityOf(one), one]))
     const fresh = findings.filter((finding) => !before.delete(identityOf(finding)))
     for (const finding of fresh) this.#finding(finding, 'fail')
     for (const finding of before.values()) this.#finding(finding, 'withdrawn')
@@ -541,11 +592,14 @@ class SegmentWriter {
     )
   }
 
-  /** Its salts come from the seed of the segment's first span. */
+  /** Its salts come from the seed of the segment's first span, or that of the review. */
   #addClaims(entry: Entry, claims: readonly (readonly [Uint8Array, Uint8Array])[]): void {
-    const { source, index } = this.#ordered[0]!.span
+    const first = this.#ordered[0]?.span
+    const seed = first?.source.seed ?? this.#head.seed!
     entry.claims = this.#committer.claims(
-      claims.map(([key, value]) => this.#committer.claim(source.seed, index, this.#ordinal++, key, value)),
+      claims.map(([key, value]) =>
+        this.#committer.claim(seed, first?.index ?? 0, this.#ordinal++, key, value),
+      ),
     )
     this.#add(entry)
   }
@@ -607,36 +661,6 @@ const ROLE_OF_KIND: Readonly<Partial<Record<Kind, Role>>> = {
   [Kind.action]: Role.action,
   [Kind.transition]: Role.transition,
   [Kind.request]: Role.request,
-}
-
-/** The last causes of each role: as many as an entry may name, so that a span with a great many facts stays linear. */
-class RecentCauses {
-  readonly #byRole = new Map<Role, { readonly number: number; readonly cause: Cause }[]>()
-  #count = 0
-
-  add(cause: Cause): void {
-    const recent = this.#byRole.get(cause.role) ?? []
-    this.#byRole.set(cause.role, recent)
-    recent.push({ number: this.#count++, cause })
-    if (recent.length > MAX_CAUSES) recent.shift()
-  }
-
-  /** The last causes of these roles, or of all, in the order in which they were added. */
-  last(roles?: readonly Role[]): Cause[] {
-    return [...this.#byRole]
-      .flatMap(([role, recent]) => (roles === undefined || roles.includes(role) ? recent : []))
-      .sort((a, b) => a.number - b.number)
-      .slice(-MAX_CAUSES)
-      .map(({ cause }) => cause)
-  }
-}
-
-/** The roles of earlier facts of the same span that a fact of this kind relies on. */
-const RELIES_ON: Readonly<Partial<Record<Kind, readonly Role[]>>> = {
-  [Kind.verification]: [Role.authorization],
-  [Kind.decision]: [Role.authorization, Role.verification],
-  [Kind.transition]: [Role.authorization, Role.verification, Role.decision],
-  [Kind.action]: [Role.authorization, Role.verification, Role.decision],
 }
 
 function map(members: readonly (readonly [string, AnyValue])[]): AnyValue {

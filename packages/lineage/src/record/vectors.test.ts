@@ -132,6 +132,7 @@ describe('segments', () => {
         traceId: parseHex(traceId),
         closed: Closed[segment.closed as keyof typeof Closed],
         evaluatedAt: BigInt(segment.evaluatedAt),
+        ...(segment.seed !== undefined && { seed: parseHex(segment.seed) }),
       }
       const spans = parsePayload(parseHex(segment.payload)).spans
       const sink = new LeafSink()
@@ -151,7 +152,7 @@ describe('segments', () => {
       )
       expect(formatHex(sink.entries.view())).toBe(bundle.join(''))
       expect(formatHex(sink.hashes.view())).toBe(segment.leafHashes.join(''))
-      const payload = () => ({ spans, judgement: derived.judgement })
+      const payload = () => ({ spans, judgement: derived.judgement, ruleset: derived.ruleset })
       history.add(0, entries.map(parseEntry), new Uint8Array(sink.hashes.view()), head.closed, payload)
     }
   })

@@ -58,7 +58,7 @@ const missingParent: Rule = {
       for (const { end } of children) if (end > last) last = end
       if (execution.erased.length > 0) yield unknown(`span ${parentId}, which may have been erased`)
       else if (execution.evaluatedAt - last < STILL_RUNNING)
-        yield unknown(`span ${parentId}, which may still run`)
+        yield unknown(`span ${parentId}, which may still run`, last + STILL_RUNNING)
       else yield fail(children, `the parent of span ${children[0]!.id}, ${parentId}, never came`)
     }
   },
@@ -156,8 +156,10 @@ const danglingLink: Rule = {
         if (traceId !== own) continue
         if (ids.has(spanId)) yield PASS
         else if (remote === true) yield unknown(`span ${spanId} of another service, to which a link leads`)
-        else if (remote === undefined || erased.length > 0 || evaluatedAt - node.end < STILL_RUNNING)
+        else if (remote === undefined || erased.length > 0)
           yield unknown(`span ${spanId}, to which a link leads`)
+        else if (evaluatedAt - node.end < STILL_RUNNING)
+          yield unknown(`span ${spanId}, to which a link leads`, node.end + STILL_RUNNING)
         else yield fail([node], `span ${node.id} links to ${spanId}, which never came`)
       }
     }

@@ -5,7 +5,7 @@ import type { Execution, Node } from '../model.ts'
 import { fail, type Observation, PASS, type Rule, type Subject } from '../rule.ts'
 
 /** Numbers that are missing for less than this may still be on their way: nanoseconds. */
-const GAP_GRACE = 60_000_000_000n
+export const GAP_GRACE = 60_000_000_000n
 
 interface NumberedNode {
   readonly node: Node

@@ -1,6 +1,7 @@
-/** GC-R01, R02, R03, R05: the states that an execution says it is in. */
+/** GC-R01, R02, R03, R05, R07: the states that an execution says it is in, and the life of a process. */
+import { formatHex } from '../../bytes.ts'
 import { type Execution, type Node, SKEW } from '../model.ts'
-import { fail, PASS, type Rule, unknown } from '../rule.ts'
+import { fail, type Observation, PASS, type Rule, unknown } from '../rule.ts'
 import {
   HELD,
   isState,
@@ -18,21 +19,30 @@ const TIME_TO_END = 900_000_000_000n
 /** The gate says that one action begins, not that the execution goes on. */
 const GATE = 'gate'
 
+/** Signs of life come at intervals of a minute or more; after three of them without one a process is silent. */
+const SHORTEST_BEAT = 60_000_000_000n
+const BEATS_TO_SILENCE = 3n
+const HELLO = 'governance.hello'
+const HEARTBEAT = 'governance.heartbeat'
+const GOODBYE = 'governance.goodbye'
+
 const openEnd: Rule = {
   id: 'GC-R01',
-  version: 1,
+  version: 2,
   title: 'open end',
   severity: 'high',
   scope: 'local',
   looksAt:
-    'Executions that say in which state they are, and whose last state, 15 minutes old, is none that ends: neither completed, refused, failed, aborted, revoked, expired nor abandoned.',
+    'Executions that say in which state they are, and whose last state, 15 minutes old, is none that ends: neither completed, refused, failed, aborted, revoked, expired nor abandoned. Processes whose signs of life stopped without a goodbye: a medium finding.',
   guards: [
     'Executions that say nothing of their state are left out, and so are the intents of the gate.',
-    'Unknown before the 15 minutes are over, and where a segment was erased.',
-    'It is judged when spans come: of an execution that fell silent for good the last word is unknown.',
+    'Unknown before the 15 minutes are over, and where a segment was erased. The collector judges again when they are.',
+    'A process is silent after three of its longest intervals between two signs of life, and three minutes at least; it may have ended at once, without its handlers, or lost its collector. One without heartbeats is left out.',
   ],
-  remedy: 'Find out what became of it, and let whatever ends it say so; `withExecution` does.',
+  remedy:
+    'Find out what became of it, and let whatever ends it say so; `withExecution` does, and a process that ends by SIGTERM or by itself.',
   *evaluate(execution) {
+    yield* lifeOf(execution)
     for (const timeline of statesOf(execution).timelines) {
       const own = timeline.filter(({ transition }) => transition?.trigger !== GATE)
       const last = own.at(-1)
@@ -41,9 +51,34 @@ const openEnd: Rule = {
       else if (execution.erased.length > 0) yield unknown('what was erased of the execution')
       else if (execution.evaluatedAt - last.at > TIME_TO_END)
         yield fail([last.subject], `span ${last.on.id} said last that it is ${last.state}`)
-      else yield unknown(`how the execution ends: it is ${last.state}`)
+      else yield unknown(`how the execution ends: it is ${last.state}`, last.at + TIME_TO_END + 1n)
     }
   },
+}
+
+/** Whether the process whose signs of life these are has said goodbye, or may still live. Their trace has its id. */
+function* lifeOf({ spans, traceId, evaluatedAt, erased }: Execution): Iterable<Observation> {
+  const id = formatHex(traceId)
+  const signs = spans.filter(
+    ({ name, emitter }) => emitter?.id === id && (name === HELLO || name === HEARTBEAT || name === GOODBYE),
+  )
+  if (signs.length === 0) return
+  if (signs.some(({ name }) => name === GOODBYE)) {
+    yield PASS
+    return
+  }
+  signs.sort((a, b) => (a.start < b.start ? -1 : a.start > b.start ? 1 : a.place - b.place))
+  const last = signs.at(-1)!
+  if (last.name !== HEARTBEAT) return
+  let beat = SHORTEST_BEAT
+  for (const [at, sign] of signs.entries()) {
+    const before = signs[at - 1]
+    if (before !== undefined && sign.start - before.start > beat) beat = sign.start - before.start
+  }
+  const silentAt = last.start + BEATS_TO_SILENCE * beat
+  if (evaluatedAt <= silentAt) yield unknown(`whether process ${id} still lives`, silentAt + 1n)
+  else if (erased.length > 0) yield unknown('what was erased of the execution')
+  else yield fail([last], `process ${id} gave no sign of life any more, and said no goodbye`, 'medium')
 }
 
 const illegal: Rule = {
