@@ -124,7 +124,7 @@ describe('in a log whose clock the test moves', () => {
       {
         rule: 'GC-R01',
         severity: 'medium',
-        detail: expect.stringContaining(`process ${emitter} gave no sign`),
+        detail: expect.stringContaining(`emitter ${emitter} gave no sign`),
       },
     ])
     await send(1, [sign('goodbye', 2, 480)])

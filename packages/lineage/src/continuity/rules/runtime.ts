@@ -76,9 +76,9 @@ function* lifeOf({ spans, traceId, evaluatedAt, erased }: Execution): Iterable<O
     if (before !== undefined && sign.start - before.start > beat) beat = sign.start - before.start
   }
   const silentAt = last.start + BEATS_TO_SILENCE * beat
-  if (evaluatedAt <= silentAt) yield unknown(`whether process ${id} still lives`, silentAt + 1n)
+  if (evaluatedAt <= silentAt) yield unknown(`whether emitter ${id} still lives`, silentAt + 1n)
   else if (erased.length > 0) yield unknown('what was erased of the execution')
-  else yield fail([last], `process ${id} gave no sign of life any more, and said no goodbye`, 'medium')
+  else yield fail([last], `emitter ${id} gave no sign of life any more, and said no goodbye`, 'medium')
 }
 
 const illegal: Rule = {
