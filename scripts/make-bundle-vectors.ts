@@ -8,6 +8,7 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseUtf8, utf8 } from '@rootspan/lineage/bytes'
+import { EMPTY_CONTEXT, type Revocation } from '@rootspan/lineage/continuity/context'
 import { VerificationError } from '@rootspan/lineage/errors'
 import { type Bundle, formatBundle, parseBundle } from '@rootspan/lineage/evidence/bundle'
 import { disclose, encodeOpened, openPayload, parseAnyPayload } from '@rootspan/lineage/record/opened'
@@ -18,7 +19,7 @@ import { type Policy, parsePolicy } from '@rootspan/lineage/tlog/policy'
 import { proveRange } from '@rootspan/lineage/tlog/proof'
 import { verify } from '@rootspan/lineage/verify'
 import { verifiedJson } from '../packages/verifier/src/execution.ts'
-import { type SpanSpec, TestLog, testKey } from '../test/support/executions.ts'
+import { EPOCH, type SpanSpec, TestLog, testKey, traceIdOf } from '../test/support/executions.ts'
 import { SHAPES } from '../test/support/shapes.ts'
 import { root } from './workspace.ts'
 
@@ -66,6 +67,7 @@ export async function makeBundleVectors(): Promise<Map<string, Uint8Array>> {
     add(shape, await log.bundle(trace, shape === 'a tenant' ? { tenant: 'acme' } : {}))
   await addBad(log, traces, add)
   await addErased(add)
+  await addContext(add)
   files.set('bundles.json', utf8(`${JSON.stringify(cases, null, 2)}\n`))
   return files
 }
@@ -192,6 +194,55 @@ async function addErased(add: (name: string, evidence: Uint8Array) => void): Pro
   if (shown.form !== 'whole') throw new Error('bad vector: something was erased')
   const opened = openPayload(shown, undefined, full.segments[0]!.entries)!
   add('one claim disclosed', change(full, encodeOpened(disclose(opened, ['governance.decision.outcome']))))
+}
+
+/** A token that is revoked in one execution and used in another: as it is, and as collectors might lie about it. */
+async function addContext(add: (name: string, evidence: Uint8Array) => void): Promise<void> {
+  const token = { 'governance.authorization.id': 't1', 'governance.authorization.issuer': 'https://issuer' }
+  const revoked = { ...token, 'governance.authorization.status': 'revoked' }
+  const logOf = (fields: Partial<Revocation> = {}): TestLog => {
+    const log = new TestLog()
+    log.settle(1, [[{ id: 1, events: [{ name: 'governance.authorization', at: 1, attributes: revoked }] }]])
+    const [segment] = log.segments(1)
+    const revocation: Revocation = {
+      by: 'id',
+      issuer: 'https://issuer',
+      value: 't1',
+      at: EPOCH + 1n,
+      leaf: segment!.leaves.slice(0, 32),
+      traceId: traceIdOf(1),
+      ...fields,
+    }
+    const action = { 'governance.action.name': 'refund' }
+    const event = { name: 'governance.authorization', attributes: token }
+    const start = 60_000_000_000
+    log.settle(2, [[{ id: 2, start, end: start + 1, attributes: action, events: [event] }]], {
+      sealing: { gather: () => ({ ...EMPTY_CONTEXT, revocations: [revocation] }) },
+    })
+    return log
+  }
+  const log = logOf()
+  const bundle = parseBundle(await log.bundle(2))
+  add('a revocation in another execution', formatBundle(bundle))
+  add('a revocation whose record is left out', formatBundle({ ...bundle, context: [] }))
+  const [part] = bundle.context
+  add(
+    'a revocation whose record shows nothing',
+    formatBundle({ ...bundle, context: [{ ...part!, payload: new Uint8Array(0) }] }),
+  )
+  const more = {
+    first: 1,
+    entries: [log.entries[1]!],
+    proof: await proveRange(1, 2, log.size, (level, index, width) => log.tile(level, index, width)),
+    payload: new Uint8Array(0),
+  }
+  add('a record that no statement names', formatBundle({ ...bundle, context: [part!, more] }))
+  add('a revocation of another time', await logOf({ at: EPOCH }).bundle(2))
+  add('a revocation by another issuer', await logOf({ issuer: '' }).bundle(2))
+  add('a revocation of another token', await logOf({ value: 't2' }).bundle(2))
+  add('a revocation in no such execution', await logOf({ traceId: traceIdOf(3) }).bundle(2))
+  log.erase(1, 'all')
+  add('a revocation that was erased', await log.bundle(2))
 }
 
 /** The checkpoint that the log signed when it had this many leaves. */

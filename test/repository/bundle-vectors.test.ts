@@ -26,6 +26,7 @@ describe('vectors of evidence bundles', () => {
     expect([...codes].sort()).toEqual(
       [
         'claims',
+        'context',
         'erasure',
         'evidence',
         'inclusion',

@@ -28,6 +28,7 @@ import { proveRange } from '@rootspan/lineage/tlog/proof'
 import { encodeEntryBundle, parseEntryBundle, TILE_WIDTH, tilesOf } from '@rootspan/lineage/tlog/tile'
 import { TileTree } from '@rootspan/lineage/tlog/tile-tree'
 import { WireWriter } from '@rootspan/lineage/wire'
+import { ascending, witnessesOf } from './witnesses.ts'
 
 const ORIGIN = 'example.com/test/v0'
 
@@ -100,7 +101,7 @@ export function traceIdOf(number: number): Uint8Array {
   return parseHex(number.toString(16).padStart(32, '0'))
 }
 
-interface Segment {
+export interface Segment {
   readonly first: number
   readonly closed: Closed
   readonly entries: readonly Uint8Array[]
@@ -112,7 +113,7 @@ export interface EraseOptions extends Partial<ErasureTerms> {
   readonly tenant?: string
 }
 
-interface Trace {
+export interface Trace {
   history: TraceHistory
   segments: Segment[]
   readonly erasures: { readonly first: number; readonly record: LogRecord }[]
@@ -296,14 +297,16 @@ export class TestLog {
       payload,
     })
     const { segments, erasures } = this.#traces.get(`${options.tenant ?? ''}\n${trace}`)!
+    const witnesses = witnessesOf(segments, [...this.#traces.values()])
     return formatBundle({
       checkpoint: parseUtf8(checkpoint),
       segments: await Promise.all(segments.map(proven)),
       erasures: await Promise.all(
-        erasures.map(({ first, record: { entry, claims } }) =>
+        ascending([...erasures, ...witnesses.erasures]).map(({ first, record: { entry, claims } }) =>
           proven({ first, entries: [entry], payload: encodeRun([{ leaf: 0, claims }]) }),
         ),
       ),
+      context: await Promise.all(witnesses.parts.map(proven)),
     })
   }
 

@@ -24,7 +24,8 @@ import {
 import type { Authorization } from '@rootspan/lineage/continuity/facts'
 import { type Execution, type Node, SKEW } from '@rootspan/lineage/continuity/model'
 import { policyOf, versionOf } from '@rootspan/lineage/continuity/rules/policy'
-import { oneTimeBy, revocableBy } from '@rootspan/lineage/continuity/rules/reuse'
+import { revocableBy } from '@rootspan/lineage/continuity/rules/reuse'
+import { oneTimeNames, revokedNames } from '@rootspan/lineage/continuity/testimony'
 import { sha256 } from '@rootspan/lineage/crypto'
 import { WireReader, WireWriter } from '@rootspan/lineage/wire'
 import { Numbering } from './numbering.ts'
@@ -59,7 +60,7 @@ export class Knowledge {
   constructor(rows: Iterable<KnowledgeRow> = []) {
     for (const { id, value } of rows) {
       if (value === undefined) continue
-      const { tenant, context } = parseValue(value)
+      const { tenant, context } = parseKnowledge(value)
       const { revocations, uses, policies } = context
       for (const one of revocations) this.#revocations.put(formatHex(id), one)
       for (const one of uses) this.#uses.put(formatHex(id), one)
@@ -100,7 +101,7 @@ export class Knowledge {
     for (const artifact of node.authorizations)
       if (artifact.status === 'revoked') this.#learnRevocation(artifact, tenant, traceId)
       else
-        for (const [by, value] of oneTimeBy(artifact)) {
+        for (const [by, value] of oneTimeNames(artifact)) {
           const key = hashedKey(tenant, 'use', by, value)
           if (this.#uses.get(key) !== undefined) continue
           const use: Use = { by, value: '', leaf: artifact.leaf, traceId }
@@ -111,7 +112,7 @@ export class Knowledge {
       const policy = policyOf(decision)
       const version = versionOf(decision)
       if (policy === undefined || version === undefined) continue
-      const service = node.service.name
+      const service = decision.on.service.name
       const versions = this.#versions(tenant, policy, service)
       const digest = decision.policyDigest ?? ''
       const known = versions.find(
@@ -138,11 +139,11 @@ export class Knowledge {
     }
     const caller = node.parent
     if (caller !== undefined && caller.kind === CLIENT && node.kind === SERVER)
-      this.#learnClock(caller, node, tenant, traceId)
+      this.#learnClock(caller, node, tenant)
   }
 
   #learnRevocation(artifact: Authorization, tenant: string, traceId: Uint8Array): void {
-    for (const [by, value] of revocableBy(artifact)) {
+    for (const [by, value] of revokedNames(artifact)) {
       const key = hashedKey(tenant, 'revoked', by, value)
       const issuer = artifact.issuer ?? ''
       const revocation: Revocation = { by, issuer, value: '', at: artifact.at, leaf: artifact.leaf, traceId }
@@ -151,8 +152,6 @@ export class Knowledge {
         id: parseHex(key),
         value: encodeValue(tenant, { revocations: [revocation] }),
       })
-      // An artifact with an id of its own is that artifact; only without one is everything of its subject meant.
-      if (by === 'fingerprint' || by === 'id') return
     }
   }
 
@@ -175,19 +174,13 @@ export class Knowledge {
     return versions
   }
 
-  #learnClock(caller: Node, callee: Node, tenant: string, traceId: Uint8Array): void {
+  #learnClock(caller: Node, callee: Node, tenant: string): void {
     if (caller.service.name === callee.service.name) return
     const key = JSON.stringify([tenant, caller.service.name, callee.service.name])
     const offset = (callee.start - caller.start + callee.end - caller.end) / 2n
     const samples = [...(this.#clocks.get(key)?.samples ?? []), offset].slice(-SAMPLES)
     const median = samples.toSorted((a, b) => (a < b ? -1 : 1))[samples.length >> 1]!
-    const skew = {
-      caller: caller.service.name,
-      callee: callee.service.name,
-      offset: median,
-      leaf: callee.leaf,
-      traceId,
-    }
+    const skew = { caller: caller.service.name, callee: callee.service.name, offset: median }
     this.#clocks.put(key, { skew, samples })
   }
 
@@ -236,7 +229,7 @@ export class Knowledge {
   #usesOf({ tenant, authorizations, traceId }: Execution): Use[] {
     const found: Use[] = []
     for (const artifact of authorizations)
-      for (const [by, value] of oneTimeBy(artifact)) {
+      for (const [by, value] of oneTimeNames(artifact)) {
         const known = this.#uses.get(hashedKey(tenant, 'use', by, value))
         if (known === undefined || formatHex(known.traceId) === formatHex(traceId)) continue
         if (found.length < MAX_STATEMENTS && !found.some((one) => one.by === by && one.value === value))
@@ -358,7 +351,8 @@ function encodeValue(tenant: string, context: Partial<Context>): Uint8Array {
     .finish()
 }
 
-function parseValue(value: Uint8Array): { tenant: string; context: Context } {
+/** The tenant and the one statement of a row. Throws a MalformedError. */
+function parseKnowledge(value: Uint8Array): { tenant: string; context: Context } {
   const reader = new WireReader(value)
   let tenant = ''
   let context = EMPTY_CONTEXT

@@ -33,6 +33,7 @@ export type VerificationCode =
   | 'claims' // disclosed claims do not match their commitment
   | 'erasure' // something is missing that no erased record accounts for, or an erased record is none
   | 'record' // a record is not what its payload derives to
+  | 'context' // a statement of the context is not what the record that it names says
   | 'verdict' // the recorded verdict is not the recomputed one
 
 /** Evidence that does not hold. `where` names the part, e.g. `segment 0, leaf 17, evidence`. */

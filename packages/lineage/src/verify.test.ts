@@ -355,6 +355,7 @@ describe('a changed bundle', () => {
       checkpoint: parseUtf8(newer.checkpoint()),
       segments: [segment],
       erasures: [],
+      context: [],
     })
     expect(failure(() => verify(changed, newer.policy))).toMatchObject({
       code: 'unsupported',

@@ -31,6 +31,7 @@ import {
   growTree,
   NOTHING_MISSING,
 } from './evidence/execution.ts'
+import { type CheckedContext, checkContext, type SegmentContext } from './evidence/witness.ts'
 import { Kind } from './governance/kind.ts'
 import { LOG_RECORD } from './otlp/log-record.ts'
 import { Committer } from './record/commitment.ts'
@@ -82,6 +83,8 @@ export interface VerifiedExecution {
   readonly judgement: Judgement
   /** What rules and answers look at, built when it is asked for. */
   readonly execution: () => Execution
+  /** What came of the statements about other executions that it was judged with. */
+  readonly context: CheckedContext
   /** The erased records that name segments of it, in the order of the log. */
   readonly erasures: readonly Erasure[]
   readonly verdict: Verdict
@@ -104,6 +107,7 @@ export function verify(evidence: Uint8Array, policy: Policy): VerifiedExecution 
   const segments: ExecutionSegment[] = []
   let judged: Judged = { ruleset: NO_BYTES, context: NO_BYTES, judgement: NOT_JUDGED, recorded: undefined }
   const erasures = verifyErasures(bundle.erasures, checkpoint)
+  const contexts: SegmentContext[] = []
   const seen = new SeenRecords()
   let end = 0
   for (const [number, part] of bundle.segments.entries()) {
@@ -135,13 +139,16 @@ export function verify(evidence: Uint8Array, policy: Policy): VerifiedExecution 
       collect(records, entries, leaves, derived, part.first, number)
       if (derived.isDeferred) judged = { ...judged, since: judged.since ?? number }
       else judged = { ...derived, judgement: parseJudgement(derived.judgement), recorded: undefined }
+      contexts.push({ segment: number, first: part.first, context: parseContext(derived.context) })
       segments.push(describeSegment(payload, part.first, part.entries.length, NOTHING_MISSING))
     }
     seen.add(entries, leaves)
   }
-  checkNamed(erasures, records, segments[0]!.tenant)
-
   const { tenant, traceId } = segments[0]!
+  const context = checkContext(bundle.context, contexts, tenant, erasures, (part, leaf, where) =>
+    verifyIncluded(part, leaf, checkpoint, where),
+  )
+  const own = ownErasures(erasures, records, context, tenant)
   return {
     tenant,
     traceId,
@@ -152,12 +159,14 @@ export function verify(evidence: Uint8Array, policy: Policy): VerifiedExecution 
     roots: growTree(records),
     judgement: judged.judgement,
     execution: () => history.builder().execution(payloadHead(segments), parseContext(judged.context)),
-    erasures,
+    context,
+    erasures: own,
     verdict: verdictOf(checkpoint, records, judged),
     notChecked: [
       ...notRecomputed(segments),
       ...notChecked(opened, utf8(bundle.checkpoint)),
       ...notJudged(judged),
+      ...notBorneOut(context),
     ],
   }
 }
@@ -181,15 +190,25 @@ function verifyErasures(parts: readonly BundleSegment[], checkpoint: Checkpoint)
   })
 }
 
-/** Each erasure is about this execution. */
-function checkNamed(erasures: readonly Erasure[], records: readonly VerifiedRecord[], tenant: string): void {
+/** The erasures that are about this execution; others must be about a record that its context names. */
+function ownErasures(
+  erasures: readonly Erasure[],
+  records: readonly VerifiedRecord[],
+  { witnesses }: CheckedContext,
+  tenant: string,
+): Erasure[] {
   const seals = records.filter(({ entry }) => entry.persistence === Persistence.sealed)
-  for (const [number, erasure] of erasures.entries())
-    if (
-      erasure.tenant !== tenant ||
-      !seals.some(({ leaf, index }) => index < erasure.index && erasuresOf(leaf, [erasure]).length > 0)
-    )
+  const named = new Set(
+    witnesses.flatMap(({ erased }) => (erased === undefined ? [] : [formatHex(erased.seal)])),
+  )
+  return erasures.filter((erasure, number) => {
+    const isOwn =
+      erasure.tenant === tenant &&
+      seals.some(({ leaf, index }) => index < erasure.index && erasuresOf(leaf, [erasure]).length > 0)
+    if (!isOwn && !erasure.seals.some((seal) => named.has(formatHex(seal))))
       throw new VerificationError('erasure', `erasure ${number}`, 'it names no segment of this execution')
+    return isOwn
+  })
 }
 
 function notRecomputed(segments: readonly ExecutionSegment[]): string[] {
@@ -460,20 +479,35 @@ function isRecomputed({ ruleset, recorded }: Judged): boolean {
 }
 
 function notJudged(judged: Judged): string[] {
-  const { ruleset, context, recorded } = judged
-  const statements = Object.values(parseContext(context)).flat().length
+  const { ruleset, recorded } = judged
   return [
     ...(isRecomputed(judged) || recorded !== undefined
       ? []
       : [`the judgement, which was made by the rules ${formatHex(ruleset)} that are not known here`]),
-    ...(statements === 0
-      ? []
-      : [
-          `what the judgement knows of other executions: ${statements} statements of the collector, each with the record it names`,
-        ]),
     ...(ruleset.length === 0
       ? []
       : ['whether other executions would make a difference that the collector left out']),
+  ]
+}
+
+/** Statements about other executions that no record of theirs bears out here. */
+function notBorneOut({ proven, unproven, witnesses }: CheckedContext): string[] {
+  return [
+    ...witnesses.flatMap(({ index, traceId, erased }) =>
+      erased === undefined
+        ? []
+        : [
+            `what the judgement takes from leaf ${index} of execution ${formatHex(traceId)}, which was erased, as leaf ${erased.by} says`,
+          ],
+    ),
+    ...(unproven === 0
+      ? []
+      : [
+          `numbers that had not come and clocks that differ: ${unproven} statements of the judgement are the collector's own word`,
+        ]),
+    ...(proven === 0
+      ? []
+      : ['whether the records of other executions are what those derive to: their own evidence shows it']),
   ]
 }
 

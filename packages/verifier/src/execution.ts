@@ -6,6 +6,7 @@ import type {
   ExecutionSegment,
   UnverifiedExecution,
 } from '@rootspan/lineage/evidence/execution'
+import type { CheckedContext, Witness } from '@rootspan/lineage/evidence/witness'
 import { factsOf } from '@rootspan/lineage/governance/facts'
 import { Kind } from '@rootspan/lineage/governance/kind'
 import { decodeResource } from '@rootspan/lineage/otlp/decode'
@@ -14,6 +15,7 @@ import { decodeText } from '@rootspan/lineage/otlp/text'
 import { isSpanBorn, nameOf, Parent, Persistence, Role } from '@rootspan/lineage/record/entry'
 import { Closed } from '@rootspan/lineage/record/payload'
 import type { VerifiedExecution } from '@rootspan/lineage/verify'
+import { formatCount, plural } from './text.ts'
 import { formatEncoded } from './value.ts'
 
 export type Execution = Pick<UnverifiedExecution, 'records' | 'roots' | 'segments' | 'tenant' | 'traceId'>
@@ -161,6 +163,39 @@ export function verdictJson(execution: VerifiedExecution): object {
   }
 }
 
+/** What the judgement takes from other executions, counted; undefined where that is nothing. */
+export function describeContext({ proven, erased, unproven }: CheckedContext): string | undefined {
+  const counts: [number, string][] = [
+    [proven, 'proven by their records'],
+    [erased, 'not checked, as their records were erased'],
+    [unproven, "the collector's own word"],
+  ]
+  const said = counts.filter(([count]) => count > 0)
+  if (said.length === 0) return undefined
+  const total = proven + erased + unproven
+  return `${plural(total, 'statement')} about other executions: ${said.map(([count, what]) => `${formatCount(count)} ${what}`).join(', ')}`
+}
+
+function contextJson({ proven, erased, unproven, witnesses }: CheckedContext): object {
+  return {
+    statements: { proven, erased, unproven },
+    records: witnesses.map(({ leaf, ...witness }) => ({
+      leafHash: formatHex(leaf),
+      ...witnessJson(witness),
+    })),
+  }
+}
+
+/** Where a record of another execution is, and whether what it is named for was checked. */
+export function witnessJson({ index, traceId, erased }: Omit<Witness, 'leaf'>): object {
+  return {
+    leafIndex: index,
+    traceId: formatHex(traceId),
+    checked: erased === undefined,
+    ...(erased !== undefined && { erasedBy: erased.by }),
+  }
+}
+
 /** What `verify --json` says of an execution that holds. */
 export function verifiedJson(execution: VerifiedExecution): object {
   const { records } = execution
@@ -177,6 +212,7 @@ export function verifiedJson(execution: VerifiedExecution): object {
       })),
     })),
     ...summaryJson(execution),
+    context: contextJson(execution.context),
     records: { total: records.length, ...countRecords(records) },
     erasures: execution.erasures.map((erasure) => ({
       leafIndex: erasure.index,

@@ -58,6 +58,7 @@ const NEXT: Readonly<Record<VerificationCode, string>> = {
   erasure: `Missing is not erased: the log accounts for what was erased, and not for this. ${KEEP}`,
   claims: `What is stated is not what was committed to. ${KEEP}`,
   record: `A record is not what its payload gives. ${KEEP}`,
+  context: `What the judgement says of another execution is not what that one's record says. ${KEEP}`,
   verdict: `The recorded verdict is not what its rules give. ${KEEP}`,
 }
 

@@ -6,6 +6,7 @@ import type { Policy } from '@rootspan/lineage/tlog/policy'
 import { type VerifiedExecution, verify } from '@rootspan/lineage/verify'
 import {
   countRecords,
+  describeContext,
   isDisclosure,
   missingOf,
   servicesOf,
@@ -101,6 +102,7 @@ function printVerified(to: Terminal, file: string, execution: VerifiedExecution)
   }
   const first = segments[0]!
   const last = segments.at(-1)!
+  const context = describeContext(execution.context)
   to.write(
     [
       `${green(bold('VERIFIED'))}  ${printable(file)}\n`,
@@ -123,6 +125,7 @@ function printVerified(to: Terminal, file: string, execution: VerifiedExecution)
       axis('continuity', verdict.continuity.state, verdict.continuity.detail),
       axis('completeness', verdict.completeness.state, verdict.completeness.detail),
       axis('assurance', verdict.assurance.state, verdict.assurance.detail),
+      ...(context === undefined ? [] : [row('context', context)]),
       '\n',
       `  ${dim('not checked')}\n`,
       ...execution.notChecked.map((line) => `  - ${printable(line)}\n`),

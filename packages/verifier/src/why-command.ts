@@ -2,9 +2,10 @@
 import { formatHex } from '@rootspan/lineage/bytes'
 import { continuityOf } from '@rootspan/lineage/continuity/judgement'
 import { type Answer, type Clause, why } from '@rootspan/lineage/continuity/why'
+import type { Witness } from '@rootspan/lineage/evidence/witness'
 import { Persistence } from '@rootspan/lineage/record/entry'
 import { type VerifiedExecution, verify } from '@rootspan/lineage/verify'
-import { verdictJson } from './execution.ts'
+import { verdictJson, witnessJson } from './execution.ts'
 import { type ExitCode, readPolicy, reportFailure, VERIFIED } from './outcome.ts'
 import { printable } from './text.ts'
 import { readEvidence } from './verify-command.ts'
@@ -23,13 +24,25 @@ export async function whyCommand(world: World, file: string, options: WhyOptions
   } catch (error) {
     return reportFailure(world, { file }, options.json === true, error)
   }
-  const indexOf = new Map(execution.records.map(({ leaf, index }) => [formatHex(leaf), index]))
   const text =
     options.json === true
-      ? `${JSON.stringify(whyJson(file, execution, indexOf), null, 2)}\n`
-      : whyText(file, execution, indexOf, world.out.colors)
+      ? `${JSON.stringify(whyJson(file, execution, placesOf(execution)), null, 2)}\n`
+      : whyText(file, execution, placesOf(execution), world.out.colors)
   world.out.write(text)
   return VERIFIED
+}
+
+/** Where the records that an answer names are: of the execution, and of others that its context names. */
+interface Places {
+  readonly own: ReadonlyMap<string, number>
+  readonly others: ReadonlyMap<string, Witness>
+}
+
+function placesOf({ records, context }: VerifiedExecution): Places {
+  return {
+    own: new Map(records.map(({ leaf, index }) => [formatHex(leaf), index])),
+    others: new Map(context.witnesses.map((witness) => [formatHex(witness.leaf), witness])),
+  }
 }
 
 /** A judgement that the verdict does not stand for was not made again. */
@@ -42,12 +55,7 @@ function answersOf(execution: VerifiedExecution): readonly Answer[] {
   })
 }
 
-function whyText(
-  file: string,
-  execution: VerifiedExecution,
-  indexOf: ReadonlyMap<string, number>,
-  colors: Colors,
-): string {
+function whyText(file: string, execution: VerifiedExecution, places: Places, colors: Colors): string {
   const { bold, green, dim, yellow } = colors
   const { checkpoint, traceId } = execution
   const lines = [
@@ -61,7 +69,7 @@ function whyText(
       const mark = clause.basis === 'recorded' ? '' : yellow(` [${clause.basis}]`)
       lines.push(
         `  ${printable(clause.text)}.${mark}`,
-        ...proofOf(clause, indexOf, checkpoint.size).map(dim).map(indent),
+        ...proofOf(clause, places, checkpoint.size).map(dim).map(indent),
       )
     }
   }
@@ -74,13 +82,16 @@ function indent(text: string): string {
 }
 
 /** Where the records of a clause are, and what proves them; nothing where the clause has none. */
-function proofOf({ records }: Clause, indexOf: ReadonlyMap<string, number>, size: number): string[] {
+function proofOf({ records }: Clause, { own, others }: Places, size: number): string[] {
   const indexes = new Set<number>()
+  const witnesses = new Set<Witness>()
   let elsewhere = 0
   for (const leaf of records) {
-    const index = indexOf.get(formatHex(leaf))
-    if (index === undefined) elsewhere++
-    else indexes.add(index)
+    const index = own.get(formatHex(leaf))
+    const witness = others.get(formatHex(leaf))
+    if (index !== undefined) indexes.add(index)
+    else if (witness !== undefined) witnesses.add(witness)
+    else elsewhere++
   }
   const places = [...indexes].sort((a, b) => a - b)
   return [
@@ -89,11 +100,19 @@ function proofOf({ records }: Clause, indexOf: ReadonlyMap<string, number>, size
       : [
           `${places.length === 1 ? 'leaf' : 'leaves'} ${places.join(', ')}, proved under the checkpoint of size ${size}`,
         ]),
+    ...[...witnesses].map(
+      ({ index, traceId, erased }) =>
+        `leaf ${index} of execution ${formatHex(traceId)}, proved likewise; ${
+          erased === undefined
+            ? 'what is taken from it was checked'
+            : `what is taken from it was not checked: it was erased, as leaf ${erased.by} says`
+        }`,
+    ),
     ...(elsewhere === 0 ? [] : [`${elsewhere} of another execution, which this evidence does not prove`]),
   ]
 }
 
-function whyJson(file: string, execution: VerifiedExecution, indexOf: ReadonlyMap<string, number>): object {
+function whyJson(file: string, execution: VerifiedExecution, { own, others }: Places): object {
   const answers = answersOf(execution)
   return {
     file,
@@ -104,10 +123,12 @@ function whyJson(file: string, execution: VerifiedExecution, indexOf: ReadonlyMa
       clauses: clauses.map(({ text, basis, records }) => ({
         text: text.toWellFormed(),
         basis,
-        records: records.map((leaf) => ({
-          leafHash: formatHex(leaf),
-          leafIndex: indexOf.get(formatHex(leaf)),
-        })),
+        records: records.map((leaf) => {
+          const leafHash = formatHex(leaf)
+          const leafIndex = own.get(leafHash)
+          const witness = leafIndex === undefined ? others.get(leafHash) : undefined
+          return { leafHash, leafIndex, ...(witness !== undefined && witnessJson(witness)) }
+        }),
       })),
     })),
     notChecked: execution.notChecked,

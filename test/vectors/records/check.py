@@ -424,6 +424,66 @@ def facts_of(span):
     return kind, own, facts
 
 
+# ---- testimony: the claim that says what contexts of other executions may take from a record
+
+
+def text_in(claims, key):
+    """Of several with one key the first counts, and only if it is a string."""
+    value = first(value for name, value in claims if name == b"governance." + key)
+    return value[1:] if value is not None and value[:1] == b"\x01" else None
+
+
+def names_in(claims, names):
+    found = [(name, text_in(claims, key)) for name, key in names]
+    return [(name, string(value)) for name, value in found if value is not None]
+
+
+def testimony(kind, claims, time, span):
+    if kind == AUTHORIZATION:
+        approval = text_in(claims, b"approval.id")
+        if approval is None and text_in(claims, b"authorization.type") == b"approval":
+            approval = text_in(claims, b"authorization.id")
+        if text_in(claims, b"authorization.status") != b"revoked":
+            once = names_in(claims, [("transaction", b"authorization.transaction.id")])
+            once += [] if approval is None else [("approval", string(approval))]
+            return [(b"rootspan.use", kvlist(once))] if once else []
+        own = names_in(claims, [("fingerprint", b"authorization.fingerprint"), ("id", b"authorization.id")])[:1]
+        names = own or names_in(claims, [("subject", b"authorization.subject"), ("transaction", b"authorization.transaction.id")])
+        if not names:
+            return []
+        issuer = ("issuer", string(text_in(claims, b"authorization.issuer") or b""))
+        return [(b"rootspan.revocation", kvlist([("at", time_of(time or span.start)), issuer, *names]))]
+    if kind == DECISION:
+        policy, version, digest = (text_in(claims, b"policy." + key) for key in (b"id", b"version", b"digest"))
+        if policy is None or (version is None and digest is None):
+            return []
+        attributes = [attribute_of(value) for number, _, value in fields(span.resource) if number == 1]
+        service = first(value for key, value in attributes if key == b"service.name") or b""
+        members = {
+            "engine": text_in(claims, b"decision.engine.name"),
+            "policy": policy,
+            "version": version,
+            "digest": digest,
+            "service": service[1:] if service[:1] == b"\x01" else b"",
+        }
+        said = [(name, string(value or b"")) for name, value in members.items()]
+        return [(b"rootspan.policy", kvlist([("at", time_of(time or span.end)), *said]))]
+    return []
+
+
+def own_testimony(claims):
+    emitter = text_in(claims, b"emitter.id")
+    seq = first(value for name, value in claims if name == b"governance.emitter.seq")
+    if emitter is None or seq is None or seq[:1] != b"\x03":
+        return []
+    prev = string(text_in(claims, b"emitter.prev") or b"")
+    return [(b"rootspan.emitter", kvlist([("id", string(emitter)), ("seq", seq), ("prev", prev)]))]
+
+
+def time_of(nanos):
+    return b"\x03" + struct.pack(">Q", nanos)
+
+
 # ---- payloads
 
 
@@ -674,6 +734,8 @@ def derive(head, spans, history, ruleset):
             name.startswith(b"governance.") or claims_in(of) for _, name, of in span.events
         )
         span.record_kind, span.own, span.facts = facts_of(span) if span.governed else (SPAN, [], [])
+        span.facts = [(kind, of + testimony(kind, of, time, span), time) for kind, of, time in span.facts]
+        span.own = span.own + own_testimony(span.own)
         span.fact_leaves, ordinal, own_facts = [], 1, []
         if span.about is not None or not span.log:
             before = [(LOG_RECORD, leaf, b"") for leaf in history.logs.get(span.id, [])]

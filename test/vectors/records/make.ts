@@ -457,6 +457,29 @@ const cases: Case[] = [
     ],
   },
   { name: 'many log records of one span', segments: [{ requests: [many(40, (at) => ({ id: at })).map(({ id }) => said(1, 'governance.decision', Number(id), allow)), [{ id: 1, attributes: act }]] }] },
+  once(
+    'testimony: what contexts of others may take from a record',
+    {
+      id: 1,
+      start: 7,
+      end: 9,
+      service: 'shop',
+      attributes: g({ 'authorization.id': 'a', 'authorization.status': 'revoked', 'authorization.issuer': 'i', 'emitter.id': 'e', 'emitter.seq': 3 }),
+      events: [
+        { name: 'governance.authorization', at: 8, attributes: g({ 'authorization.status': 'revoked', 'authorization.subject': 's', 'authorization.transaction.id': 't' }) },
+        { name: 'governance.authorization', at: 8, attributes: g({ 'authorization.status': 'revoked', 'authorization.fingerprint': 'f', 'authorization.id': 'a' }) },
+        { name: 'governance.authorization', at: 8, attributes: g({ 'authorization.status': 'revoked', 'authorization.type': 'jwt' }) },
+        { name: 'governance.authorization', at: 8, attributes: g({ 'authorization.status': 'active', 'authorization.transaction.id': 't', 'approval.id': 'p' }) },
+        { name: 'governance.approval', at: 8, attributes: g({ 'authorization.type': 'approval', 'authorization.id': 'p' }) },
+        { name: 'governance.decision', at: 8, attributes: g({ 'policy.id': 'p', 'policy.version': 'v', 'policy.digest': 'd', 'decision.engine.name': 'opa' }) },
+        { name: 'governance.decision', at: 8, attributes: g({ 'policy.id': 'p', 'policy.digest': 'd' }) },
+        { name: 'governance.decision', at: 8, attributes: g({ 'policy.id': 'p', 'policy.version': 1 }) },
+      ],
+    },
+    { id: 2, parent: 1, start: 7, end: 9, attributes: g({ 'policy.id': 'p', 'policy.version': 'v', 'decision.outcome': 'allow', 'emitter.id': 'e', 'emitter.seq': 4, 'emitter.prev': 'l' }) },
+    { id: 3, parent: 1, attributes: g({ 'emitter.id': 'e', 'emitter.seq': 'x' }) },
+    { id: 4, parent: 1, attributes: g({ 'emitter.seq': 1 }) },
+  ),
   {
     name: 'judged again though nothing came',
     segments: [

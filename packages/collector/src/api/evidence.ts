@@ -17,6 +17,7 @@ import { readSegment } from '../sequencer.ts'
 import type { LogReader } from '../store/log-store.ts'
 import { isErased, nothingOf, type SegmentRow } from '../store/rows.ts'
 import type { Published } from './published.ts'
+import { gatherWitnesses, NO_WITNESSES, type WitnessPart } from './witnesses.ts'
 
 /** Decompressed blocks that are kept: the segments of an execution, or of its neighbours, often share one. */
 const CACHE_BYTES = 16 * 1024 * 1024
@@ -85,7 +86,8 @@ export function isTooLarge(rows: readonly SegmentRow[]): boolean {
 
 /**
  * The bytes of the evidence bundle of these segments, which all lie under the checkpoint, as `formatBundle` of
- * @rootspan/lineage spells them. With `disclosed`, claims with these keys are shown and nothing else. The first piece comes after the first segment's reads, so most failures precede it.
+ * @rootspan/lineage spells them. With `disclosed`, claims with these keys are shown and nothing else. The first piece comes
+ * after the reads of what they name elsewhere and of the first segment, so most failures precede it.
  */
 export async function* bundlePieces(
   reader: LogReader,
@@ -94,6 +96,9 @@ export async function* bundlePieces(
   rows: readonly SegmentRow[],
   disclosed?: readonly string[],
 ): AsyncGenerator<Buffer, void, undefined> {
+  // A disclosure has no judgement, and so none of the statements that it was made with.
+  const witnesses =
+    disclosed === undefined ? await gatherWitnesses(reader, payloads, size, rows) : NO_WITNESSES
   const history = new TraceHistory()
   let open = `{"format":${JSON.stringify(BUNDLE_FORMAT)},"checkpoint":${JSON.stringify(Buffer.from(note).toString())},"segments":[`
   for (const row of rows) {
@@ -113,7 +118,8 @@ export async function* bundlePieces(
     open = '"},'
   }
   yield Buffer.from(rows.length === 0 ? `${open}]` : '"}]')
-  yield* erasurePieces(reader, payloads, size, rows)
+  yield* erasurePieces(reader, payloads, size, ascending([...erasuresOf(rows), ...witnesses.erasures]))
+  yield* contextPieces(reader, size, witnesses.parts)
   yield Buffer.from('}\n')
 }
 
@@ -139,28 +145,50 @@ async function* erasurePieces(
   reader: LogReader,
   payloads: Payloads,
   size: number,
-  rows: readonly SegmentRow[],
+  erasures: readonly number[],
 ): AsyncGenerator<Buffer, void, undefined> {
   let open = ',"erasures":['
-  for (const index of erasuresOf(rows)) {
+  for (const index of erasures) {
     const run = await reader.run(index)
     if (run === undefined) throw new Error(`leaf ${index} is no record about the log`)
     const { entries } = await readSegment(reader, { first: index, count: 1 })
     const claims =
       parseRun(await payloads.of(run)).find(({ leaf }) => leaf === index - run.first)?.claims ?? []
-    const proof = await proveRange(index, index + 1, size, reader.tileReader)
     const payload = encodeRun([{ leaf: 0, claims }])
-    yield Buffer.from(
-      `${open}{"first":${index},"entries":[${quoted(entries)}],"proof":[${quoted(proof)}],"payload":"${base64(payload)}"}`,
-    )
+    yield Buffer.from(open + (await recordText(reader, size, { index, entry: entries[0]!, payload })))
     open = ','
   }
   if (open === ',') yield Buffer.from(']')
 }
 
+/** The member `context`, where there is any. */
+async function* contextPieces(
+  reader: LogReader,
+  size: number,
+  parts: readonly WitnessPart[],
+): AsyncGenerator<Buffer, void, undefined> {
+  for (const [at, part] of parts.entries())
+    yield Buffer.from((at === 0 ? ',"context":[' : ',') + (await recordText(reader, size, part)))
+  if (parts.length > 0) yield Buffer.from(']')
+}
+
+/** A part of a bundle that is one record. */
+async function recordText(
+  reader: LogReader,
+  size: number,
+  { index, entry, payload }: WitnessPart,
+): Promise<string> {
+  const proof = await proveRange(index, index + 1, size, reader.tileReader)
+  return `{"first":${index},"entries":[${quoted([entry])}],"proof":[${quoted(proof)}],"payload":"${base64(payload)}"}`
+}
+
 /** Leaves of the erased records about these segments, ascending. */
 export function erasuresOf(rows: readonly SegmentRow[]): number[] {
-  return [...new Set(rows.flatMap(({ erasures }) => erasures))].sort((a, b) => a - b)
+  return ascending(rows.flatMap(({ erasures }) => erasures))
+}
+
+function ascending(leaves: readonly number[]): number[] {
+  return [...new Set(leaves)].sort((a, b) => a - b)
 }
 
 function quoted(items: readonly Uint8Array[]): string {

@@ -27,6 +27,7 @@ import {
   TraceParams,
 } from './schema.ts'
 import type { Api, ApiServer } from './server.ts'
+import { notSigned } from './witnesses.ts'
 
 const EVIDENCE_TYPE = 'application/vnd.rootspan.evidence+json'
 
@@ -109,14 +110,7 @@ export function executionRoutes(app: ApiServer, api: Api): void {
     },
     async ({ params: { traceId }, query: { disclose }, method }, reply) => {
       const { rows, latest } = await signedRows(api, traceId)
-      if (erasuresOf(rows).some((leaf) => leaf >= latest.size))
-        throw new ApiError(
-          503,
-          'not_signed',
-          'something of this execution was just erased, and no checkpoint covers that yet',
-          'Come again in a second: a checkpoint is signed every second in which the log grew.',
-          1,
-        )
+      if (erasuresOf(rows).some((leaf) => leaf >= latest.size)) throw notSigned('something of this execution')
       if (isTooLarge(rows))
         throw new ApiError(
           422,

@@ -2,8 +2,9 @@
  * The context: what contextual rules know of other executions (docs/formats/judgement.md, "Context").
  *
  * The collector gathers it, the payload holds it, the seal has its digest, and whoever verifies judges with it again. It
- * says only what makes a difference to this execution; what is absent from it was not checked. Every statement names the
- * record that it was read from.
+ * says only what makes a difference to this execution; what is absent from it was not checked. A statement names the record
+ * that it was read from, whose testimony (testimony.ts) a bundle brings; gaps and skews, which no one record shows, are the
+ * collector's own word.
  */
 import { sha256 } from '#crypto'
 import { concatBytes, equalBytes, parseUtf8, utf8 } from '../bytes.ts'
@@ -12,7 +13,7 @@ import { BYTES, FIXED64, WireReader, WireWriter } from '../wire.ts'
 import type { Subject } from './rule.ts'
 
 /** A record of another execution, or of an earlier segment of this one: its leaf hash and 16-byte trace id. */
-interface FromRecord extends Subject {
+export interface FromRecord extends Subject {
   readonly traceId: Uint8Array
 }
 
@@ -43,7 +44,7 @@ export interface PolicyVersion extends FromRecord {
   readonly digest: string
   /** Service whose engine decided. */
   readonly service: string
-  /** When it was seen to decide first, at that service: nanoseconds since 1970. */
+  /** When it decided: the first time that the collector saw at that service. Nanoseconds since 1970. */
   readonly since: bigint
 }
 
@@ -67,8 +68,8 @@ export interface Gap {
   readonly noticedAt: bigint
 }
 
-/** How far the clock of one service is ahead of another's, as learned from requests of one to the other. */
-export interface Skew extends FromRecord {
+/** How far the clock of one service is ahead of another's, as learned from several requests of one to the other. */
+export interface Skew {
   readonly caller: string
   readonly callee: string
   /** Nanoseconds; negative where the callee's clock is behind. */
@@ -121,7 +122,7 @@ const SORTS: readonly (readonly [keyof Context, Shape])[] = [
     { emitter: 'text', seq: 'time', prev: 'text', spanId: 'span', leaf: 'leaf', traceId: 'trace' },
   ],
   ['gaps', { emitter: 'text', from: 'time', to: 'time', noticedAt: 'time' }],
-  ['skews', { caller: 'text', callee: 'text', offset: 'time', leaf: 'leaf', traceId: 'trace' }],
+  ['skews', { caller: 'text', callee: 'text', offset: 'time' }],
 ]
 
 const SIZES: Readonly<Partial<Record<Field, number>>> = { leaf: 32, trace: 16, span: 8 }

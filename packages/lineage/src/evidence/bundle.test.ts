@@ -16,6 +16,7 @@ const bundle: Bundle = {
     { first: Number.MAX_SAFE_INTEGER, entries: [], proof: [], payload: Uint8Array.of() },
   ],
   erasures: [],
+  context: [],
 }
 
 describe('a bundle', () => {
@@ -38,7 +39,7 @@ describe('a bundle', () => {
 
   test('comes back as it was', () => {
     expect(parseBundle(formatBundle(bundle))).toEqual(bundle)
-    const empty = { checkpoint: '', segments: [], erasures: [] }
+    const empty = { checkpoint: '', segments: [], erasures: [], context: [] }
     expect(parseBundle(formatBundle(empty))).toEqual(empty)
   })
 

@@ -29,8 +29,14 @@ export interface Bundle {
   readonly checkpoint: string
   /** All segments of the execution up to the checkpoint, in order. */
   readonly segments: readonly BundleSegment[]
-  /** The erased records that name their seals, by ascending leaf: one entry each, its payload a run of one record. */
+  /** The erased records that name their seals, or seals in `context`, by ascending leaf: one entry each, its payload a run of one record. */
   readonly erasures: readonly BundleSegment[]
+  /**
+   * The records of other places that contexts of the segments name, by ascending leaf: one entry each, and as payload a
+   * run of this record that shows the claim that it is named for. Where that was erased the payload is empty, and the
+   * seal of the record's segment is here, too, with an empty payload.
+   */
+  readonly context: readonly BundleSegment[]
 }
 
 /** The one spelling of a bundle, with a newline at the end. */
@@ -39,12 +45,13 @@ export function formatBundle(bundle: Bundle): Uint8Array {
 }
 
 /** The spelling in pieces: as one string it might be longer than strings can be. */
-function* spell({ checkpoint, segments, erasures }: Bundle): Generator<Uint8Array> {
+function* spell({ checkpoint, segments, erasures, context }: Bundle): Generator<Uint8Array> {
   yield utf8(`{"format":"${BUNDLE_FORMAT}","checkpoint":${JSON.stringify(checkpoint)},"segments":[`)
   yield* spellSegments(segments)
-  if (erasures.length > 0) {
-    yield utf8('],"erasures":[')
-    yield* spellSegments(erasures)
+  for (const [name, parts] of Object.entries({ erasures, context })) {
+    if (parts.length === 0) continue
+    yield utf8(`],"${name}":[`)
+    yield* spellSegments(parts)
   }
   yield utf8(']}\n')
 }
@@ -72,16 +79,18 @@ export function parseBundle(bytes: Uint8Array): Bundle {
     throw new MalformedError('a bundle is not JSON', undefined, { cause: error })
   }
   checkFormat(json)
-  const hasErasures = typeof json === 'object' && json !== null && 'erasures' in json
-  const names = ['format', 'checkpoint', 'segments', ...(hasErasures ? (['erasures'] as const) : [])] as const
-  const top = members(json, names, 'a bundle')
+  const optional = (['erasures', 'context'] as const).filter(
+    (name) => typeof json === 'object' && json !== null && Object.hasOwn(json, name),
+  )
+  const top = members(json, ['format', 'checkpoint', 'segments', ...optional] as const, 'a bundle')
   const checkpoint = string(top.checkpoint, 'checkpoint')
   // As UTF-8 every lone surrogate is the same, so that the checkpoint would have several spellings.
   if (!checkpoint.isWellFormed()) throw new MalformedError('the checkpoint is not well-formed Unicode')
   const bundle: Bundle = {
     checkpoint,
     segments: parseSegments(top.segments, 'segments'),
-    erasures: hasErasures ? parseSegments(top.erasures, 'erasures') : [],
+    erasures: optional.includes('erasures') ? parseSegments(top.erasures, 'erasures') : [],
+    context: optional.includes('context') ? parseSegments(top.context, 'context') : [],
   }
   checkSpelling(bundle, bytes)
   return bundle

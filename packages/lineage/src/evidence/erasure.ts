@@ -4,9 +4,9 @@
  * disk runs the same.
  */
 import { equalBytes, formatHex } from '../bytes.ts'
+import { testifiedFacts } from '../continuity/testimony.ts'
 import { MalformedError, type VerificationCode, VerificationError } from '../errors.ts'
 import { Claim } from '../governance/attributes.ts'
-import { factsOf } from '../governance/facts.ts'
 import { Kind } from '../governance/kind.ts'
 import type { AnyValue, KeyValue } from '../otlp/decode.ts'
 import { decodeValue } from '../otlp/encoded-value.ts'
@@ -241,7 +241,7 @@ function checkSpan(
     !equalBytes(span.traceId, payload.traceId)
   )
     throw at('record', where, leaf, 'it is the record of another span')
-  const facts = factsOf(span)
+  const facts = testifiedFacts(span, input)
   const first = leaf - facts.facts.length
   const records = [...facts.facts, { kind: facts.kind, claims: facts.claims }]
   // Right before them comes the record of another span, if anything does.

@@ -2,6 +2,9 @@
  * Erasing within one execution: which of its segments' payloads change, and how (docs/formats/record.md, "Records
  * about the log"). Pure: the collector stores what comes out.
  */
+import { utf8 } from '../bytes.ts'
+import { sourcesOf } from '../continuity/testimony.ts'
+import { decodeText } from '../otlp/text.ts'
 import { Committer } from './commitment.ts'
 import { isSpanBorn, parseEntry } from './entry.ts'
 import { type Held, TraceHistory } from './history.ts'
@@ -20,7 +23,7 @@ export interface StoredSegment {
   readonly payload: AnyPayload | undefined
 }
 
-/** What to erase of a segment: nothing, all of it, or spans and claims. */
+/** What to erase of a segment: nothing, all of it, or spans and claims. What is made of such a claim goes with it. */
 export type Cut =
   | 'nothing'
   | 'all'
@@ -77,7 +80,7 @@ function cutSegment(
   const reduced = reduceOpened(
     whole,
     (span) => !cut.hasSpan(span),
-    (key) => !cut.hasClaim(key),
+    (key) => !cut.hasClaim(key) && !sourcesOf(decodeText(key)).some((source) => cut.hasClaim(utf8(source))),
   )
   return reduced.spans + reduced.claims === 0 && isDerived ? undefined : reduced
 }

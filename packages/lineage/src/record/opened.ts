@@ -3,15 +3,18 @@
  * (docs/formats/payload.md, "Opened payload"). Spans and claims come with salts of their own, and no seed is there.
  */
 import { compareBytes, equalBytes, utf8 } from '../bytes.ts'
+import { testifiedFacts } from '../continuity/testimony.ts'
 import { MalformedError } from '../errors.ts'
 import { Claim } from '../governance/attributes.ts'
-import { LOG_RECORD } from '../otlp/log-record.ts'
+import { decodeEither, LOG_RECORD } from '../otlp/log-record.ts'
 import { BYTES, WireReader } from '../wire.ts'
 import { Committer, EVIDENCE_ORDINAL, SALT_SIZE } from './commitment.ts'
-import { NO_BYTES, parseEntry } from './entry.ts'
+import { isSpanBorn, NO_BYTES, parseEntry } from './entry.ts'
 import type { TraceHistory } from './history.ts'
 import {
+  encodeRun,
   type Opening,
+  openClaims,
   parseRecordOpenings,
   type RecordOpenings,
   sortOpenings,
@@ -301,4 +304,75 @@ export function disclose(payload: OpenedPayload, keys: readonly string[]): Opene
   // Nothing vouches for the time of judgement without the seal's claim.
   const evaluatedAt = keys.includes(Claim.seal) ? payload.evaluatedAt : 0n
   return { ...reduced, evaluatedAt, withheld: true }
+}
+
+/** A record by its place in its segment, and the key of the one claim of it that is to be shown. */
+export interface Shown {
+  readonly leaf: number
+  readonly key: string
+}
+
+/**
+ * For each of these records of a segment a run that shows its one claim and hides the others; empty where the record has
+ * no such claim, or it was erased. `payload` is undefined where all of it was; `entries` are all of the segment. The
+ * segment is not derived.
+ */
+export function showClaims(
+  payload: AnyPayload | undefined,
+  entries: readonly Uint8Array[],
+  wanted: readonly Shown[],
+): Uint8Array[] {
+  const committer = new Committer()
+  const leaves = wanted.map(({ leaf }) => leaf)
+  const openings =
+    payload === undefined
+      ? []
+      : payload.form === 'whole'
+        ? openRecords(payload, entries, leaves, committer)
+        : leaves.map((leaf) => payload.records.find((record) => record.leaf === leaf)?.claims)
+  return wanted.map(({ key }, at) => {
+    const isShown = (claim: Opening): boolean => 'key' in claim && equalBytes(claim.key, utf8(key))
+    const claims = openings[at] ?? []
+    if (!claims.some(isShown)) return NO_BYTES
+    const one = claims.map((claim) =>
+      'commitment' in claim || isShown(claim)
+        ? claim
+        : { commitment: committer.saltedClaim(claim.salt, claim.key, claim.value) },
+    )
+    return encodeRun([{ leaf: 0, claims: one }])
+  })
+}
+
+/** What opens the claims of records of a whole payload; undefined for those whose claims no span gives. */
+function openRecords(
+  payload: SegmentPayload,
+  entries: readonly Uint8Array[],
+  leaves: readonly number[],
+  committer: Committer,
+): (readonly Opening[] | undefined)[] {
+  const parsed = entries.map(parseEntry)
+  const born = [...parsed.keys()].filter((at) => isSpanBorn(parsed[at]!))
+  return leaves.map((leaf) => {
+    // Facts lie right before the record of their span.
+    const place = born.findIndex((at) => at >= leaf)
+    const input = payload.spans[place]
+    if (input === undefined) return undefined
+    const claims = openingsOf(input, born[place]! - leaf, committer)
+    return openClaims(claims, parsed[leaf]!.claims, committer) ? claims : undefined
+  })
+}
+
+/** What opens the claims of a span's own record, or of the fact that lies so many records before it. */
+function openingsOf(input: SpanInput, before: number, committer: Committer): Opening[] {
+  const { source, spanStart, spanEnd, index } = input
+  const facts = testifiedFacts(decodeEither(input.kind, source.body.subarray(spanStart, spanEnd)), input)
+  let ordinal = 1
+  const records = [...facts.facts, facts].map(({ claims }) =>
+    claims.map(({ keyBytes, value }) => ({
+      salt: committer.salt(source.seed, index, ordinal++),
+      key: keyBytes,
+      value,
+    })),
+  )
+  return sortOpenings(records.at(-1 - before) ?? [], committer)
 }

@@ -20,9 +20,10 @@ import {
 } from '../continuity/judgement.ts'
 import { type Execution, ExecutionBuilder, type PartSpan } from '../continuity/model.ts'
 import { RULES, RULESET_DIGEST } from '../continuity/ruleset.ts'
+import { testifiedFacts } from '../continuity/testimony.ts'
 import { MalformedError } from '../errors.ts'
 import { Claim } from '../governance/attributes.ts'
-import { type Fact, factsOf } from '../governance/facts.ts'
+import type { Fact } from '../governance/facts.ts'
 import { Kind } from '../governance/kind.ts'
 import type { AnyValue } from '../otlp/decode.ts'
 import { decodeEither, LOG_RECORD } from '../otlp/log-record.ts'
@@ -328,7 +329,7 @@ class SegmentWriter {
     const { span: input, aboutAt } = ordered
     const { seed, body } = input.source
     const span = decodeEither(input.kind, body.subarray(input.spanStart, input.spanEnd))
-    const facts = factsOf(span)
+    const facts = testifiedFacts(span, input)
     let ordinal = 1
     const claims = (fact: Pick<Fact, 'claims'>): Uint8Array =>
       this.#committer.claims(
@@ -443,9 +444,10 @@ class SegmentWriter {
     const execution = builder.execution(this.#head, parseContext(this.context))
     if (sealing === undefined) return judge(execution, RULES)
     const last = history?.lastJudged()
-    const context = sealing.gather(execution, last === undefined ? (history?.segment ?? 0) : last.segment + 1)
-    this.context = encodeContext(context)
-    return judge({ ...execution, context }, RULES)
+    const since = last === undefined ? (history?.segment ?? 0) : last.segment + 1
+    this.context = encodeContext(sealing.gather(execution, since))
+    // As whoever verifies reads it: what an encoding cannot hold must not make a difference.
+    return judge({ ...execution, context: parseContext(this.context) }, RULES)
   }
 
   /** Whoever seals decides, within what verifiers let pass. */

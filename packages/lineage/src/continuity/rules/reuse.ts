@@ -2,6 +2,7 @@
 import type { Authorization } from '../facts.ts'
 import { type Execution, type Node, SKEW } from '../model.ts'
 import { fail, PASS, type Rule, type Subject } from '../rule.ts'
+import { oneTimeNames } from '../testimony.ts'
 
 /** What an artifact may be revoked by, in the order in which it is looked for; several values where there are. */
 export function revocableBy(artifact: Authorization): (readonly [by: string, value: string])[] {
@@ -10,16 +11,6 @@ export function revocableBy(artifact: Authorization): (readonly [by: string, val
     ['id', artifact.id],
     ['subject', artifact.subject],
     ['transaction', artifact.transaction],
-  ]
-  return values.flatMap(([by, value]) => (value === undefined ? [] : [[by, value] as const]))
-}
-
-/** Names under which an artifact may be used in one execution only. */
-export function oneTimeBy(artifact: Authorization): (readonly [by: string, value: string])[] {
-  const approval = artifact.approvalId ?? (artifact.type === 'approval' ? artifact.id : undefined)
-  const values: [string, string | undefined][] = [
-    ['transaction', artifact.transaction],
-    ['approval', approval],
   ]
   return values.flatMap(([by, value]) => (value === undefined ? [] : [[by, value] as const]))
 }
@@ -125,7 +116,7 @@ const replayed: Rule = {
     const uses = new Map(execution.context.uses.map((use) => [JSON.stringify([use.by, use.value]), use]))
     const seen = new Set<string>()
     for (const artifact of execution.authorizations)
-      for (const [by, value] of oneTimeBy(artifact)) {
+      for (const [by, value] of oneTimeNames(artifact)) {
         const key = JSON.stringify([by, value])
         if (seen.has(key)) continue
         seen.add(key)
@@ -156,7 +147,7 @@ const MAX_APPROVALS = 32
 function approvalsAt({ authorizations }: Node): (readonly [string, Authorization])[] {
   const found: (readonly [string, Authorization])[] = []
   for (const artifact of authorizations) {
-    const approval = oneTimeBy(artifact).find(([by]) => by === 'approval')?.[1]
+    const approval = oneTimeNames(artifact).find(([by]) => by === 'approval')?.[1]
     if (approval !== undefined) found.push([approval, artifact])
     if (found.length === MAX_APPROVALS) break
   }
