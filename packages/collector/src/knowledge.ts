@@ -352,7 +352,7 @@ function encodeValue(tenant: string, context: Partial<Context>): Uint8Array {
 }
 
 /** The tenant and the one statement of a row. Throws a MalformedError. */
-function parseKnowledge(value: Uint8Array): { tenant: string; context: Context } {
+export function parseKnowledge(value: Uint8Array): { tenant: string; context: Context } {
   const reader = new WireReader(value)
   let tenant = ''
   let context = EMPTY_CONTEXT

@@ -13,6 +13,7 @@ import { type RecordBatch, readSegment } from '../sequencer.ts'
 import * as keys from '../store/keys.ts'
 import type { LogReader } from '../store/log-store.ts'
 import { encodeRows, isErased, parseRows, type SegmentRow } from '../store/rows.ts'
+import { forgotten } from './knowledge.ts'
 import { encodePending } from './pending.ts'
 import { cutOf, type Found, LastBlock } from './select.ts'
 import { termChanges } from './terms.ts'
@@ -122,6 +123,7 @@ export async function planErasure(
       changes: [
         ...[...traces.values()].map(({ key, after }) => [key, encodeRows(after)] as const),
         ...(await termChanges(reader, traces.values())),
+        ...(await forgotten(reader, found, order.keys)),
         [keys.erasingKey(commit), encodePending(pending)],
       ],
     },
