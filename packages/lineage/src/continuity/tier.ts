@@ -79,7 +79,7 @@ export class Tiers {
       if (found?.outcome === decision.outcome && found !== undefined)
         this.#confirmed.set(decision, {
           tier: 'E3',
-          text: `E3, confirmed out of process by ${word(found.on.peer)}`,
+          text: `E3, confirmed from outside by ${word(found.on.peer)}`,
         })
     }
   }
@@ -101,7 +101,7 @@ export class Tiers {
 
   #find(node: Node): Standing {
     const { emitter, peer, unfinished } = node
-    if (isOutside(node)) return { tier: 'E3', text: `E3, said out of process by ${word(peer)}` }
+    if (isOutside(node)) return { tier: 'E3', text: `E3, said from outside by ${word(peer)}` }
     if (emitter === undefined) return unfinished ? OWN_WORD : UNMARKED
     if (peer === '' || this.#emitters.get(emitter.id) !== peer) return OWN_WORD
     return { tier: 'E2', text: `E2, said by the service itself, counted and authenticated as ${word(peer)}` }
@@ -136,15 +136,15 @@ export class Tiers {
     return this.lowest(records.map(({ leaf }) => this.ofLeaf(leaf)))
   }
 
-  /** How many facts there are of each tier. */
+  /** How many facts there are of each tier. What only ordinary attributes tell of a span without governance is none. */
   count(): Record<Tier, number> {
     const counts = { E0: 0, E1: 0, E2: 0, E3: 0 }
-    for (const fact of factsOf(this.#execution)) counts[this.of(fact).tier]++
+    for (const fact of factsOf(this.#execution)) if (fact.on.governed) counts[this.of(fact).tier]++
     return counts
   }
 }
 
-export function* factsOf(execution: Execution): Generator<TieredFact> {
+function* factsOf(execution: Execution): Generator<TieredFact> {
   yield* execution.requests
   yield* execution.authorizations
   yield* execution.verifications
