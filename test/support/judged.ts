@@ -114,7 +114,7 @@ function inputsOf(
   return specs.map((spec) => inputs.get(spec)!)
 }
 
-function madeUp(span: number, fact: number): Uint8Array {
+export function madeUp(span: number, fact: number): Uint8Array {
   const leaf = new Uint8Array(32)
   new DataView(leaf.buffer).setUint32(0, span)
   new DataView(leaf.buffer).setUint32(4, fact)

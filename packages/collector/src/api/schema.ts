@@ -134,13 +134,10 @@ export const Checkpoints = z.strictObject({
   next: safeInteger().optional().meta({ description: 'from of the next page' }),
 })
 const TIERED = {
-  tier: z
-    .enum(TIERS)
-    .optional()
-    .meta({
-      description:
-        'evidence tier of a fact, or the lowest of those that something rests on; absent where there is no fact, and in lists of executions with over 10,000 records',
-    }),
+  tier: z.enum(TIERS).optional().meta({
+    description:
+      'evidence tier of a fact, or the lowest of those that something rests on; absent where there is no fact, and in lists of executions with over 10,000 records',
+  }),
   standing: z.string().optional().meta({ description: 'the tier in words' }),
 }
 const Summary = z.strictObject({
