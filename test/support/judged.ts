@@ -68,10 +68,11 @@ export function judged(
  * in the order in which they are given.
  */
 export function executionOf(
-  spans: readonly VectorSpan[],
+  specs: readonly VectorSpan[],
   services: Vector['services'] = {},
   context: Context = EMPTY_CONTEXT,
 ): Execution {
+  const spans = numberSpans(specs, () => formatHex(traceIdOf(1)))
   const builder = new ExecutionBuilder()
   const seen = new Set<number>()
   const log = new TestLog(undefined, EPOCH + 60_000_000_000n)

@@ -43,15 +43,8 @@ const gap: Rule = {
   ],
   remedy: 'Switch the spool on, give the collector room, and do not sample governed spans.',
   *evaluate(execution) {
-    const { context } = execution
     for (const [id, spans] of byEmitter(execution)) {
-      for (const { from, to, noticedAt, emitter } of context.gaps) {
-        if (emitter !== id || execution.evaluatedAt - noticedAt < GAP_GRACE) continue
-        const after = spans.find(({ seq }) => seq > to)
-        const before = spans.findLast(({ seq }) => seq < from)
-        if (after !== undefined && before !== undefined)
-          yield fail([after.node, before.node], `numbers ${from} to ${to} of emitter ${id} never came`)
-      }
+      yield* missing(id, spans, execution)
       yield PASS
     }
     for (const node of execution.spans) {
@@ -61,6 +54,21 @@ const gap: Rule = {
         yield fail([node], `span ${node.id} was sampled: others of its kind were left out`)
     }
   },
+}
+
+/** Numbers that have been missing for long between two spans of a process. */
+function* missing(
+  id: string,
+  spans: readonly NumberedNode[],
+  { context, evaluatedAt }: Execution,
+): Iterable<Observation> {
+  for (const { from, to, noticedAt, emitter } of context.gaps) {
+    if (emitter !== id || evaluatedAt - noticedAt < GAP_GRACE) continue
+    const after = spans.find(({ seq }) => seq > to)
+    const before = spans.findLast(({ seq }) => seq < from)
+    if (after !== undefined && before !== undefined)
+      yield fail([after.node, before.node], `numbers ${from} to ${to} of emitter ${id} never came`)
+  }
 }
 
 function* losses(node: Node): Iterable<Observation> {
@@ -133,19 +141,18 @@ function* checkChain(
   }
 }
 
-/**
- * Emitters of which a number is missing between those here, comes twice, was lost by its own word, or has a link that does
- * not stand for what came. However short a time a number has been missing.
- */
+/** Emitters of whose spans here a rule finds that some were lost, or that their chain does not hold. */
 export function brokenEmitters(execution: Execution): ReadonlySet<string> {
-  const broken = new Set(execution.context.gaps.map(({ emitter }) => emitter))
+  const broken = new Set<string>()
   const isFailure = ({ result }: Observation): boolean => result === 'fail'
-  for (const [id, spans] of byEmitter(execution))
-    if (
-      spans.some(({ node }) => [...losses(node)].length > 0) ||
-      [...checkChain(id, spans, execution)].some(isFailure)
-    )
-      broken.add(id)
+  for (const [id, spans] of byEmitter(execution)) {
+    const seen = [
+      ...missing(id, spans, execution),
+      ...spans.flatMap(({ node }) => [...losses(node)]),
+      ...checkChain(id, spans, execution),
+    ]
+    if (seen.some(isFailure)) broken.add(id)
+  }
   return broken
 }
 
