@@ -409,12 +409,15 @@ export class ExecutionBuilder {
     }
   }
 
-  /** What log records say counts as said on the span that they are about, once it has come. */
+  /**
+   * What log records say counts as said on the span that they are about, once it has come: unless another sender of OTLP is
+   * known to have sent the span, who alone can say what happened in it.
+   */
   #attachLogs(): void {
     for (const log of this.#logs) {
       if (log.about !== undefined) continue
       const about = this.#spanOf.get(log.id)
-      if (about === undefined) continue
+      if (about === undefined || isOfAnother(log, about)) continue
       log.about = about
       about.authorizations.push(...log.authorizations)
       about.verifications.push(...log.verifications)
@@ -496,6 +499,10 @@ export class ExecutionBuilder {
     }
     return joins
   }
+}
+
+function isOfAnother(log: Node, span: Node): boolean {
+  return log.receiver.startsWith('otlp/') && span.peer !== '' && log.peer !== span.peer
 }
 
 /** An instrumentation has looked at its spans itself: what it did not mark is no action, such as asking an engine. */
