@@ -2,22 +2,25 @@
  * Every vector through the whole pipeline: sent to a collector, committed, signed, downloaded and verified offline, it
  * gives exactly the findings that were written down for it, and no others.
  */
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { formatHex } from '@rootspan/lineage/bytes'
 import { RULES } from '@rootspan/lineage/continuity/ruleset'
 import { parseVerifierKey } from '@rootspan/lineage/tlog/key'
 import { policyOfLogs } from '@rootspan/lineage/tlog/policy'
 import { type VerifiedExecution, verify } from '@rootspan/lineage/verify'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { cleanUp } from '../e2e/process.ts'
+import { cleanUp, makeDirectory } from '../e2e/process.ts'
 import {
   type CollectorProcess,
   downloadEvidence,
   startCollectorProcess,
   waitForTrace,
 } from '../e2e/support.ts'
-import { findingRecordsOf, findingsOf, moveTimes, readVectors, secondsSince } from './vectors.ts'
+import { findingRecordsOf, findingsOf, moveTimes, readVectors, secondsSince, type Upload } from './vectors.ts'
 
 const vectors = await readVectors()
+const TOKEN = 'a-token-for-these-tests'
 /** Seconds that a vector's beginning lies before it is sent. */
 const AGO = 60
 const verified = new Map<string, VerifiedExecution>()
@@ -25,8 +28,14 @@ let collector: CollectorProcess
 
 beforeAll(async () => {
   // A trace with a parent that never comes waits for its maximum age.
-  const config = 'assembler:\n  quiet_period: 500ms\n  max_age: 4s\n'
-  collector = await startCollectorProcess({ config })
+  const directory = await makeDirectory()
+  await writeFile(join(directory, 'opa.token'), TOKEN)
+  const config = [
+    'assembler: { quiet_period: 500ms, max_age: 4s }',
+    'receivers: { opa: { enabled: true, token_file: opa.token } }',
+    '',
+  ].join('\n')
+  collector = await startCollectorProcess({ directory, config })
   const seconds = secondsSince(Date.now()) - AGO
   const rounds = Math.max(...vectors.map(({ groups }) => groups.length))
   for (let round = 0; round < rounds; round++) {
@@ -48,8 +57,11 @@ afterAll(async () => {
 })
 
 async function send(body: string): Promise<void> {
-  const headers = { 'content-type': 'application/json' }
-  const response = await fetch(`${collector.http}/v1/traces`, { method: 'POST', headers, body })
+  const { opa } = JSON.parse(body) as Partial<Upload>
+  const headers = { 'content-type': 'application/json', authorization: `Bearer ${TOKEN}` }
+  const response = await (opa === undefined
+    ? fetch(`${collector.http}/v1/traces`, { method: 'POST', headers, body })
+    : fetch(`${collector.http}/opa/logs`, { method: 'POST', headers, body: JSON.stringify(opa) }))
   const answer = await response.text()
   expect({ status: response.status, answer }).toEqual({ status: 200, answer: '{}' })
 }

@@ -19,12 +19,17 @@ export interface FindingFile {
 export interface VectorFiles {
   /** `GC-N01/violating` */
   readonly name: string
-  /** Bodies of OTLP/JSON requests in groups: each is committed before the next is sent. */
+  /** Bodies of OTLP/JSON requests, and of uploads as `{ opa }`, in groups: each is committed before the next is sent. */
   readonly groups: readonly (readonly string[])[]
   /** Spans of each trace after each group; what is sent twice is one. */
   readonly spans: readonly ReadonlyMap<string, number>[]
   readonly findings: readonly FindingFile[]
   readonly unknown: readonly { readonly traceId?: string; readonly rule: string; readonly missing: string }[]
+}
+
+/** Entries of OPA's decision log. */
+export interface Upload {
+  readonly opa: readonly { readonly trace_id: string; readonly span_id: string }[]
 }
 
 interface Request {
@@ -43,7 +48,7 @@ export async function readVectors(): Promise<VectorFiles[]> {
   for (const file of files) {
     const name = /^(.*\/(?:violating|clean|unknown)[^.]*)\.json$/.exec(file)?.[1]
     if (name === undefined) continue
-    const requests = (await read(file)) as (Request | { settle: true })[]
+    const requests = (await read(file)) as (Request | Upload | { settle: true })[]
     const groups: string[][] = [[]]
     const sent = new Map<string, Set<string>>()
     const spans = [new Map<string, number>()]
@@ -54,6 +59,14 @@ export async function readVectors(): Promise<VectorFiles[]> {
         continue
       }
       groups.at(-1)!.push(JSON.stringify(request))
+      if ('opa' in request) {
+        for (const entry of request.opa) {
+          const known = sent.get(entry.trace_id) ?? new Set()
+          sent.set(entry.trace_id, known.add(JSON.stringify(entry)))
+          spans.at(-1)!.set(entry.trace_id, known.size)
+        }
+        continue
+      }
       for (const { resource, scopeSpans } of request.resourceSpans)
         for (const span of scopeSpans.flatMap((scope) => scope.spans)) {
           const known = sent.get(span.traceId) ?? new Set()
@@ -82,6 +95,9 @@ export function moveTimes(body: string, seconds: number): string {
   return body
     .replaceAll(/("(?:start|end)?[tT]imeUnixNano":")(\d+)"/g, (_, name, nanos) => {
       return `${name}${BigInt(nanos) + BigInt(seconds) * 1_000_000_000n}"`
+    })
+    .replaceAll(/("timestamp":")([^"]+)"/g, (_, name, at) => {
+      return `${name}${new Date(Date.parse(at) + seconds * 1000).toISOString()}"`
     })
     .replaceAll(
       /("governance\.[\w.]+(?:_at|not_before)","value":\{"intValue":")(\d+)"/g,

@@ -38,6 +38,9 @@ export const EPOCH = 1_767_323_045_000_000_000n
 export type AttributeValue = string | boolean | number | bigint | Uint8Array | readonly AttributeValue[]
 
 export interface SpanSpec {
+  /** The door and the peer of the request, which those of its first span or log record decide; OTLP from nobody if absent. */
+  readonly receiver?: string
+  readonly peer?: string
   /** It is a log record of this span: then only id, name, service, flags, start and attributes count. */
   readonly log?: boolean
   /** 8 bytes as 16 hex digits, or a small number. */
@@ -158,8 +161,8 @@ export class TestLog {
     const number = this.#requests++
     const seed = new Uint8Array(createHash('sha256').update(`request ${number}`).digest())
     const receipt = encodeReceipt({
-      receiver: 'otlp/grpc',
-      peer: '',
+      receiver: specs[0]?.receiver ?? 'otlp/grpc',
+      peer: specs[0]?.peer ?? '',
       tenant,
       receivedAt: this.#receivedAt + BigInt(number) * 1_000_000n,
       tracked: false,

@@ -1,12 +1,19 @@
 /** Executions in the form of the continuity vectors, judged in process by all rules: for tests of single rules. */
 import { createHash } from 'node:crypto'
 import { formatHex } from '@rootspan/lineage/bytes'
-import { EMPTY_CONTEXT } from '@rootspan/lineage/continuity/context'
+import { type Context, EMPTY_CONTEXT } from '@rootspan/lineage/continuity/context'
 import { parseJudgement, type Result } from '@rootspan/lineage/continuity/judgement'
 import { type Execution, ExecutionBuilder } from '@rootspan/lineage/continuity/model'
 import { Parent, parseEntry } from '@rootspan/lineage/record/entry'
+import type { SpanInput } from '@rootspan/lineage/record/order'
 import { parsePayload } from '@rootspan/lineage/record/payload'
-import { INSTRUMENTED, numberSpans, type Vector, type VectorSpan } from '../vectors/continuity/spec.ts'
+import {
+  INSTRUMENTED,
+  numberSpans,
+  pushedDecision,
+  type Vector,
+  type VectorSpan,
+} from '../vectors/continuity/spec.ts'
 import { EPOCH, type SpanSpec, TestLog, traceIdOf } from './executions.ts'
 
 export interface Judged {
@@ -35,7 +42,7 @@ export function judged(
   for (const { length } of segments) {
     const spans = numbered.slice(next, next + length)
     next += length
-    log.settle(1, [spans.map((span) => specOf(span, services))])
+    log.seal(1, inputsOf(log, spans, services))
   }
   const spanOf = new Map(log.entries.map((entry) => [leafOf(entry), idOf(entry)]))
   const { judgement } = parsePayload(log.segments(1).at(-1)!.payload)
@@ -60,14 +67,16 @@ export function judged(
  * An execution of one segment as rules see it, without a log: leaf hashes are made up, and spans are linked to parents
  * in the order in which they are given.
  */
-export function executionOf(spans: readonly VectorSpan[], services: Vector['services'] = {}): Execution {
+export function executionOf(
+  specs: readonly VectorSpan[],
+  services: Vector['services'] = {},
+  context: Context = EMPTY_CONTEXT,
+): Execution {
+  const spans = numberSpans(specs, () => formatHex(traceIdOf(1)))
   const builder = new ExecutionBuilder()
   const seen = new Set<number>()
   const log = new TestLog(undefined, EPOCH + 60_000_000_000n)
-  const inputs = log.request(
-    1,
-    spans.map((span) => specOf(span, services)),
-  )
+  const inputs = inputsOf(log, spans, services)
   builder.add({
     segment: 0,
     isWhole: true,
@@ -78,15 +87,35 @@ export function executionOf(spans: readonly VectorSpan[], services: Vector['serv
         input: inputs[at]!,
         leaf: madeUp(id, 0),
         factLeaves: Array.from({ length: events.length + 4 }, (_, fact) => madeUp(id, fact + 1)),
-        parent: isLinked ? Parent.linked : parent === 0 ? Parent.root : Parent.awaiting,
+        parent: spans[at]!.pushed
+          ? Parent.unsaid
+          : isLinked
+            ? Parent.linked
+            : parent === 0
+              ? Parent.root
+              : Parent.awaiting,
         parentLeaf: madeUp(isLinked ? parent : 0, 0),
       }
     }),
   })
-  return builder.execution({ tenant: '', traceId: traceIdOf(1), evaluatedAt: EPOCH }, EMPTY_CONTEXT)
+  return builder.execution({ tenant: '', traceId: traceIdOf(1), evaluatedAt: EPOCH }, context)
 }
 
-function madeUp(span: number, fact: number): Uint8Array {
+/** Spans as requests give them, one for each door and peer; in the order of the spans. */
+function inputsOf(
+  log: TestLog,
+  spans: readonly VectorSpan[],
+  services: NonNullable<Vector['services']>,
+): SpanInput[] {
+  const specs = spans.map((span) => specOf(span, services))
+  const inputs = new Map<SpanSpec, SpanInput>()
+  const sources = Map.groupBy(specs, ({ receiver, peer }) => JSON.stringify([receiver, peer]))
+  for (const same of sources.values())
+    for (const [at, input] of log.request(1, same).entries()) inputs.set(same[at]!, input)
+  return specs.map((spec) => inputs.get(spec)!)
+}
+
+export function madeUp(span: number, fact: number): Uint8Array {
   const leaf = new Uint8Array(32)
   new DataView(leaf.buffer).setUint32(0, span)
   new DataView(leaf.buffer).setUint32(4, fact)
@@ -104,8 +133,20 @@ function idOf(entry: Uint8Array): number {
 const KINDS = ['', 'internal', 'server', 'client', 'producer', 'consumer']
 
 export function specOf(span: VectorSpan, services: NonNullable<Vector['services']>): SpanSpec {
-  const { id, at = id / 100, takes = 0.005, service = 'api', kind = 'internal', failed, remote } = span
+  const { id, at = id / 100, takes = 0.005, service = 'api', kind = 'internal', failed, remote, peer } = span
+  if (span.pushed !== undefined)
+    return {
+      id,
+      log: true,
+      receiver: 'opa',
+      peer: peer ?? 'opa',
+      service: 'opa',
+      name: 'governance.decision',
+      start: nanos(at),
+      attributes: pushedDecision(span.pushed),
+    }
   return {
+    ...(peer !== undefined && { peer }),
     id,
     service,
     resource: services[service]?.resource ?? INSTRUMENTED,

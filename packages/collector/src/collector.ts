@@ -36,6 +36,7 @@ import { createIngest, DEFAULT_TENANT, type IngestOptions } from './receiver/ing
 import { openRoutes } from './receiver/push.ts'
 import { openQuarantine } from './receiver/quarantine.ts'
 import { type Ingest, type ReceiverOptions, Refusal, type RunningReceiver } from './receiver/receiver.ts'
+import { openSenders } from './receiver/senders.ts'
 import { cursorEnd } from './store/cursor.ts'
 import { checkLevelFiles } from './store/leveldb-files.ts'
 import { LevelLogStore, loadCursor, openDatabase, StoreError } from './store/log-store.ts'
@@ -116,7 +117,10 @@ export async function startCollector(config: Config, identity: Identity, log: Lo
   const budget = new Budget(config.receivers.inFlightBytes)
   const onBug = (error: unknown): void => log.error({ err: error }, 'bug in a receiver')
   const routes = await openRoutes(config.receivers, ingest, now)
+  const { sendersFile } = config.receivers
+  const authenticate = sendersFile === undefined ? undefined : await openSenders(sendersFile)
   const receivers = await startReceivers(config, {
+    authenticate,
     ingest,
     budget,
     pool,

@@ -26,7 +26,7 @@ const allowRemote = () =>
   flag()
     .prefault(false)
     .describe(
-      'Allow an endpoint that other machines can reach. Nobody who connects is authenticated or encrypted yet: set it only where a firewall, a private network or a proxy decides who may connect.',
+      'Allow an endpoint that other machines can reach. Nothing is encrypted yet, and nobody but senders is authenticated: set it only where a firewall, a private network or a proxy decides who may connect.',
     )
 
 const text = () =>
@@ -158,6 +158,11 @@ const settings = section({
           'The file with the fingerprint key of the services, so that a subject or session that is revoked can be recognised on their spans. Without it subjects are kept as they are sent.',
         ),
     }).describe('Revocations by the Shared Signals Framework.'),
+    senders_file: directory()
+      .optional()
+      .describe(
+        'A file with the name and the bearer token of each sender of OTLP, a line each. Who sends none of these tokens is refused; receipts name the sender. Without it anybody may send, and nobody is authenticated.',
+      ),
     in_flight_bytes: size('1MiB', '64GiB')
       .prefault('256MiB')
       .describe(
@@ -281,7 +286,7 @@ function checkTogether(config: RawConfig, context: z.RefinementCtx): void {
     if (!isLoopback(host) && !listener.allow_remote)
       fail(
         `${name}.endpoint`,
-        `other machines could reach ${address}, and nobody who connects is authenticated or encrypted yet; use 127.0.0.1, or set ${name}.allow_remote: true where a firewall or proxy decides who may connect`,
+        `other machines could reach ${address}, and nothing is encrypted yet, nor anybody but senders authenticated; use 127.0.0.1, or set ${name}.allow_remote: true where a firewall or proxy decides who may connect`,
       )
     const other = taken.get(address)
     if (other !== undefined && port !== 0)

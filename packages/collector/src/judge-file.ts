@@ -1,6 +1,7 @@
 /**
  * Judges executions that lie in a file, as a collector would have that received nothing else: OTLP requests as protobuf,
- * as JSON, as JSON lines, or as a JSON array with `{"settle": true}` between what comes in different segments.
+ * as JSON, as JSON lines, or as a JSON array with `{"settle": true}` between what comes in different segments, in which
+ * `{"opa": [...]}` is an upload of OPA's decision log.
  *
  * It is judged as of an hour after the last span ended: what has not come by then does not come. No log is needed and
  * nothing is written.
@@ -10,6 +11,7 @@ import { formatHex, utf8 } from '@rootspan/lineage/bytes'
 import { type Judgement, NOT_JUDGED, parseJudgement } from '@rootspan/lineage/continuity/judgement'
 import { MalformedError } from '@rootspan/lineage/errors'
 import { tracesFromJson } from '@rootspan/lineage/otlp/json'
+import { LOG_RECORD } from '@rootspan/lineage/otlp/log-record'
 import {
   END_HIGH,
   END_LOW,
@@ -18,6 +20,7 @@ import {
   FLAGS,
   GOVERNED,
   KIND,
+  LOG,
   MARKS,
   PARENT_ID,
   RESOURCE_END,
@@ -33,15 +36,17 @@ import {
   TRACE_ID,
   WORDS_PER_SPAN,
 } from '@rootspan/lineage/otlp/scan'
+import { scanLogs } from '@rootspan/lineage/otlp/scan-logs'
 import { Committer } from '@rootspan/lineage/record/commitment'
 import { parseEntry } from '@rootspan/lineage/record/entry'
 import { TraceHistory } from '@rootspan/lineage/record/history'
 import { idKey, isParentRemote, type Source, type SpanInput } from '@rootspan/lineage/record/order'
 import { Closed, encodePayload, parsePayload } from '@rootspan/lineage/record/payload'
-import { encodeReceipt } from '@rootspan/lineage/record/receipt'
+import { encodeReceipt, type Receipt } from '@rootspan/lineage/record/receipt'
 import { deriveSegment, LeafSink } from '@rootspan/lineage/record/segment'
 import { splitEntries } from './fsck/entries.ts'
 import { Knowledge } from './knowledge.ts'
+import { opaRequest } from './receiver/opa.ts'
 
 export interface JudgedExecution {
   /** 32 hex digits. */
@@ -68,8 +73,8 @@ export function judgeRequests(file: Uint8Array): JudgedExecution[] {
   const knowledge = new Knowledge()
   const committer = new Committer()
   const traces = new Map<string, Growing>()
-  for (const bodies of readGroups(file)) {
-    const { byTrace, lastEnd } = spansOf(bodies, committer)
+  for (const requests of readGroups(file)) {
+    const { byTrace, lastEnd } = spansOf(requests, committer)
     for (const [id, spans] of byTrace) {
       let trace = traces.get(id)
       if (trace === undefined) {
@@ -110,17 +115,29 @@ function seal(
   trace.judgement = parseJudgement(derived.judgement)
 }
 
-/** Bodies of requests as protobuf, in groups that are committed one after another. */
-function readGroups(file: Uint8Array): Uint8Array[][] {
+/** A request as protobuf, with the door that it came through. */
+interface Read extends Pick<Receipt, 'receiver' | 'peer' | 'signal'> {
+  readonly body: Uint8Array
+}
+
+const traces = (body: Uint8Array): Read => ({ body, receiver: 'otlp/http', peer: '', signal: 'traces' })
+
+/** Requests in groups that are committed one after another. */
+function readGroups(file: Uint8Array): Read[][] {
   const first = file.find((byte) => byte !== 0x20 && byte !== 0x09 && byte !== 0x0d && byte !== 0x0a)
   // A protobuf request begins with the tag of its first field, which is a line feed.
-  if (first === undefined || (first !== 0x7b && first !== 0x5b)) return [[file]]
+  if (first === undefined || (first !== 0x7b && first !== 0x5b)) return [[traces(file)]]
   const text = new TextDecoder('utf-8', { fatal: true }).decode(file)
-  if (first === 0x7b) return [jsonBodies(text)]
-  const groups: Uint8Array[][] = [[]]
+  if (first === 0x7b) return [jsonBodies(text).map(traces)]
+  const groups: Read[][] = [[]]
   for (const request of parseArray(text)) {
-    if ((request as { settle?: unknown } | null)?.settle === true) groups.push([])
-    else groups.at(-1)!.push(tracesFromJson(JSON.stringify(request)))
+    const { settle, opa } = (request ?? {}) as { settle?: unknown; opa?: unknown }
+    if (settle === true) groups.push([])
+    else if (opa === undefined) groups.at(-1)!.push(traces(tracesFromJson(JSON.stringify(request))))
+    else {
+      const body = opaRequest(utf8(JSON.stringify(opa)))
+      if (body !== undefined) groups.at(-1)!.push({ body, receiver: 'opa', peer: 'opa', signal: 'logs' })
+    }
   }
   return groups
 }
@@ -148,8 +165,11 @@ interface Spans {
 }
 
 /** The spans of some requests, all received when the last of them had ended. Those with a bad id are left out. */
-function spansOf(bodies: readonly Uint8Array[], committer: Committer): Spans {
-  const tables = bodies.map((body) => ({ body, table: scanTraces(body) }))
+function spansOf(requests: readonly Read[], committer: Committer): Spans {
+  const tables = requests.map((request) => ({
+    ...request,
+    table: request.signal === 'logs' ? scanLogs(request.body).table : scanTraces(request.body),
+  }))
   let lastEnd = 0n
   for (const { table } of tables)
     for (let row = 0; row < table.count; row++) {
@@ -158,14 +178,9 @@ function spansOf(bodies: readonly Uint8Array[], committer: Committer): Spans {
       if (end > lastEnd) lastEnd = end
     }
   const byTrace = new Map<string, SpanInput[]>()
-  for (const { body, table } of tables) {
-    const receipt = encodeReceipt({
-      receiver: 'otlp/http',
-      peer: '',
-      tenant: '',
-      receivedAt: lastEnd,
-      tracked: false,
-    })
+  for (const { body, table, receiver, peer, signal = 'traces' } of tables) {
+    const about = { receiver, peer, signal, tenant: '', receivedAt: lastEnd, tracked: false }
+    const receipt = encodeReceipt(about)
     const seed = new Uint8Array(randomBytes(32))
     const sources = new Map<string, Source>()
     for (let row = 0; row < table.count; row++) {
@@ -202,7 +217,7 @@ function inputOf(words: Uint32Array, index: number, source: Source): SpanInput {
     parent: words[PARENT_ID] === 0 ? '' : id(words[PARENT_ID]!),
     startHigh: words[START_HIGH]!,
     startLow: words[START_LOW]!,
-    kind: words[KIND]!,
+    kind: (words[MARKS]! & LOG) === 0 ? words[KIND]! : LOG_RECORD,
     remote: isParentRemote(words[FLAGS]!, words[KIND]!),
     governed: (words[MARKS]! & GOVERNED) !== 0,
   }

@@ -13,6 +13,7 @@ import type { Execution, ExecutionHead } from './continuity/model.ts'
 import { RULESET_DIGEST } from './continuity/ruleset.ts'
 import { MalformedError, VerificationError } from './errors.ts'
 import { type BundleSegment, parseBundle } from './evidence/bundle.ts'
+import { type Completeness, completenessOf } from './evidence/completeness.ts'
 import {
   checkErasure,
   checkMissing,
@@ -35,11 +36,11 @@ import { type CheckedContext, checkContext, type SegmentContext } from './eviden
 import { Kind } from './governance/kind.ts'
 import { LOG_RECORD } from './otlp/log-record.ts'
 import { Committer } from './record/commitment.ts'
-import { type Entry, isSpanBorn, NO_BYTES, nameOf, Parent, Persistence, parseEntry } from './record/entry.ts'
+import { type Entry, isSpanBorn, NO_BYTES, nameOf, Persistence, parseEntry } from './record/entry.ts'
 import { TraceHistory } from './record/history.ts'
 import { type OpenedPayload, parseAnyPayload } from './record/opened.ts'
 import { parseRun } from './record/opening.ts'
-import { idKey, type Source, type SpanInput, traceIdOf } from './record/order.ts'
+import { type Source, type SpanInput, traceIdOf } from './record/order.ts'
 import { Closed, type SegmentHead, type SegmentPayload } from './record/payload.ts'
 import { parseReceipt } from './record/receipt.ts'
 import { type DerivedSegment, deriveSegment, LeafSink } from './record/segment.ts'
@@ -60,10 +61,7 @@ export type VerifiedRecord = ExecutionRecord
 export interface Verdict {
   readonly integrity: { readonly state: 'verified'; readonly size: number }
   readonly continuity: { readonly state: 'intact' | 'broken' | 'unknown'; readonly detail: readonly string[] }
-  readonly completeness: {
-    readonly state: 'complete' | 'gaps' | 'not provable'
-    readonly detail: readonly string[]
-  }
+  readonly completeness: Completeness
   readonly assurance: {
     readonly state: 'local' | 'anchored' | 'witnessed'
     readonly detail: readonly string[]
@@ -383,13 +381,6 @@ function collectOpened(
 
 function verdictOf(checkpoint: Checkpoint, records: readonly VerifiedRecord[], judged: Judged): Verdict {
   const { judgement } = judged
-  const present = new Set(
-    records.filter((one) => isSpanBorn(one.entry)).map((one) => idKey(one.entry.spanId)),
-  )
-  const missing = new Set<string>()
-  for (const { entry } of records)
-    if (entry.parent === Parent.awaiting && !present.has(idKey(entry.parentSpanId)))
-      missing.add(formatHex(entry.parentSpanId))
   return {
     integrity: { state: 'verified', size: checkpoint.size },
     continuity: isRecomputed(judged)
@@ -404,10 +395,7 @@ function verdictOf(checkpoint: Checkpoint, records: readonly VerifiedRecord[], j
                 ]
               : [`recorded as ${judged.recorded}, not recomputed: something of it was erased or is withheld`],
         },
-    completeness:
-      missing.size > 0
-        ? { state: 'gaps', detail: [...missing].sort().map((id) => `parent span ${id} never arrived`) }
-        : { state: 'not provable', detail: ['no emitter counters: what was never sent cannot be told'] },
+    completeness: completenessOf(records, isRecomputed(judged) ? judgement.findings : []),
     assurance: { state: 'local', detail: ['signed by the log alone; no witness cosignature was asked for'] },
   }
 }

@@ -1,5 +1,6 @@
 /** What is shown of an execution, counted and named, for people and as JSON. */
 import { formatBase64, formatHex } from '@rootspan/lineage/bytes'
+import { type Tier, type Tiers, tiersOf } from '@rootspan/lineage/continuity/tier'
 import type {
   ExecutionNode,
   ExecutionRecord,
@@ -18,7 +19,27 @@ import type { VerifiedExecution } from '@rootspan/lineage/verify'
 import { formatCount, plural } from './text.ts'
 import { formatEncoded } from './value.ts'
 
-export type Execution = Pick<UnverifiedExecution, 'records' | 'roots' | 'segments' | 'tenant' | 'traceId'>
+export interface Execution
+  extends Pick<UnverifiedExecution, 'records' | 'roots' | 'segments' | 'tenant' | 'traceId'> {
+  /** Evidence tiers of its records; absent where nothing was verified: receipts that nobody vouches for show no tier. */
+  readonly tiers?: Tiers
+}
+
+/** The tiers of an execution that holds. */
+export function tiersIn(execution: VerifiedExecution): Tiers {
+  return tiersOf(execution.execution())
+}
+
+/** Whether a record is a fact, and so has a tier. */
+export function isFact(record: ExecutionRecord): boolean {
+  const { kind, spanId } = record.entry
+  return kind !== Kind.span && kind !== Kind.persistence && spanId.length > 0
+}
+
+function tierJson(tiers: Tiers | undefined, leaf: Uint8Array): { tier?: Tier; standing?: string } {
+  const standing = tiers?.ofLeaf(leaf)
+  return standing === undefined ? {} : { tier: standing.tier, standing: standing.text }
+}
 
 /** `service.name` of the resource of a span-born record; empty where it has none. */
 export function serviceOf({ input }: ExecutionRecord): string {
@@ -200,8 +221,10 @@ export function witnessJson({ index, traceId, erased }: Omit<Witness, 'leaf'>): 
 export function verifiedJson(execution: VerifiedExecution): object {
   const { records } = execution
   const indexOf = new Map(records.map(({ leaf, index }) => [formatHex(leaf), index]))
+  const tiers = records.some(isFact) ? tiersIn(execution) : undefined
   return {
     ...verdictJson(execution),
+    tiers: tiers?.count() ?? { E0: 0, E1: 0, E2: 0, E3: 0 },
     findings: execution.judgement.findings.map(({ rule, severity, detail, subjects }) => ({
       rule,
       severity,
@@ -209,6 +232,7 @@ export function verifiedJson(execution: VerifiedExecution): object {
       subjects: subjects.map((leaf) => ({
         leafHash: formatHex(leaf),
         leafIndex: indexOf.get(formatHex(leaf)),
+        ...tierJson(tiers, leaf),
       })),
     })),
     ...summaryJson(execution),
@@ -250,12 +274,13 @@ function summaryJson({ records, segments }: Execution): object {
 
 /** What `inspect --json` says: the tree as a list, depth first, each span with the leaf index of its parent. */
 export function treeJson(execution: Execution): object {
+  const { tiers } = execution
   const spans: object[] = []
   for (const { node, parent, depth } of walkTree(execution.roots)) {
     const { record } = node
     const { entry, span } = record
     spans.push({
-      ...recordJson(record),
+      ...recordJson(record, tiers),
       spanId: formatHex(entry.spanId),
       depth,
       parent: nameOf(Parent, entry.parent),
@@ -271,7 +296,7 @@ export function treeJson(execution: Execution): object {
       status: span?.status.code,
       ...(span === undefined && { claims: shownClaims(record) }),
       facts: factsUnder(node).map((fact) => ({
-        ...recordJson(fact.record),
+        ...recordJson(fact.record, tiers),
         claims: fact.claims.map(({ key, value }) => ({ key: key.toWellFormed(), value })),
       })),
     })
@@ -281,7 +306,7 @@ export function treeJson(execution: Execution): object {
     traceId: formatHex(execution.traceId),
     ...summaryJson(execution),
     tree: spans,
-    other: othersOf(execution).map(recordJson),
+    other: othersOf(execution).map((record) => recordJson(record, tiers)),
   }
 }
 
@@ -290,13 +315,14 @@ export function othersOf({ records }: Execution): ExecutionRecord[] {
   return records.filter(({ entry }) => entry.kind === Kind.persistence || isFinding(entry))
 }
 
-function recordJson(record: ExecutionRecord): object {
+function recordJson(record: ExecutionRecord, tiers: Tiers | undefined): object {
   const { entry } = record
   return {
     leafIndex: record.index,
     leaf: formatHex(record.leaf),
     segment: record.segment,
     record: recordName(record),
+    ...(isFact(record) && tierJson(tiers, record.leaf)),
     ...(entry.causes.length === 0
       ? {}
       : {

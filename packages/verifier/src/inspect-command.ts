@@ -3,12 +3,15 @@ import { formatHex } from '@rootspan/lineage/bytes'
 import { MalformedError, VerificationError } from '@rootspan/lineage/errors'
 import { readUnverified } from '@rootspan/lineage/evidence/execution'
 import { verify } from '@rootspan/lineage/verify'
-import { type Execution, timesOf, treeJson } from './execution.ts'
+import { type Execution, isFact, tiersIn, timesOf, treeJson } from './execution.ts'
 import { type ExitCode, readPolicy, reportFailure, VERIFIED } from './outcome.ts'
 import { formatCount, formatDuration, formatTime, plural, printable } from './text.ts'
 import { drawTree } from './tree.ts'
 import { readEvidence } from './verify-command.ts'
 import type { World } from './world.ts'
+
+const TIERS =
+  'E0 inferred or unmarked, E1 said by the service itself, E2 counted and authenticated, E3 from outside: docs/audit/tiers.md'
 
 /** Lines that are written at once. */
 const LINES = 500
@@ -55,6 +58,7 @@ export async function inspectCommand(world: World, file: string, options: Inspec
     lines = []
   }
   out.write(lines.map((line) => `${line}\n`).join(''))
+  if (shown.tiers !== undefined && shown.records.some(isFact)) out.write(`\n  ${dim(TIERS)}\n`)
   return VERIFIED
 }
 
@@ -66,7 +70,8 @@ async function load(
   if (policyFile !== undefined) {
     const policy = await readPolicy(world, policyFile)
     const verified = verify(await readEvidence(world, file), policy)
-    return { ...verified, origin: verified.checkpoint.origin, size: verified.checkpoint.size }
+    const { origin, size } = verified.checkpoint
+    return { ...verified, origin, size, tiers: tiersIn(verified) }
   }
   const evidence = await readEvidence(world, file)
   try {

@@ -7,6 +7,7 @@ import { isSpanBorn, nameOf, Parent, Persistence, Role } from '@rootspan/lineage
 import {
   type Execution,
   factsUnder,
+  isFact,
   isLate,
   othersOf,
   type Placed,
@@ -57,7 +58,7 @@ export function* drawTree(
     follows.push(!isLast)
     const below =
       stem + (depth === 0 ? '' : isLast ? '   ' : '│  ') + (node.children.length > 0 ? '│  ' : '   ')
-    for (const fact of factsUnder(node)) yield line(painter, below, factText(painter, fact))
+    for (const fact of factsUnder(node)) yield line(painter, below, factText(painter, execution, fact))
   }
   const others = othersOf(execution)
   if (others.length > 0) yield ''
@@ -94,6 +95,7 @@ function spanText(painter: Painter, execution: Execution, { node, parent }: Plac
       fit(service, 24),
       isLog ? 'log record' : duration,
       entry.kind === Kind.span ? '' : nameOf(Kind, entry.kind),
+      tierOf(execution, record),
       ...marks(painter, execution, node, parent),
       causesOf(painter, record),
       idOf(record),
@@ -106,6 +108,11 @@ function spanText(painter: Painter, execution: Execution, { node, parent }: Plac
 function titleOfMissing(record: ExecutionRecord): string {
   const said = shownClaims(record).map(({ key, value }) => `${key.replace(/^governance\./, '')}=${value}`)
   return ['(not shown)', ...said].join(' ')
+}
+
+/** The tier of what is a fact. */
+function tierOf({ tiers }: Execution, record: ExecutionRecord): string {
+  return isFact(record) ? (tiers?.ofLeaf(record.leaf)?.tier ?? '') : ''
 }
 
 /** What is unusual about a span's place. */
@@ -131,11 +138,11 @@ function waitsFor(state: Parent, id: string, isPresent: boolean): string {
   return state === Parent.remote ? `[remote parent ${id}]` : `[parent ${id} never came]`
 }
 
-function factText(painter: Painter, { record, claims }: ShownFact): Text {
+function factText(painter: Painter, execution: Execution, { record, claims }: ShownFact): Text {
   const said = claims.map(({ key, value }) => `${key.replace(/^governance\./, '')}=${value}`).join(' ')
   return {
     title: `◆ ${recordName(record)}${said === '' ? '' : ` ${said}`}`,
-    rest: [causesOf(painter, record), idOf(record)],
+    rest: [tierOf(execution, record), causesOf(painter, record), idOf(record)],
     paint: painter.colors.cyan,
   }
 }

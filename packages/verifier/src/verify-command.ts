@@ -8,9 +8,11 @@ import {
   countRecords,
   describeContext,
   isDisclosure,
+  isFact,
   missingOf,
   servicesOf,
   shownClaims,
+  tiersIn,
   timesOf,
   verifiedJson,
 } from './execution.ts'
@@ -118,6 +120,7 @@ function printVerified(to: Terminal, file: string, execution: VerifiedExecution)
         `${formatCount(records.length)} in ${plural(segments.length, 'segment')}, leaves ${first.first} to ${last.first + last.count - 1}: ${describeCounts(countRecords(records))}`,
       ),
       ...(start === 0n ? [] : [row('services', describeServices(execution))]),
+      ...(records.some(isFact) ? [row('facts', describeTiers(execution))] : []),
       ...(start === 0n ? [] : [row('time', `${formatTime(start)}, ${formatDuration(end - start)}`)]),
       '\n',
       ...describeMissing(execution).map(([name, text]) => row(name, text)),
@@ -157,6 +160,12 @@ function describeServices({ records }: VerifiedExecution): string {
   return servicesOf(records)
     .map(({ name, spans }) => `${name === '' ? 'without a name' : fit(name, 80)} (${plural(spans, 'span')})`)
     .join(', ')
+}
+
+/** Facts by their evidence tier, the best last. */
+function describeTiers(execution: VerifiedExecution): string {
+  const counts = Object.entries(tiersIn(execution).count()).filter(([, count]) => count > 0)
+  return counts.map(([tier, count]) => `${formatCount(count)} ${tier}`).join(', ')
 }
 
 export function describeCounts(counts: Readonly<Record<string, number>>): string {

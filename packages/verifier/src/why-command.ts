@@ -68,13 +68,18 @@ function whyText(file: string, execution: VerifiedExecution, places: Places, col
     for (const clause of clauses) {
       const mark = clause.basis === 'recorded' ? '' : yellow(` [${clause.basis}]`)
       lines.push(
-        `  ${printable(clause.text)}.${mark}`,
+        `  ${printable(clause.text)}${tierOf(clause)}.${mark}`,
         ...proofOf(clause, places, checkpoint.size).map(dim).map(indent),
       )
     }
   }
   lines.push('', dim('not checked'), ...execution.notChecked.map((line) => `  - ${printable(line)}`), '')
   return lines.join('\n')
+}
+
+/** ` (E1, said by the service itself)` */
+function tierOf({ standing }: Clause): string {
+  return standing === undefined ? '' : ` (${printable(standing.text)})`
 }
 
 function indent(text: string): string {
@@ -120,9 +125,11 @@ function whyJson(file: string, execution: VerifiedExecution, { own, others }: Pl
     answers: answers.map(({ question, title, clauses }) => ({
       question,
       title,
-      clauses: clauses.map(({ text, basis, records }) => ({
+      clauses: clauses.map(({ text, basis, standing, records }) => ({
         text: text.toWellFormed(),
         basis,
+        tier: standing?.tier,
+        standing: standing?.text,
         records: records.map((leaf) => {
           const leafHash = formatHex(leaf)
           const leafIndex = own.get(leafHash)

@@ -6,6 +6,7 @@ import {
   BEGIN,
   INSTRUMENTED,
   numberSpans,
+  PUSHED_PATH,
   sha256,
   spanIdOf,
   type Vector,
@@ -42,11 +43,17 @@ export function filesOf(vector: Vector): Map<string, string> {
   const all = vector.requests.flatMap((spans) => (spans === 'settle' ? [] : spans))
   const numbered = numberSpans(all, traceOf)
   let next = 0
-  const requests = vector.requests.map((spans) => {
-    if (spans === 'settle') return { settle: true }
+  const requests = vector.requests.flatMap((spans): unknown[] => {
+    if (spans === 'settle') return [{ settle: true }]
     const from = next
     next += spans.length
-    return requestOf(vector, numbered.slice(from, next))
+    const sent = numbered.slice(from, next)
+    const pushed = sent.filter((span) => span.pushed !== undefined)
+    const request = requestOf(
+      vector,
+      sent.filter((span) => span.pushed === undefined),
+    )
+    return pushed.length === 0 ? [request] : [request, { opa: pushed.map((span) => entryOf(vector, span)) }]
   })
   const isOne = all.every(({ trace = 0 }) => trace === 0)
   const findings = vector.findings.map(({ rule, severity, spans, detail, trace = 0 }) => ({
@@ -108,6 +115,19 @@ function requestOf(vector: Vector, spans: readonly VectorSpan[]): unknown {
       },
       scopeSpans: [{ scope: { name: 'vector' }, spans: spans.map((span) => spanOf(vector, span)) }],
     })),
+  }
+}
+
+/** An entry of OPA's decision log, as OPA writes it. */
+function entryOf(vector: Vector, { id, trace = 0, at = id / 100, pushed }: VectorSpan): unknown {
+  return {
+    labels: { id: 'opa-1', version: '1.9.0' },
+    decision_id: pushed!.id,
+    trace_id: traceIdOf(vector, trace),
+    span_id: spanIdOf(id),
+    path: PUSHED_PATH,
+    result: pushed!.result,
+    timestamp: new Date((BEGIN + at) * 1000).toISOString(),
   }
 }
 

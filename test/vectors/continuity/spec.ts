@@ -48,7 +48,29 @@ export interface VectorSpan {
   readonly traceState?: string
   /** Its number in its process: emitter id, number, and `prev` where that is not the link of the number before. */
   readonly numbered?: readonly [emitter: string, seq: number, prev?: string]
+  /** It is no span: OPA took a decision in the span with this id, and pushes it in its own log, through its own door. */
+  readonly pushed?: PushedDecision
+  /** Who sent it, authenticated; only in executions that are judged in process. */
+  readonly peer?: string
 }
+
+export interface PushedDecision {
+  readonly id: string
+  readonly result: boolean
+}
+
+/** What the collector makes of a decision of OPA's log (docs/operate/opa.md). */
+export function pushedDecision({ id, result }: PushedDecision): Attributes {
+  return governance({
+    'decision.id': id,
+    'decision.outcome': result ? 'allow' : 'deny',
+    'decision.engine.name': 'opa',
+    'policy.id': PUSHED_PATH,
+    'corroboration.source': 'opa',
+  })
+}
+
+export const PUSHED_PATH = 'shop/allow'
 
 export interface VectorService {
   /** Default: the instrumentation with effective hooks for jsonwebtoken and casbin. */

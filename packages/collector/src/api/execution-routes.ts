@@ -7,7 +7,7 @@ import type { LogReader } from '../store/log-store.ts'
 import type { SegmentRow } from '../store/rows.ts'
 import { ApiError } from './errors.ts'
 import { bundlePieces, erasuresOf, findRecord, isTooLarge, proveRecord, segmentsUnder } from './evidence.ts'
-import { findExecutions, listRecords, summarize, summarizeSegment } from './executions.ts'
+import { findExecutions, isFact, listRecords, summarize, summarizeSegment, withTiers } from './executions.ts'
 import { countFindings, judgementOf } from './findings.ts'
 import type { Published } from './published.ts'
 import { lookUpReceipt } from './receipts.ts'
@@ -27,6 +27,7 @@ import {
   TraceParams,
 } from './schema.ts'
 import type { Api, ApiServer } from './server.ts'
+import { findTiers } from './why.ts'
 import { notSigned } from './witnesses.ts'
 
 const EVIDENCE_TYPE = 'application/vnd.rootspan.evidence+json'
@@ -82,12 +83,14 @@ export function executionRoutes(app: ApiServer, api: Api): void {
       const summary = summarize(rows, size)
       const next = from + limit
       const findings = countFindings(await judgementOf(payloads, rows))
+      const records = await listRecords(reader, payloads, rows, from, limit)
+      const tiers = records.some(isFact) ? await findTiers(reader, payloads, rows) : undefined
       return {
         ...summary,
         findings,
         checkpointSize: size,
         segmentList: rows.map((row) => summarizeSegment(row, size)),
-        recordList: await listRecords(reader, payloads, rows, from, limit),
+        recordList: tiers === undefined ? records : withTiers(records, tiers),
         ...(next < summary.records && { next }),
       }
     },

@@ -1,6 +1,7 @@
 /** Committed executions: finding them by time and service, and what one is made of. The index is never evidence. */
-import { formatHex } from '@rootspan/lineage/bytes'
+import { formatHex, parseHex } from '@rootspan/lineage/bytes'
 import type { Continuity } from '@rootspan/lineage/continuity/judgement'
+import type { Tier, Tiers } from '@rootspan/lineage/continuity/tier'
 import { Kind } from '@rootspan/lineage/governance/kind'
 import { decodeEither, decodeLogSpan } from '@rootspan/lineage/otlp/log-record'
 import { encodeText } from '@rootspan/lineage/otlp/text'
@@ -83,6 +84,9 @@ export interface RecordSummary {
   endTimeUnixNano?: string
   /** The span was erased. */
   erased?: true
+  /** Of a fact, as {@link withTiers} finds them. */
+  tier?: Tier
+  standing?: string
 }
 
 /** What to look for. Times are nanoseconds since 1970, of the execution's start: `from` and after, before `to`. */
@@ -300,6 +304,19 @@ export async function listRecords(
     skip = 0
   }
   return records
+}
+
+/** The same records, those of facts with their evidence tiers. */
+export function withTiers(records: readonly RecordSummary[], tiers: Tiers): RecordSummary[] {
+  return records.map((record) => {
+    if (!isFact(record)) return record
+    const standing = tiers.ofLeaf(parseHex(record.leafHash))
+    return standing === undefined ? record : { ...record, tier: standing.tier, standing: standing.text }
+  })
+}
+
+export function isFact({ kind, spanId }: RecordSummary): boolean {
+  return kind !== 'span' && kind !== 'persistence' && spanId !== undefined
 }
 
 /** Names and times of the spans of a segment by the places of their records, asked for in ascending order. */

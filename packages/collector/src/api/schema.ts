@@ -5,6 +5,7 @@
 import { parseDecimal64 } from '@rootspan/lineage/bytes'
 import { CONTINUITIES } from '@rootspan/lineage/continuity/judgement'
 import { SEVERITIES } from '@rootspan/lineage/continuity/rule'
+import { TIERS } from '@rootspan/lineage/continuity/tier'
 import { BASES, QUESTIONS } from '@rootspan/lineage/continuity/why'
 import { Kind } from '@rootspan/lineage/governance/kind'
 import type { FastifyTypeProvider } from 'fastify'
@@ -132,6 +133,13 @@ export const Checkpoints = z.strictObject({
   sizes: z.array(safeInteger()),
   next: safeInteger().optional().meta({ description: 'from of the next page' }),
 })
+const TIERED = {
+  tier: z.enum(TIERS).optional().meta({
+    description:
+      'evidence tier of a fact, or the lowest of those that something rests on; absent where there is no fact, and in lists of executions with over 10,000 records',
+  }),
+  standing: z.string().optional().meta({ description: 'the tier in words' }),
+}
 const Summary = z.strictObject({
   traceId: z.string(),
   tenant: z.string(),
@@ -196,6 +204,7 @@ export const Execution = Summary.extend({
       startTimeUnixNano: nanos().optional(),
       endTimeUnixNano: nanos().optional(),
       erased: z.literal(true).optional().meta({ description: 'the span was erased' }),
+      ...TIERED,
     }),
   ),
   next: safeInteger().optional().meta({ description: 'from of the next page of records' }),
@@ -234,6 +243,7 @@ export const Why = z.strictObject({
         z.strictObject({
           text: z.string(),
           basis: z.enum(BASES).meta({ description: 'whether a record says it, it is inferred, or unknown' }),
+          ...TIERED,
           records: z.array(
             Subject.extend({ proof: z.string().optional().meta({ description: 'path of its proof' }) }),
           ),

@@ -4,10 +4,13 @@ import { parseContext } from '@rootspan/lineage/continuity/context'
 import {
   type Continuity,
   continuityOf,
+  type Judgement,
   NOT_JUDGED,
   parseJudgement,
 } from '@rootspan/lineage/continuity/judgement'
+import type { Execution } from '@rootspan/lineage/continuity/model'
 import { RULESET_DIGEST } from '@rootspan/lineage/continuity/ruleset'
+import { type Tier, type Tiers, tiersOf } from '@rootspan/lineage/continuity/tier'
 import { type Answer, type Clause, why } from '@rootspan/lineage/continuity/why'
 import { NO_BYTES, parseEntry } from '@rootspan/lineage/record/entry'
 import { heldOf } from '@rootspan/lineage/record/erase'
@@ -16,11 +19,13 @@ import { type AnyPayload, parseAnyPayload } from '@rootspan/lineage/record/opene
 import { readSegment } from '../sequencer.ts'
 import type { LogReader } from '../store/log-store.ts'
 import type { SegmentRow } from '../store/rows.ts'
-import type { Payloads } from './evidence.ts'
+import { isTooLarge, type Payloads } from './evidence.ts'
 import { placesOf, type SubjectSummary } from './findings.ts'
 
 /** An execution with more leaves is not answered for: it would hold up the API. */
 export const MAX_WHY_LEAVES = 100_000
+/** Nor are the records of one with more than this shown with their tiers. */
+const MAX_TIER_LEAVES = 10_000
 
 interface RecordPlace extends SubjectSummary {
   /** Path of its inclusion proof under the latest checkpoint; absent where it is not of this execution. */
@@ -32,17 +37,30 @@ interface WhyAnswers {
   readonly checkpointSize: number
   readonly continuity: Continuity
   readonly answers: readonly (Omit<Answer, 'clauses'> & {
-    readonly clauses: readonly (Omit<Clause, 'records'> & { readonly records: readonly RecordPlace[] })[]
+    readonly clauses: readonly (Pick<Clause, 'text' | 'basis'> & {
+      readonly tier?: Tier
+      readonly standing?: string
+      readonly records: readonly RecordPlace[]
+    })[]
   })[]
 }
 
-/** `rows` are segments that the checkpoint of this size covers, the first ones of the execution. */
-export async function answerWhy(
+/** An execution as its rows hold it, and how it was judged with the last of them. */
+interface Loaded {
+  readonly execution: Execution
+  readonly judgement: Judgement
+  /** The rules that judged it are those that are known here. */
+  readonly isRecomputed: boolean
+  /** Leaf hash of the last seal. */
+  readonly seal: Uint8Array
+}
+
+/** Decodes all of it: callers bound its size. `rows` are the first segments of the execution. */
+async function loadExecution(
   reader: LogReader,
   payloads: Payloads,
   rows: readonly SegmentRow[],
-  size: number,
-): Promise<WhyAnswers> {
+): Promise<Loaded> {
   const history = new TraceHistory()
   /** Of the last segment that was judged, or the last one where none was. */
   let last: AnyPayload | undefined
@@ -60,19 +78,43 @@ export async function answerWhy(
     .builder()
     .execution({ tenant, traceId, evaluatedAt }, parseContext(context ?? NO_BYTES))
   const isRecomputed = ruleset.length === 0 || equalBytes(ruleset, RULESET_DIGEST)
-  const answers = why(execution, judgement, { isRecomputed, seal: seal! })
+  return { execution, judgement, isRecomputed, seal: seal! }
+}
+
+/** The evidence tiers of an execution's records; undefined where it has more leaves than are looked at for a list. */
+export async function findTiers(
+  reader: LogReader,
+  payloads: Payloads,
+  rows: readonly SegmentRow[],
+): Promise<Tiers | undefined> {
+  const leaves = rows.reduce((sum, { count }) => sum + count, 0)
+  if (leaves > MAX_TIER_LEAVES || isTooLarge(rows)) return undefined
+  return tiersOf((await loadExecution(reader, payloads, rows)).execution)
+}
+
+/** `rows` are segments that the checkpoint of this size covers, the first ones of the execution. */
+export async function answerWhy(
+  reader: LogReader,
+  payloads: Payloads,
+  rows: readonly SegmentRow[],
+  size: number,
+): Promise<WhyAnswers> {
+  const { execution, judgement, isRecomputed, seal } = await loadExecution(reader, payloads, rows)
+  const answers = why(execution, judgement, { isRecomputed, seal })
   const named = answers.flatMap(({ clauses }) => clauses.flatMap(({ records }) => records))
   const places = await placesOf(reader, rows, named)
-  const id = formatHex(traceId)
+  const id = formatHex(execution.traceId)
   return {
     traceId: id,
     checkpointSize: size,
     continuity: isRecomputed ? continuityOf(judgement) : 'unknown',
     answers: answers.map((answer) => ({
       ...answer,
-      clauses: answer.clauses.map((clause) => ({
-        ...clause,
-        records: clause.records.map((leaf) => withProof(id, places.get(formatHex(leaf)), leaf)),
+      clauses: answer.clauses.map(({ text, basis, standing, records }) => ({
+        text,
+        basis,
+        ...(standing !== undefined && { tier: standing.tier, standing: standing.text }),
+        records: records.map((leaf) => withProof(id, places.get(formatHex(leaf)), leaf)),
       })),
     })),
   }

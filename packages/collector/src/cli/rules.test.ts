@@ -65,7 +65,13 @@ describe('test', () => {
   const vector = (name: string): Promise<string> => readFile(join(VECTORS, name), 'utf8')
 
   test('finds in a file of several requests what the collector would find', async () => {
-    for (const name of ['GC-D02/violating', 'GC-N01/violating', 'GC-T03/violating', 'GC-N03/clean']) {
+    for (const name of [
+      'GC-D02/violating',
+      'GC-N01/violating',
+      'GC-T03/violating',
+      'GC-N03/clean',
+      'GC-D11/violating',
+    ]) {
       const expected = JSON.parse(await vector(`${name}.findings.json`))
       const { code, out } = await rules('test', join(VECTORS, `${name}.json`), '--json')
       const [execution] = JSON.parse(out)

@@ -36,8 +36,9 @@ function whyText({ traceId, checkpointSize, answers }: WhyAnswers, io: Io): stri
   const lines = [`execution ${traceId}`]
   for (const { title, clauses } of answers) {
     lines.push('', bold(printable(title)))
-    for (const { text, basis, records } of clauses) {
-      lines.push(`  ${printable(text)}.${basis === 'recorded' ? '' : yellow(` [${basis}]`)}`)
+    for (const { text, basis, standing, records } of clauses) {
+      const tier = standing === undefined ? '' : ` (${printable(standing)})`
+      lines.push(`  ${printable(text)}${tier}.${basis === 'recorded' ? '' : yellow(` [${basis}]`)}`)
       for (const line of proofOf(records, checkpointSize)) lines.push(dim(`    ${line}`))
     }
   }

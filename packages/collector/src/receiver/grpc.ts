@@ -113,10 +113,10 @@ function serve(grpc: Grpc, stream: ServerHttp2Stream, headers: IncomingHttpHeade
     endWith(stream, wrong)
     return
   }
-  let signal: Signal
+  let call: Call
   let deadline: number | undefined
   try {
-    signal = admit(grpc, headers)
+    call = admit(grpc, headers)
     deadline = deadlineOf(headers)
   } catch (error) {
     answerRefused(grpc, stream, error)
@@ -145,7 +145,7 @@ function serve(grpc: Grpc, stream: ServerHttp2Stream, headers: IncomingHttpHeade
   stream.on('end', () => {
     if (over) return
     over = true
-    void finish(grpc, stream, headers, signal, deadline, body, frameEnd)
+    void finish(grpc, stream, headers, call, deadline, body, frameEnd)
   })
   stream.on('close', () => {
     if (over) return
@@ -160,7 +160,7 @@ async function finish(
   grpc: Grpc,
   stream: ServerHttp2Stream,
   headers: IncomingHttpHeaders,
-  signal: Signal,
+  { signal, peer }: Call,
   deadline: number | undefined,
   body: Body,
   frameEnd: number,
@@ -178,7 +178,7 @@ async function finish(
     if (deadline !== undefined && performance.now() > deadline)
       throw new Refusal('timeout', 'the deadline of the call has passed')
     const tracked = headers['rootspan-receipt'] === '1'
-    const accepted = await options.ingest({ receiver: 'otlp/grpc', signal, body: message, tracked, peer: '' })
+    const accepted = await options.ingest({ receiver: 'otlp/grpc', signal, body: message, tracked, peer })
     answerAccepted(stream, accepted, tracked)
   } catch (error) {
     answerRefused(grpc, stream, error)
@@ -197,16 +197,22 @@ function notGrpc(headers: IncomingHttpHeaders): Record<string, string | number> 
   return { ':status': 415 }
 }
 
-/** What can be decided before the body: method, coding, push-back. */
-function admit({ options }: Grpc, headers: IncomingHttpHeaders): Signal {
+interface Call {
+  readonly signal: Signal
+  readonly peer: string
+}
+
+/** What can be decided before the body: method, sender, coding, push-back. */
+function admit({ options }: Grpc, headers: IncomingHttpHeaders): Call {
   const signal = METHODS.get(headers[':path'] ?? '')
   if (signal === undefined) throw new Refusal('not_found', 'unknown method')
+  const peer = options.authenticate?.(headers) ?? ''
   const coding = headers['grpc-encoding']
   if (coding !== undefined && coding !== 'identity' && coding !== 'gzip')
     throw new Refusal('unsupported', 'the message encoding is not supported')
   const refusal = options.gate?.()
   if (refusal !== undefined) throw refusal
-  return signal
+  return { signal, peer }
 }
 
 const TIMEOUT = /^([0-9]{1,8})([HMSmun])$/

@@ -61,7 +61,7 @@ interface Http {
 
 interface Head {
   /** What is asked for: a signal of OTLP, or a route beside it. */
-  readonly of: { readonly signal: Signal; readonly media: MediaType } | Route
+  readonly of: { readonly signal: Signal; readonly media: MediaType; readonly peer: string } | Route
   readonly maxBytes: number
   readonly gzipped: boolean
 }
@@ -177,11 +177,11 @@ async function finish(
       answerRoute(http, response, await of.take(plain))
       return
     }
-    const { signal, media } = of
+    const { signal, media, peer } = of
     const message = media === PROTOBUF ? plain : fromJson(plain, signal)
     const tracked = request.headers['rootspan-receipt'] === '1'
     const receiver = media === PROTOBUF ? 'otlp/http' : 'otlp/http+json'
-    const accepted = await options.ingest({ receiver, signal, body: message, tracked, peer: '' })
+    const accepted = await options.ingest({ receiver, signal, body: message, tracked, peer })
     answerAccepted(http, response, accepted, signal, media, tracked)
   } catch (error) {
     answerRefused(http, request, response, error)
@@ -198,6 +198,7 @@ function admit({ options, maxBytes: ofSignals }: Http, request: IncomingMessage)
   if (signal === undefined && route === undefined) throw new Refusal('not_found', 'no such path')
   if (request.method !== 'POST') throw new Refusal('not_allowed', 'only POST is allowed here')
   route?.admit(request.headers)
+  const peer = route === undefined ? (options.authenticate?.(request.headers) ?? '') : ''
   const media = mediaTypeOf(request)
   if (signal !== undefined && media === undefined)
     throw new Refusal('unsupported', 'the content type is not supported')
@@ -211,7 +212,7 @@ function admit({ options, maxBytes: ofSignals }: Http, request: IncomingMessage)
   const refusal = options.gate?.()
   if (refusal !== undefined) throw refusal
   if (!options.budget.fits(length)) throw overBudget()
-  return { of: route ?? { signal: signal!, media: media! }, maxBytes, gzipped }
+  return { of: route ?? { signal: signal!, media: media!, peer }, maxBytes, gzipped }
 }
 
 /** The path of a request target in origin form or absolute form (RFC 9112, section 3.2), without its query. */

@@ -52,7 +52,7 @@ export interface IngestOptions {
 }
 
 const SEED_BYTES = 32
-/** Nobody is authenticated yet, so everything belongs to the one tenant without a name. */
+/** Senders have names and no tenants yet, so everything belongs to the one tenant without a name. */
 export const DEFAULT_TENANT = ''
 
 // A table that one large request has grown is not kept for the small ones after it.

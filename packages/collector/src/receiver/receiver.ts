@@ -7,6 +7,7 @@
 import type { BufferPool } from '../buffer-pool.ts'
 import type { Budget } from './budget.ts'
 import type { Routes } from './route.ts'
+import type { Authenticate } from './senders.ts'
 
 export type Signal = 'traces' | 'metrics' | 'logs'
 
@@ -111,6 +112,8 @@ export interface ReceiverOptions {
   readonly counters: Counters
   /** Asked before a body is read, so that nobody sends in vain; `ingest` asks again. */
   readonly gate?: () => Refusal | undefined
+  /** Says who sends OTLP. Without it nobody is authenticated. Routes have their own. */
+  readonly authenticate?: Authenticate | undefined
   /** What else is taken over HTTP. */
   readonly routes?: Routes
   /** Told of refusals with code `internal` and of nothing else: everything else is the sender's affair. */

@@ -29,12 +29,17 @@ export type Routes = ReadonlyMap<string, Route>
 
 const BEARER = /^bearer +([\x21-\x7e]+) *$/i
 
+/** The token of an `Authorization: Bearer` header; undefined where it is none. */
+export function bearerOf(authorization: string | undefined): string | undefined {
+  return BEARER.exec(authorization ?? '')?.[1]
+}
+
 /** A check of `Authorization: Bearer` against one token. Takes the same time whatever is wrong with what was sent. */
 export function bearerCheck(token: string): (headers: IncomingHttpHeaders) => void {
   const digest = (text: string): Buffer => createHash('sha256').update(text).digest()
   const expected = digest(token)
   return ({ authorization }) => {
-    const sent = BEARER.exec(authorization ?? '')?.[1]
+    const sent = bearerOf(authorization)
     if (sent === undefined || !timingSafeEqual(digest(sent), expected))
       throw new Refusal('unauthenticated', 'the request has no valid bearer token')
   }

@@ -72,8 +72,6 @@ export interface Decision extends FactBase {
   /** The artifact that was in force, if exactly one was. */
   readonly fingerprint: string | undefined
   readonly approvalId: string | undefined
-  /** Another system's word for it: `opa`, for its decision log. */
-  readonly corroboration: string | undefined
 }
 
 export interface Verification extends FactBase {
@@ -245,7 +243,6 @@ export function readDecision(base: FactBase, claims: ClaimReader): Decision {
     obligations: claims.list('decision.obligations') ?? [],
     fingerprint: claims.text('authorization.fingerprint'),
     approvalId: claims.text('approval.id'),
-    corroboration: claims.text('corroboration.source'),
   }
 }
 

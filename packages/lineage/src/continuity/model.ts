@@ -15,7 +15,7 @@ import { FLAG_HAS_IS_REMOTE, FLAG_IS_REMOTE } from '../otlp/span-table.ts'
 import { Parent } from '../record/entry.ts'
 import { type GovernedSpan, type JoinMethod, joinDecisions } from '../record/join.ts'
 import type { Source, SpanInput } from '../record/order.ts'
-import { parseReceipt } from '../record/receipt.ts'
+import { parseReceipt, type Receipt } from '../record/receipt.ts'
 import { type Inferred, infer } from './classify.ts'
 import type { Context } from './context.ts'
 import {
@@ -120,6 +120,8 @@ export interface Node extends Subject {
   /** When the collector received it: nanoseconds since 1970; and from whom, empty where nobody authenticated. */
   readonly receivedAt: bigint
   readonly peer: string
+  /** The door that it came through (record/receipt.ts). */
+  readonly receiver: string
   readonly emitter: EmitterMark | undefined
   /** The process died before it ended; it has no number then. */
   readonly unfinished: boolean
@@ -185,6 +187,8 @@ interface GrowingNode extends Node {
   readonly transitions: Transition[]
 }
 
+type Received = Pick<Receipt, 'receivedAt' | 'peer' | 'receiver'>
+
 /** Builds an execution segment by segment, in their order. Every span is decoded once. */
 export class ExecutionBuilder {
   readonly #erased: number[] = []
@@ -195,7 +199,7 @@ export class ExecutionBuilder {
   readonly #parentLeaves: Uint8Array[] = []
   readonly #services = new Map<string, Service>()
   readonly #resources = new WeakMap<Source, Map<number, Service>>()
-  readonly #receipts = new WeakMap<Source, { receivedAt: bigint; peer: string }>()
+  readonly #receipts = new WeakMap<Source, Received>()
   readonly #governed: GovernedSpan[] = []
   readonly #logs: GrowingNode[] = []
   /** The first span, not log record, of each id. */
@@ -243,6 +247,7 @@ export class ExecutionBuilder {
       })),
       receivedAt: receipt.receivedAt,
       peer: receipt.peer,
+      receiver: receipt.receiver,
       emitter: undefined,
       unfinished: false,
       request: undefined,
@@ -371,7 +376,7 @@ export class ExecutionBuilder {
     return service
   }
 
-  #receiptOf(source: Source): { receivedAt: bigint; peer: string } {
+  #receiptOf(source: Source): Received {
     let receipt = this.#receipts.get(source)
     if (receipt === undefined) {
       receipt = parseReceipt(source.receipt)
@@ -404,12 +409,15 @@ export class ExecutionBuilder {
     }
   }
 
-  /** What log records say counts as said on the span that they are about, once it has come. */
+  /**
+   * What log records say counts as said on the span that they are about, once it has come: unless another sender of OTLP is
+   * known to have sent the span, who alone can say what happened in it.
+   */
   #attachLogs(): void {
     for (const log of this.#logs) {
       if (log.about !== undefined) continue
       const about = this.#spanOf.get(log.id)
-      if (about === undefined) continue
+      if (about === undefined || isOfAnother(log, about)) continue
       log.about = about
       about.authorizations.push(...log.authorizations)
       about.verifications.push(...log.verifications)
@@ -491,6 +499,10 @@ export class ExecutionBuilder {
     }
     return joins
   }
+}
+
+function isOfAnother(log: Node, span: Node): boolean {
+  return log.receiver.startsWith('otlp/') && span.peer !== '' && log.peer !== span.peer
 }
 
 /** An instrumentation has looked at its spans itself: what it did not mark is no action, such as asking an engine. */

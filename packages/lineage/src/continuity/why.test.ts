@@ -221,3 +221,51 @@ test('what came from outside, or from another execution, is said so', () => {
   expect(textsOf(why).join('\n')).toContain('by span 000000000000004d, of which there is no record here')
   expect(textsOf(why)).toContain('It was begun by execution parent-1')
 })
+
+describe('each clause says who vouches for it', () => {
+  const numbered = (span: VectorSpan, seq: number): VectorSpan => ({ ...span, numbered: ['e', seq] })
+  const spans = [
+    numbered(entry, 0),
+    numbered({ id: 2, parent: 1, at: 0.02, events: [decision('d1')] }, 1),
+    numbered(acts(3, 'refund', { 'decision.id': 'd1' }), 2),
+  ]
+  const word: VectorSpan = { id: 4, at: 0.03, pushed: { id: 'd1', result: true } }
+  const standings = ({ clauses }: Answer) => clauses.map(({ standing }) => standing?.text)
+  const OWN = 'E1, said by the service itself'
+
+  test('by its facts', () => {
+    const answers = ask(spans)
+    expect(standings(answers.why)).toEqual([OWN])
+    expect(standings(answers.who)).toEqual([OWN])
+    expect(standings(answers.policy)).toEqual([OWN])
+  })
+
+  test('and of an action and its decision both, where they differ', () => {
+    const [permitted, told] = ask([...spans, word]).policy.clauses
+    expect(permitted!.standing).toEqual({
+      tier: 'E1',
+      text: `action ${OWN}; decision E3, confirmed from outside by opa`,
+    })
+    expect(told!.text).toContain('(as opa says itself)')
+    expect(told!.standing).toEqual({ tier: 'E3', text: 'E3, said from outside by opa' })
+  })
+
+  test('but not what is unknown, nor the verdict', () => {
+    const answers = ask([{ ...entry, events: [] }], NOT_JUDGED)
+    expect(answers.who.clauses[0]).toMatchObject({ basis: 'unknown' })
+    expect(answers.who.clauses[0]!.standing).toBeUndefined()
+    expect(answers.continuity.clauses[0]!.standing).toBeUndefined()
+  })
+
+  test('that an engine said it is told only where it did', () => {
+    const claims = decision('d1', { 'corroboration.source': 'opa', 'decision.engine.name': 'other' })
+    const { policy } = ask([...spans, numbered({ id: 5, parent: 1, events: [claims] }, 3)])
+    expect(textsOf(policy).join()).not.toContain('says itself')
+  })
+
+  test('the lowest of many that are not told', () => {
+    const many = Array.from({ length: 12 }, (_, at) => acts(10 + at, `refund ${at}`, { 'decision.id': 'd1' }))
+    const { policy } = ask([...spans, ...many])
+    expect(policy.clauses.at(-1)!.standing).toEqual({ tier: 'E0', text: 'E0 at the lowest' })
+  })
+})

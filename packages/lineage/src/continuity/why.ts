@@ -10,6 +10,8 @@ import { continuityOf, type Finding, type Judgement } from './judgement.ts'
 import type { Execution, Joined, Node } from './model.ts'
 import { SEVERITIES } from './rule.ts'
 import { ruleOf } from './ruleset.ts'
+import { isOutside, type Standing, type TieredFact, tiersOf } from './tier.ts'
+import { article, capital, count, oneLine, quote, several, short, word } from './words.ts'
 
 export const QUESTIONS = ['why', 'who', 'policy', 'trust', 'continuity'] as const
 export type Question = (typeof QUESTIONS)[number]
@@ -23,6 +25,8 @@ export interface Clause {
   /** Leaf hashes of the records that say it; none where nothing does. */
   readonly records: readonly Uint8Array[]
   readonly basis: (typeof BASES)[number]
+  /** How what it is built from stands, at the lowest; absent where it rests on nothing that anybody said. */
+  readonly standing?: Standing | undefined
 }
 
 export interface Answer {
@@ -37,12 +41,6 @@ export interface Answer {
 const MAX_CLAUSES = 8
 /** Records that a clause names. */
 const MAX_RECORDS = 8
-/** Names in a list that are told. */
-const MAX_NAMES = 4
-/** Characters of a name that are told. */
-const MAX_NAME = 120
-/** Characters of what a rule says that are told. */
-const MAX_DETAIL = 1000
 
 /** What is known of a judgement beside itself. */
 interface Told {
@@ -66,27 +64,33 @@ export function why(execution: Execution, judgement: Judgement, told: Told = {})
 function answer(question: Question, title: string, clauses: readonly Clause[]): Answer {
   const told = merge(clauses)
   const rest = told.splice(MAX_CLAUSES)
-  if (rest.length > 0)
+  if (rest.length > 0) {
+    const [lowest] = rest.flatMap(({ standing }) => standing ?? []).sort((a, b) => (a.tier < b.tier ? -1 : 1))
     told.push({
       text: `And ${rest.length} more that ${rest.length === 1 ? 'is' : 'are'} not told here`,
       records: rest.flatMap(({ records }) => records).slice(0, MAX_RECORDS),
       basis: rest.some(({ basis }) => basis === 'unknown') ? 'unknown' : 'recorded',
+      ...(lowest !== undefined && { standing: { ...lowest, text: `${lowest.tier} at the lowest` } }),
     })
+  }
   return { question, title, clauses: told }
 }
 
 /** Clauses that say the same become one, with the records of all of them. */
 function merge(clauses: readonly Clause[]): Clause[] {
-  return [...Map.groupBy(clauses, ({ text, basis }) => `${basis} ${text}`).values()].map((same) => {
-    const { text, basis } = same[0]!
+  return [
+    ...Map.groupBy(clauses, ({ text, basis, standing }) => JSON.stringify([text, basis, standing])).values(),
+  ].map((same) => {
+    const { text, basis, standing } = same[0]!
     const records = same.flatMap((clause) => clause.records).slice(0, MAX_RECORDS)
-    return { text: same.length === 1 ? text : `${text} (${same.length} times)`, records, basis }
+    return { text: same.length === 1 ? text : `${text} (${same.length} times)`, records, basis, standing }
   })
 }
 
-function whyItRan({ requests, spans, erased }: Execution): Clause[] {
+function whyItRan(execution: Execution): Clause[] {
+  const { requests, spans, erased } = execution
   const first = requests.find(({ on }) => on.parent === undefined) ?? requests[0]
-  const clauses: Clause[] = first === undefined ? [] : [requestClause(first)]
+  const clauses: Clause[] = first === undefined ? [] : [requestClause(first, execution)]
   const root = spans.find(({ parent }) => parent === undefined)
   if (first === undefined)
     clauses.push(
@@ -95,7 +99,7 @@ function whyItRan({ requests, spans, erased }: Execution): Clause[] {
         : unknown(`It began with span ${quote(root.name)}${of(root)}, and nothing says why that ran`, root),
     )
   if (first?.parentId !== undefined)
-    clauses.push(recorded(`It was begun by execution ${word(first.parentId)}`, first))
+    clauses.push(recorded(`It was begun by execution ${word(first.parentId)}`, first, execution))
   if (first?.on.parentId !== '' && first?.on.parent === undefined && first !== undefined)
     clauses.push(
       unknown(
@@ -110,16 +114,22 @@ function whyItRan({ requests, spans, erased }: Execution): Clause[] {
   return clauses
 }
 
-function requestClause(request: Request): Clause {
+function requestClause(request: Request, execution: Execution): Clause {
   const kind =
     request.kind === undefined || request.kind === 'request' ? 'request' : `${word(request.kind)} request`
   const text = `It began with the ${kind} ${quote(request.on.name)}${of(request.on)} at ${time(request.on.start)}`
   return request.inferred
-    ? { text: `${text}, as its ordinary attributes tell`, records: [request.leaf], basis: 'inferred' }
-    : recorded(text, request)
+    ? {
+        text: `${text}, as its ordinary attributes tell`,
+        records: [request.leaf],
+        basis: 'inferred',
+        standing: tiersOf(execution).of(request),
+      }
+    : recorded(text, request, execution)
 }
 
-function whoAuthorized({ authorizations, services }: Execution): Clause[] {
+function whoAuthorized(execution: Execution): Clause[] {
+  const { authorizations, services } = execution
   const clauses: Clause[] = []
   const seen = new Set<string>()
   for (const artifact of authorizations) {
@@ -131,7 +141,7 @@ function whoAuthorized({ authorizations, services }: Execution): Clause[] {
     const said = `${key} ${artifact.verification} ${artifact.on.service.name}`
     if (seen.has(said)) continue
     seen.add(said)
-    clauses.push(recorded(artifactText(artifact), artifact))
+    clauses.push(recorded(artifactText(artifact), artifact, execution))
   }
   if (clauses.length > 0) return clauses
   return [unknown(`No authorization was recorded${coverage(services)}`)]
@@ -165,7 +175,9 @@ function by({ on, method }: Authorization): string {
   return method === undefined ? service : `${service} (${word(method)})`
 }
 
-function whatPermitted({ actions, joins, decisions, services }: Execution): Clause[] {
+function whatPermitted(execution: Execution): Clause[] {
+  const { actions, joins, decisions, services } = execution
+  const tiers = tiersOf(execution)
   const clauses: Clause[] = []
   const told = new Set<Decision>()
   const ungoverned = actions.filter(({ inferred, on }) => inferred && !on.governed)
@@ -184,19 +196,28 @@ function whatPermitted({ actions, joins, decisions, services }: Execution): Clau
       text: `${name}${of(action.on)} ${outcomeText(action.outcome)}: ${decisionText(joined.decision)}${joinText(joined)}`,
       records: [action.leaf, joined.decision.leaf],
       basis: 'recorded',
+      standing: together(tiers.of(action), tiers.of(joined.decision)),
     })
   }
   for (const decision of decisions)
     if (!told.has(decision))
-      clauses.push(recorded(capital(decisionText(decision, askedFor(decision))), decision))
+      clauses.push(recorded(capital(decisionText(decision, askedFor(decision))), decision, execution))
   if (clauses.length === 0) clauses.push(unknown(`No policy decision was recorded${coverage(services)}`))
   if (ungoverned.length > 0)
     clauses.push({
       text: `${capital(count(ungoverned.length, 'span'))} with ordinary attributes of an action, about which no governance was recorded`,
       records: ungoverned.slice(0, MAX_RECORDS).map(({ leaf }) => leaf),
       basis: 'inferred',
+      standing: tiers.lowest(ungoverned.map((action) => tiers.of(action))),
     })
   return clauses
+}
+
+/** Of an action and the decision on which it rests: the lower one, and where they differ both are told. */
+function together(action: Standing, decision: Standing): Standing {
+  if (action.text === decision.text) return action
+  const { tier } = decision.tier < action.tier ? decision : action
+  return { tier, text: `action ${action.text}; decision ${decision.text}` }
 }
 
 /** What a decision without an action in the evidence was about, as far as it says. */
@@ -236,7 +257,7 @@ function decisionText(decision: Decision, what = 'it'): string {
     ...(enforcement === 'dry_run' || enforcement === 'advisory' ? ['not enforced'] : []),
     ...(errors > 0 ? [`with ${count(errors, 'error')}`] : []),
     ...(decision.cached ? ['from a cache'] : []),
-    ...(decision.corroboration === undefined ? [] : [`as ${word(decision.corroboration)} says itself`]),
+    ...(isOutside(decision.on) ? [`as ${word(decision.on.receiver)} says itself`] : []),
   ]
   const more = notes.length === 0 ? '' : ` (${notes.join(', ')})`
   return `${who} ${said[outcome ?? ''] ?? 'answered something else'} ${policy}${more}`
@@ -263,7 +284,12 @@ function joinText({ method }: Joined): string {
   return how[method] ?? ''
 }
 
-function howTrustPersisted({ authorizations, verifications, transitions, spans }: Execution): Clause[] {
+function howTrustPersisted(execution: Execution): Clause[] {
+  const { authorizations, verifications, transitions, spans } = execution
+  const lowest = (facts: readonly TieredFact[]): Standing | undefined => {
+    const tiers = tiersOf(execution)
+    return tiers.lowest(facts.map((fact) => tiers.of(fact)))
+  }
   const clauses: Clause[] = []
   for (const transition of transitions) {
     const { type, from, to, trigger } = transition
@@ -275,6 +301,7 @@ function howTrustPersisted({ authorizations, verifications, transitions, spans }
       recorded(
         `${capital(word(type ?? 'something'))} ${change}${trigger === undefined ? '' : `, because of ${word(trigger)}`}`,
         transition,
+        execution,
       ),
     )
   }
@@ -284,6 +311,7 @@ function howTrustPersisted({ authorizations, verifications, transitions, spans }
       text: `The authorization was carried on to ${count(new Set(inherited.map(({ on }) => on)).size, 'span')}`,
       records: inherited.slice(0, MAX_RECORDS).map(({ leaf }) => leaf),
       basis: 'recorded',
+      standing: lowest(inherited),
     })
   const passed = verifications.filter(({ outcome }) => outcome === 'pass')
   if (passed.length > 0)
@@ -291,6 +319,7 @@ function howTrustPersisted({ authorizations, verifications, transitions, spans }
       text: `${capital(count(passed.length, 'check'))} passed while it ran, the last at ${time(latest(passed))}`,
       records: passed.slice(-MAX_RECORDS).map(({ leaf }) => leaf),
       basis: 'recorded',
+      standing: lowest(passed),
     })
   for (const check of verifications)
     if (check.outcome === 'fail')
@@ -298,11 +327,12 @@ function howTrustPersisted({ authorizations, verifications, transitions, spans }
         recorded(
           `A check of ${word(check.type ?? 'something')} failed at ${time(check.at)}${reason(check.reason)}`,
           check,
+          execution,
         ),
       )
   for (const artifact of authorizations)
     if (artifact.status === 'revoked')
-      clauses.push(recorded(`An artifact was revoked at ${time(artifact.at)}`, artifact))
+      clauses.push(recorded(`An artifact was revoked at ${time(artifact.at)}`, artifact, execution))
   if (clauses.length > 0) return clauses
   const governed = spans.find((node) => node.governed)
   return [unknown('Nothing was recorded about trust while it ran', governed)]
@@ -319,6 +349,7 @@ function wasContinuous(execution: Execution, judgement: Judgement, told: Told): 
       text: `${rule} (${severity}, ${ruleOf(rule)?.title ?? 'unknown rule'}): ${oneLine(detail)}`,
       records: subjects,
       basis: 'recorded' as const,
+      standing: tiersOf(execution).lowestOf(subjects.map((leaf) => ({ leaf }))),
     })),
     ...results
       .filter(({ missing }) => missing.length > 0)
@@ -364,8 +395,8 @@ function coverage(services: Execution['services']): string {
   return `, and nothing instruments ${several(names, ', ')} for it`
 }
 
-function recorded(text: string, record: { readonly leaf: Uint8Array }): Clause {
-  return { text, records: [record.leaf], basis: 'recorded' }
+function recorded(text: string, fact: TieredFact, execution: Execution): Clause {
+  return { text, records: [fact.leaf], basis: 'recorded', standing: tiersOf(execution).of(fact) }
 }
 
 function unknown(text: string, record?: { readonly leaf: Uint8Array }): Clause {
@@ -384,52 +415,6 @@ function latest(facts: readonly { readonly at: bigint }[]): bigint {
   let last = 0n
   for (const { at } of facts) if (at > last) last = at
   return last
-}
-
-function count(number: number, noun: string): string {
-  return `${number} ${noun}${number === 1 ? '' : 's'}`
-}
-
-function article(noun: string): string {
-  return `${/^[aeiou]/i.test(noun) ? 'an' : 'a'} ${noun}`
-}
-
-function capital(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1)
-}
-
-/** Names come from the application: on one line, of bounded length, and marked as such. */
-function quote(name: string): string {
-  return JSON.stringify(cut(name))
-}
-
-/** A name that is quoted only where it could be taken for something else. */
-function word(name: string): string {
-  return /^[\p{L}\p{N}\p{M}._:/@#+$~=?&%*<>[\]…-]+$/u.test(cut(name)) ? cut(name) : quote(name)
-}
-
-/** What a rule says holds names of services as they are. */
-function oneLine(text: string): string {
-  const whole = text
-    .toWellFormed()
-    .replace(/[\p{Cc}\p{Zl}\p{Zp}]/gu, (one) => JSON.stringify(one).slice(1, -1))
-  return whole.length <= MAX_DETAIL ? whole : `${whole.slice(0, MAX_DETAIL).toWellFormed()}…`
-}
-
-function cut(name: string): string {
-  const whole = name.toWellFormed()
-  return whole.length <= MAX_NAME ? whole : `${whole.slice(0, MAX_NAME).toWellFormed()}…`
-}
-
-function several(names: readonly string[], between: string): string {
-  const more = names.length - MAX_NAMES
-  return `${names.slice(0, MAX_NAMES).map(short).join(between)}${more > 0 ? ` and ${more} more` : ''}`
-}
-
-/** Fingerprints and digests are recognised by their beginning. */
-function short(value: string): string {
-  const digest = /^([a-z0-9-]+:)?([0-9a-f]{12})[0-9a-f]{20,}$/.exec(value)
-  return digest === null ? word(value) : `${digest[1] ?? ''}${digest[2]}…`
 }
 
 function time(nanoseconds: bigint): string {

@@ -64,6 +64,13 @@ const approval = (id: string, approver: string): VectorEvent =>
     'approval.approver.id': fingerprint(approver),
   })
 
+const contradicted = found(
+  'GC-D11',
+  'critical',
+  [2, 4],
+  'span 0000000000000002 of api says another answer than the log of its policy engine',
+)
+
 export const DECISION: readonly Vector[] = [
   {
     rule: 'GC-D01',
@@ -421,6 +428,43 @@ export const DECISION_BINDING: readonly Vector[] = [
   {
     rule: 'GC-D11',
     name: 'violating',
+    requests: [[entry, decides(), acts(), { id: 4, at: 0.02, pushed: { id: 'd1', result: false } }]],
+    findings: [contradicted],
+  },
+  {
+    // A word that anybody can send says what the decision says, before the engine does.
+    rule: 'GC-D11',
+    name: 'violating-2',
+    requests: [
+      [
+        entry,
+        decides(),
+        { ...records(5, decision('d1', { 'corroboration.source': 'opa' }, 0.02)), at: 0.02, service: 'opa' },
+        acts(),
+        { id: 4, at: 0.06, pushed: { id: 'd1', result: false } },
+      ],
+    ],
+    services: { opa: { resource: {} } },
+    findings: [
+      contradicted,
+      found(
+        'GC-D11',
+        'critical',
+        [5, 4],
+        'span 0000000000000005 of opa says another answer than the log of its policy engine',
+      ),
+    ],
+  },
+  {
+    rule: 'GC-D11',
+    name: 'clean',
+    requests: [[entry, decides(), acts(), { id: 4, at: 0.02, pushed: { id: 'd1', result: true } }]],
+    findings: [],
+  },
+  {
+    // Another word about it that no engine delivered.
+    rule: 'GC-D11',
+    name: 'clean-2',
     requests: [
       [
         entry,
@@ -428,31 +472,6 @@ export const DECISION_BINDING: readonly Vector[] = [
         acts(),
         {
           ...records(4, decision('d1', { 'decision.outcome': 'deny', 'corroboration.source': 'opa' }, 0.06)),
-          at: 0.06,
-          service: 'opa',
-        },
-      ],
-    ],
-    services: { opa: { resource: {} } },
-    findings: [
-      found(
-        'GC-D11',
-        'critical',
-        [2, 4],
-        'span 0000000000000002 of api says another answer than the log of its policy engine',
-      ),
-    ],
-  },
-  {
-    rule: 'GC-D11',
-    name: 'clean',
-    requests: [
-      [
-        entry,
-        decides(),
-        acts(),
-        {
-          ...records(4, decision('d1', { 'corroboration.source': 'opa' }, 0.06)),
           at: 0.06,
           service: 'opa',
         },

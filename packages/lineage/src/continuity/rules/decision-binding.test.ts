@@ -258,20 +258,36 @@ describe('GC-D10', () => {
 })
 
 describe('GC-D11', () => {
-  const word = (outcome: string, more: Attributes = {}) =>
-    records(4, 0.06, decision('d1', { 'decision.outcome': outcome, 'corroboration.source': 'opa', ...more }))
+  const word = (result: boolean, id = 'd1'): VectorSpan => ({ id: 4, at: 0.06, pushed: { id, result } })
+  const claims = (id: number, outcome: string): VectorSpan =>
+    records(id, 0.06, decision('d1', { 'decision.outcome': outcome, 'corroboration.source': 'opa' }))
 
   test('is silent without the word of another', () => {
     expect(judge('GC-D11', [entry, decides(), decides({ 'decision.outcome': 'deny' }, { id: 5 })])).toEqual([
       undefined,
     ])
-    expect(judge('GC-D11', [entry, decides(), word('deny', { 'decision.id': 'd2' })])).toEqual([undefined])
+    expect(judge('GC-D11', [entry, decides(), word(false, 'd2')])).toEqual([undefined])
   })
 
   test('finds it whichever came first', () => {
-    expect(judge('GC-D11', [entry, decides(), word('deny')])).toEqual(['fail', 'critical'])
-    expect(judge('GC-D11', [entry, { ...word('deny'), at: 0.001 }, decides()])).toEqual(['fail', 'critical'])
-    expect(judge('GC-D11', [entry, word('allow'), decides()])).toEqual(['pass'])
+    expect(judge('GC-D11', [entry, decides(), word(false)])).toEqual(['fail', 'critical'])
+    expect(judge('GC-D11', [entry, { ...word(false), at: 0.001 }, decides()])).toEqual(['fail', 'critical'])
+    expect(judge('GC-D11', [entry, word(true), decides()])).toEqual(['pass'])
+  })
+
+  test('takes nothing for the word of an engine that only says so', () => {
+    expect(judge('GC-D11', [entry, decides(), claims(5, 'deny')])).toEqual([undefined])
+    expect(judge('GC-D11', [entry, claims(5, 'allow'), decides(), word(false)])).toEqual([
+      'fail',
+      'critical',
+      'critical',
+    ])
+  })
+
+  test('compares what one peer said with what another did', () => {
+    const from = (peer: string) => [entry, { ...decides(), peer }]
+    expect(judge('GC-D11', [...from('shop'), word(false)])).toEqual(['fail', 'critical'])
+    expect(judge('GC-D11', [...from('opa'), word(false)])).toEqual([undefined])
   })
 })
 

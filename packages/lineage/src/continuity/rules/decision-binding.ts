@@ -14,6 +14,7 @@ import {
   surroundingsOf,
   tolerance,
 } from '../surroundings.ts'
+import { engineWords, wordAbout } from '../tier.ts'
 import { decided, judge } from './decision.ts'
 
 const notBound: Rule = {
@@ -342,30 +343,25 @@ function isSuperseded(before: Decision, after: Decision, turns: readonly bigint[
 
 const contradicted: Rule = {
   id: 'GC-D11',
-  version: 1,
+  version: 2,
   title: 'decision contradicted by its engine',
   severity: 'critical',
   scope: 'local',
   looksAt:
-    'Decisions with one id, of which one is the word of the engine’s own log: fails where the outcomes differ.',
+    'Decisions of which the policy engine’s own log tells under the same id, as its receipt shows: fails where the outcomes differ.',
   guards: [
-    'Silent where no other system’s word is in the execution.',
+    'Only what an engine delivered itself, authenticated, is its word; that a span or log record of a service claims to be it counts as the service’s.',
+    'Silent where no engine’s word is in the execution, or where the peer who sent the decision delivered it.',
     'Only the first word about an id is compared, and only outcomes that are known on both sides.',
   ],
   remedy:
     'Look at what stands between the policy engine and the service: one of them does not say what happened.',
-  *evaluate({ decisions }) {
-    const words = new Map<string, Decision>()
-    for (const decision of decisions) {
-      const { corroboration, id, outcome } = decision
-      if (corroboration !== undefined && id !== undefined && outcome !== undefined && !words.has(id))
-        words.set(id, decision)
-    }
+  *evaluate(execution) {
+    const words = engineWords(execution)
     if (words.size === 0) return
-    for (const decision of decisions) {
-      const word = decision.id === undefined ? undefined : words.get(decision.id)
-      if (word === undefined || decision.corroboration !== undefined) continue
-      if (decision.outcome === undefined) continue
+    for (const decision of execution.decisions) {
+      const word = wordAbout(decision, words)
+      if (word === undefined) continue
       if (decision.outcome === word.outcome) yield PASS
       else
         yield fail(

@@ -43,15 +43,8 @@ const gap: Rule = {
   ],
   remedy: 'Switch the spool on, give the collector room, and do not sample governed spans.',
   *evaluate(execution) {
-    const { context } = execution
     for (const [id, spans] of byEmitter(execution)) {
-      for (const { from, to, noticedAt, emitter } of context.gaps) {
-        if (emitter !== id || execution.evaluatedAt - noticedAt < GAP_GRACE) continue
-        const after = spans.find(({ seq }) => seq > to)
-        const before = spans.findLast(({ seq }) => seq < from)
-        if (after !== undefined && before !== undefined)
-          yield fail([after.node, before.node], `numbers ${from} to ${to} of emitter ${id} never came`)
-      }
+      yield* missing(id, spans, execution)
       yield PASS
     }
     for (const node of execution.spans) {
@@ -61,6 +54,21 @@ const gap: Rule = {
         yield fail([node], `span ${node.id} was sampled: others of its kind were left out`)
     }
   },
+}
+
+/** Numbers that have been missing for long between two spans of a process. */
+function* missing(
+  id: string,
+  spans: readonly NumberedNode[],
+  { context, evaluatedAt }: Execution,
+): Iterable<Observation> {
+  for (const { from, to, noticedAt, emitter } of context.gaps) {
+    if (emitter !== id || evaluatedAt - noticedAt < GAP_GRACE) continue
+    const after = spans.find(({ seq }) => seq > to)
+    const before = spans.findLast(({ seq }) => seq < from)
+    if (after !== undefined && before !== undefined)
+      yield fail([after.node, before.node], `numbers ${from} to ${to} of emitter ${id} never came`)
+  }
 }
 
 function* losses(node: Node): Iterable<Observation> {
@@ -89,42 +97,63 @@ const chain: Rule = {
   remedy:
     'Somebody has changed, left out or made up spans between the process and the collector: compare with the spool.',
   *evaluate(execution) {
-    const traceId = formatHex(execution.traceId)
-    for (const [id, spans] of byEmitter(execution)) {
-      const own = spans.map(({ node, seq, prev }): Linked => {
-        return { seq, prev, traceId, spanId: node.id, leaf: node.leaf, isOwn: true }
-      })
-      const others = execution.context.neighbours
-        .filter(({ emitter }) => emitter === id)
-        .map(({ seq, prev, traceId, spanId, leaf }): Linked => {
-          return { seq, prev, traceId: formatHex(traceId), spanId: formatHex(spanId), leaf, isOwn: false }
-        })
-      const all = [...own, ...others].sort((a, b) => (a.seq < b.seq ? -1 : a.seq > b.seq ? 1 : 0))
-      for (const [at, span] of all.entries()) {
-        const before = all[at - 1]
-        if (before?.seq === span.seq && (before.isOwn || span.isOwn))
-          yield fail(
-            before.isOwn ? [before, span] : [span, before],
-            `number ${span.seq} of emitter ${id} comes twice`,
-          )
-      }
-      const first = own.find(({ seq }) => seq === 0n)
-      if (first?.prev !== undefined && first.prev !== FIRST_LINK)
-        yield fail([first], `the first span of emitter ${id} names one before it`)
-      for (const run of linkedRuns(all)) {
-        if (!run.some(({ isOwn }) => isOwn)) continue
-        const last = run.at(-1)!
-        if (linkAfter(id, run.slice(0, -1)) === last.prev) yield PASS
-        else {
-          const named = run.filter(({ isOwn }) => isOwn).at(-1)!
-          yield fail(
-            last === named ? [last, run.at(-2)!] : [named, last],
-            `the link of number ${last.seq} of emitter ${id} does not stand for what came before it`,
-          )
-        }
-      }
-    }
+    for (const [id, spans] of byEmitter(execution)) yield* checkChain(id, spans, execution)
   },
+}
+
+function* checkChain(
+  id: string,
+  spans: readonly NumberedNode[],
+  execution: Execution,
+): Iterable<Observation> {
+  const traceId = formatHex(execution.traceId)
+  const own = spans.map(({ node, seq, prev }): Linked => {
+    return { seq, prev, traceId, spanId: node.id, leaf: node.leaf, isOwn: true }
+  })
+  const others = execution.context.neighbours
+    .filter(({ emitter }) => emitter === id)
+    .map(({ seq, prev, traceId, spanId, leaf }): Linked => {
+      return { seq, prev, traceId: formatHex(traceId), spanId: formatHex(spanId), leaf, isOwn: false }
+    })
+  const all = [...own, ...others].sort((a, b) => (a.seq < b.seq ? -1 : a.seq > b.seq ? 1 : 0))
+  for (const [at, span] of all.entries()) {
+    const before = all[at - 1]
+    if (before?.seq === span.seq && (before.isOwn || span.isOwn))
+      yield fail(
+        before.isOwn ? [before, span] : [span, before],
+        `number ${span.seq} of emitter ${id} comes twice`,
+      )
+  }
+  const first = own.find(({ seq }) => seq === 0n)
+  if (first?.prev !== undefined && first.prev !== FIRST_LINK)
+    yield fail([first], `the first span of emitter ${id} names one before it`)
+  for (const run of linkedRuns(all)) {
+    if (!run.some(({ isOwn }) => isOwn)) continue
+    const last = run.at(-1)!
+    if (linkAfter(id, run.slice(0, -1)) === last.prev) yield PASS
+    else {
+      const named = run.filter(({ isOwn }) => isOwn).at(-1)!
+      yield fail(
+        last === named ? [last, run.at(-2)!] : [named, last],
+        `the link of number ${last.seq} of emitter ${id} does not stand for what came before it`,
+      )
+    }
+  }
+}
+
+/** Emitters of whose spans here a rule finds that some were lost, or that their chain does not hold. */
+export function brokenEmitters(execution: Execution): ReadonlySet<string> {
+  const broken = new Set<string>()
+  const isFailure = ({ result }: Observation): boolean => result === 'fail'
+  for (const [id, spans] of byEmitter(execution)) {
+    const seen = [
+      ...missing(id, spans, execution),
+      ...spans.flatMap(({ node }) => [...losses(node)]),
+      ...checkChain(id, spans, execution),
+    ]
+    if (seen.some(isFailure)) broken.add(id)
+  }
+  return broken
 }
 
 export const EMITTER: readonly Rule[] = [gap, chain]
