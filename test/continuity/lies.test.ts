@@ -2,125 +2,24 @@
  * A collector that lies in the context of a judgement: it judges by the lie, seals what comes out and signs it, and
  * everything fits together but the records that it names. Its bundle alone shows it.
  */
-import { formatHex, parseUtf8, utf8 } from '@rootspan/lineage/bytes'
+import { formatHex, utf8 } from '@rootspan/lineage/bytes'
 import { type Context, EMPTY_CONTEXT } from '@rootspan/lineage/continuity/context'
-import { encodeJudgement, judgementDigest, parseJudgement } from '@rootspan/lineage/continuity/judgement'
 import type { Execution } from '@rootspan/lineage/continuity/model'
-import { VerificationError } from '@rootspan/lineage/errors'
+import type { VerificationError } from '@rootspan/lineage/errors'
 import { type Bundle, formatBundle, parseBundle } from '@rootspan/lineage/evidence/bundle'
-import { Claim } from '@rootspan/lineage/governance/attributes'
-import { Kind } from '@rootspan/lineage/governance/kind'
-import { encodeValue } from '@rootspan/lineage/otlp/value'
-import { Committer } from '@rootspan/lineage/record/commitment'
-import { type Entry, encodeEntry, Persistence, parseEntry } from '@rootspan/lineage/record/entry'
+import { Persistence, parseEntry } from '@rootspan/lineage/record/entry'
 import type { Opening } from '@rootspan/lineage/record/opening'
 import { encodeRun, parseRun } from '@rootspan/lineage/record/opening'
-import { encodePayload, parsePayload, type SegmentPayload } from '@rootspan/lineage/record/payload'
 import { proveRange } from '@rootspan/lineage/tlog/proof'
 import { type VerifiedExecution, verify } from '@rootspan/lineage/verify'
 import { expect, test } from 'vitest'
 import { Knowledge } from '../../packages/collector/src/knowledge.ts'
-import { EPOCH, type SpanSpec, TestLog, traceIdOf } from '../support/executions.ts'
-
-const SECOND = 1e9
-const ISSUER = 'https://issuer.example'
-
-const event = (at: number, name: string, values: Record<string, string | number>) => ({
-  name: `governance.${name}`,
-  at: at * SECOND,
-  attributes: Object.fromEntries(Object.entries(values).map(([key, value]) => [`governance.${key}`, value])),
-})
-const token = (status: string) => ({
-  'authorization.id': 'token-1',
-  'authorization.issuer': ISSUER,
-  'authorization.subject': 'alice',
-  'authorization.status': status,
-})
-const approval = { 'approval.id': 'approval-1', 'authorization.type': 'approval' }
-const numbered = (seq: number, prev?: string) => ({
-  'governance.emitter.id': 'process-1',
-  'governance.emitter.seq': seq,
-  ...(prev !== undefined && { 'governance.emitter.prev': prev }),
-})
-const decided = (version: string) => ({
-  'decision.outcome': 'permit',
-  'decision.engine.name': 'opa',
-  'policy.id': 'refunds',
-  'policy.version': version,
-})
-
-/** Traces by their numbers: others that make a difference to trace 9, and some that do not. */
-const OTHERS: readonly (readonly [trace: number, spans: readonly SpanSpec[]])[] = [
-  [1, [{ id: 1, start: SECOND, events: [event(1, 'authorization', token('revoked'))] }]],
-  [2, [{ id: 2, start: SECOND, events: [event(1, 'approval', approval)] }]],
-  [3, [{ id: 3, service: 'web', start: SECOND, events: [event(1, 'decision', decided('1'))] }]],
-  [4, [{ id: 4, service: 'api', start: SECOND, events: [event(2, 'decision', decided('2'))] }]],
-  [5, [{ id: 5, start: SECOND, attributes: numbered(7) }]],
-  // Of the same sorts, and no concern of trace 9.
-  [
-    6,
-    [
-      {
-        id: 6,
-        start: SECOND,
-        events: [event(1, 'authorization', { ...token('revoked'), 'authorization.id': 'x' })],
-      },
-    ],
-  ],
-  [
-    7,
-    [
-      { id: 7, start: SECOND, attributes: numbered(3, 'ab') },
-      { id: 8, parent: 7 },
-    ],
-  ],
-]
-const OWN: readonly SpanSpec[] = [
-  {
-    id: 10,
-    service: 'web',
-    start: 600 * SECOND,
-    end: 601 * SECOND,
-    attributes: { ...numbered(7), 'governance.action.name': 'refund' },
-    events: [
-      event(600, 'authorization', token('active')),
-      event(600, 'approval', approval),
-      event(600, 'decision', decided('1')),
-    ],
-  },
-]
-
-type Lie = (context: Context, leafOf: (trace: number, place?: number) => Uint8Array) => Context
-
-/** The log of a collector that is honest but for trace 9. */
-function logOf(lie: Lie = (context) => context): TestLog {
-  const log = new TestLog()
-  const knowledge = new Knowledge()
-  const honest = {
-    sealing: { gather: (execution: Execution, since: number) => knowledge.contextOf(execution, since) },
-  }
-  for (const [trace, spans] of OTHERS) log.settle(trace, [spans], honest)
-  const leafOf = (trace: number, place = 0): Uint8Array =>
-    log.segments(trace)[0]!.leaves.slice(place * 32, place * 32 + 32)
-  log.settle(9, [OWN], {
-    sealing: { gather: (execution, since) => lie(knowledge.contextOf(execution, since), leafOf) },
-  })
-  return log
-}
+import { EPOCH, TestLog, traceIdOf } from '../support/executions.ts'
+import { event, failureOf, ISSUER, type Lie, logOf, OTHERS, OWN, SECOND, token } from './liar.ts'
 
 async function verifyLie(lie: Lie): Promise<VerificationError> {
   const log = logOf(lie)
   return failureOf(await log.bundle(9), log)
-}
-
-function failureOf(evidence: Uint8Array, log: TestLog): VerificationError {
-  try {
-    verify(evidence, log.policy)
-  } catch (error) {
-    if (error instanceof VerificationError) return error
-    throw error
-  }
-  throw new Error('it was believed')
 }
 
 const rulesOf = ({ judgement }: VerifiedExecution): string[] => [
@@ -548,105 +447,4 @@ test('an erasure of attributes excuses only what is made of them', async () => {
   const bundle = parseBundle(await log.bundle(9))
   const honest = verify(formatBundle(bundle), log.policy)
   expect(honest.context).toMatchObject({ proven: 3, erased: 2 })
-})
-
-/** The segment of trace 9 as a liar writes it: entries and payload that fit together but for what `edit` changes. */
-async function forged(
-  edit: (entries: Entry[], payload: SegmentPayload) => Partial<SegmentPayload>,
-): Promise<VerificationError> {
-  const honest = logOf()
-  const { entries, payload } = honest.segments(9)[0]!
-  const whole = parsePayload(payload)
-  const parsed = entries.map(parseEntry)
-  const { spans, judgement, ...head } = { ...whole, ...edit(parsed, whole) }
-  const log = new TestLog()
-  log.append(honest.entries.slice(0, honest.segments(9)[0]!.first))
-  const first = log.append(parsed.map(encodeEntry))
-  const bundle = parseBundle(await honest.bundle(9))
-  const prove = (at: number, end: number) =>
-    proveRange(at, end, log.size, (level, index, width) => log.tile(level, index, width))
-  const segment = {
-    first,
-    entries: parsed.map(encodeEntry),
-    proof: await prove(first, first + parsed.length),
-    payload: encodePayload(head, spans, judgement),
-  }
-  const context = bundle.context.map(async (part) => ({
-    ...part,
-    proof: await prove(part.first, part.first + 1),
-  }))
-  return failureOf(
-    formatBundle({
-      ...bundle,
-      checkpoint: parseUtf8(log.checkpoint()),
-      segments: [segment],
-      context: await Promise.all(context),
-    }),
-    log,
-  )
-}
-
-test('a verdict that is not what the rules give is caught', async () => {
-  // What the payload says of it alone, with the truth in the log.
-  const judgement = (whole: SegmentPayload) => {
-    const { results } = parseJudgement(whole.judgement)
-    return encodeJudgement({
-      results: results.map((one) => ({ ...one, result: 'pass' as const, missing: [] })),
-      findings: [],
-    })
-  }
-  expect(await forged((_, whole) => ({ judgement: judgement(whole) }))).toMatchObject({
-    code: 'verdict',
-    where: 'segment 0',
-  })
-  // With the findings left out of the log, and a seal that has the digest of the lie.
-  const without = (entries: Entry[], whole: SegmentPayload) => {
-    const kept = entries.filter(({ kind, spanId }) => kind !== Kind.verification || spanId.length > 0)
-    const lie = judgement(whole)
-    const seal = sealOf(whole, kept, lie)
-    entries.splice(0, entries.length, ...kept.slice(0, -1), seal)
-    return { judgement: lie }
-  }
-  expect(await forged(without)).toMatchObject({
-    code: 'record',
-    where: expect.stringContaining('segment 0, leaf'),
-  })
-  // With the findings in the log and a seal of the lie.
-  expect(
-    await forged((entries, whole) => {
-      const lie = judgement(whole)
-      entries[entries.length - 1] = sealOf(whole, entries, lie)
-      return { judgement: lie }
-    }),
-  ).toMatchObject({ code: 'seal', where: expect.stringContaining('segment 0, leaf') })
-})
-
-/** A seal that commits to another judgement. */
-function sealOf({ spans }: SegmentPayload, entries: readonly Entry[], judgement: Uint8Array): Entry {
-  const committer = new Committer()
-  const value = encodeValue({
-    type: 'kvlist',
-    value: [{ key: 'judgement', value: { type: 'bytes', value: judgementDigest(judgement) } }],
-  })
-  const claim = committer.claim(spans[0]!.source.seed, spans[0]!.index, 0x8000_0000, utf8(Claim.seal), value)
-  return { ...entries.at(-1)!, leaves: entries.length - 1, claims: committer.claims([claim]) }
-}
-
-test('a count that is not that of the leaves is caught', async () => {
-  for (const wrong of [-1, 1])
-    expect(
-      await forged((entries) => {
-        const seal = entries.at(-1)!
-        entries[entries.length - 1] = { ...seal, leaves: seal.leaves + wrong }
-        return {}
-      }),
-    ).toMatchObject({ code: 'seal' })
-  const left = await forged((entries) => {
-    const seal = entries.at(-1)!
-    entries.splice(1, 1)
-    entries[entries.length - 1] = { ...seal, leaves: seal.leaves - 1 }
-    return {}
-  })
-  expect(left.where).toMatch(/^segment 0, leaf/)
-  expect(['order', 'record', 'seal', 'claims', 'link']).toContain(left.code)
 })
