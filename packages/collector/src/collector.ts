@@ -46,7 +46,7 @@ import { WaitingRoom, waiting } from './receiver/waiting-room.ts'
 import { cursorEnd } from './store/cursor.ts'
 import { checkLevelFiles } from './store/leveldb-files.ts'
 import { LevelLogStore, loadCursor, openDatabase, StoreError } from './store/log-store.ts'
-import { startThread } from './threads.ts'
+import { growHeaps, startThread } from './threads.ts'
 import { readVersion } from './version.ts'
 
 export interface Collector {
@@ -58,6 +58,7 @@ export interface Collector {
 }
 
 export async function startCollector(config: Config, identity: Identity, log: Logger): Promise<Collector> {
+  growHeaps()
   const data = resolve(config.storage.directory)
   const directories = {
     journal: join(data, 'journal'),
