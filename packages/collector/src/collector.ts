@@ -114,6 +114,7 @@ export async function startCollector(config: Config, identity: Identity, log: Lo
     room: () =>
       journal.full() === undefined ? config.journal.maxLagBytes - lagOf(board) - appended.underWay() : 0,
     gate,
+    paceMillis: PACE_MILLIS,
     onWait: () => board.add('requests_delayed', 1),
   })
   const now = (): bigint => BigInt(Date.now()) * 1_000_000n
@@ -303,6 +304,12 @@ function timed(ingest: Ingest, board: Board): Ingest {
     return accepted
   }
 }
+
+/**
+ * In this time no more is taken than what the pipeline may be behind. A trace settles a quiet period after its last span:
+ * senders that begin at full speed would fill all the room there is, and then wait until the first traces settle.
+ */
+const PACE_MILLIS = 1000
 
 /** Bodies are handed over as long as the pipeline is not further behind than this; else it reads them back later. */
 const HANDED_BYTES = 64 * 1024 * 1024

@@ -118,3 +118,36 @@ test('a shutdown ends all waiting at once; what needs no waiting is let in', asy
   await enter('d')
   expect(ends.slice(2)).toEqual(['c unavailable', 'd in'])
 })
+
+test('with a pace, room that is not renewed runs out slowly', async () => {
+  const { state, ends, enter } = setUp({ maxMillis: 60_000, paceMillis: 400 })
+  state.room = 1000
+  const all: Promise<void>[] = []
+  for (let at = 0; at < 20; at++)
+    all.push(
+      enter(`${at}`, 50).then(() => {
+        state.room -= 50
+      }),
+    )
+  await sleep(0)
+  // A quarter at once, and no more than the rest of it later.
+  expect(ends.length).toBeGreaterThan(3)
+  expect(ends.length).toBeLessThan(10)
+  const early = ends.length
+  await sleep(200)
+  expect(ends.length).toBeGreaterThan(early)
+  state.room = 100_000
+  await Promise.all(all)
+  expect(ends).toEqual(Array.from({ length: 20 }, (_, at) => `${at} in`))
+})
+
+test('with a pace, a request larger than all the room holds up others for a quarter of it', async () => {
+  const { state, enter } = setUp({ maxMillis: 60_000, paceMillis: 200 })
+  state.room = 1000
+  const start = performance.now()
+  await enter('a', 1_000_000)
+  await enter('b')
+  expect(performance.now() - start).toBeGreaterThan(30)
+  await enter('c')
+  expect(performance.now() - start).toBeLessThan(5000)
+})

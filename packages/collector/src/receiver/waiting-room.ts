@@ -18,9 +18,17 @@ export interface WaitingRoomOptions {
   readonly maxWaiting?: number
   /** Nobody waits for longer. Default one second: much more, and senders would give up by themselves. */
   readonly maxMillis?: number
+  /**
+   * In so much time no more is let in than there is room for, so that room which is not renewed for a while runs out
+   * slowly, and no second is without a request that is taken. A quarter of the room is there at once. Default 0: all is.
+   */
+  readonly paceMillis?: number
   /** Called once for each request that waits. */
   readonly onWait?: () => void
 }
+
+/** The share of the room that may be let in at once, and that a large request may be ahead of its time. */
+const AT_ONCE = 1 / 4
 
 /** How often it is looked whether there is room, while anybody waits. */
 const LOOK_MILLIS = 10
@@ -39,9 +47,12 @@ export class WaitingRoom {
   readonly #waiting = new Set<Waiting>()
   #timer: NodeJS.Timeout | undefined
   #isClosed = false
+  /** Bytes that may be let in at the time of `#paidAt`; below 0 after a request that was larger. */
+  #allowance = 0
+  #paidAt = Number.NEGATIVE_INFINITY
 
   constructor(options: WaitingRoomOptions) {
-    this.#options = { maxWaiting: 1024, maxMillis: 1000, onWait() {}, ...options }
+    this.#options = { maxWaiting: 1024, maxMillis: 1000, paceMillis: 0, onWait() {}, ...options }
   }
 
   /** How many wait now. */
@@ -60,7 +71,10 @@ export class WaitingRoom {
   async enter(bytes: number, onGone?: OnGone): Promise<void> {
     const refusal = this.refusal()
     if (refusal !== undefined) throw refusal
-    if (this.#waiting.size === 0 && this.#options.room() > 0) return
+    if (this.#waiting.size === 0 && this.#pay() > 0) {
+      this.#spend(bytes)
+      return
+    }
     if (this.#isClosed) throw shuttingDown()
     this.#options.onWait()
     return new Promise<void>((resolve, reject) => {
@@ -79,17 +93,34 @@ export class WaitingRoom {
     this.#look()
   }
 
+  /** Brings the allowance up to now, and returns it. */
+  #pay(): number {
+    const room = this.#options.room()
+    const { paceMillis } = this.#options
+    if (paceMillis === 0 || room <= 0) return room
+    const now = performance.now()
+    const earned = (room * Math.min(now - this.#paidAt, paceMillis)) / paceMillis
+    this.#allowance = Math.min(this.#allowance + earned, room * AT_ONCE)
+    this.#paidAt = now
+    return this.#allowance
+  }
+
+  #spend(bytes: number): void {
+    this.#allowance = Math.max(this.#allowance - bytes, -AT_ONCE * this.#options.room())
+  }
+
   #look(): void {
-    const { gate, room } = this.#options
+    const { gate } = this.#options
     const refusal = this.#isClosed ? shuttingDown() : gate()
     const now = performance.now()
-    let left = room()
+    let left = this.#pay()
     for (const waiting of this.#waiting) {
       if (refusal === undefined && left <= 0 && now < waiting.until) break
       this.#waiting.delete(waiting)
       if (refusal !== undefined) waiting.reject(refusal)
       else if (left > 0) {
         left -= waiting.bytes
+        this.#spend(waiting.bytes)
         waiting.resolve()
       } else waiting.reject(behind())
     }
