@@ -186,7 +186,7 @@ const settings = section({
     max_lag_bytes: size('1MiB', '64TiB')
       .prefault('64MiB')
       .describe(
-        'Let requests wait, and push back those that waited for a second, while more than this is received and not read by the assembler yet.',
+        'Let requests wait, and push back those that waited for a second, while more than this is received and not read by the assembler yet. No more than this is taken in a second.',
       ),
   }).describe('What was received and is not committed yet.'),
   quarantine: section({
