@@ -1,7 +1,7 @@
 /** Push-back, storage that fails, and the end of the process: nothing is acknowledged that is not durable. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { openSocket, readToEnd } from './clients.ts'
+import { callGrpc, openSocket, PROTOBUF, readToEnd } from './clients.ts'
 import { ONE_GROUP, span, traces } from './fixtures.ts'
 import { type Subject, startSubject } from './subject.ts'
 import { expectAccepted, expectRetryable, TRANSPORTS } from './transports.ts'
@@ -42,6 +42,87 @@ describe.each(TRANSPORTS)('push-back over $name', ({ send }) => {
     subject.disturb(undefined)
     expectAccepted(await send(subject, BODY))
     expect(await subject.journalled()).toHaveLength(1)
+  })
+})
+
+describe.each(TRANSPORTS)('no room for a while over $name', ({ send, name }) => {
+  test('a request waits and is acknowledged when there is room, in the order of arrival', async () => {
+    const subject = await startSubject({ patienceMillis: 20_000 })
+    subject.disturb({ kind: 'behind' })
+    const bodies = [1, 2, 3].map((count) => traces(...Array.from({ length: count }, () => span())))
+    const ends: number[] = []
+    const sent: Promise<void>[] = []
+    for (const [at, body] of bodies.entries()) {
+      sent.push(
+        send(subject, body).then((outcome) => {
+          expectAccepted(outcome)
+          ends.push(at)
+        }),
+      )
+      await sleep(100)
+    }
+    expect(ends).toEqual([])
+    expect(await subject.journalled()).toEqual([])
+    subject.disturb(undefined)
+    await Promise.all(sent)
+    expect((await subject.journalled()).map(({ body }) => body.length)).toEqual(
+      bodies.map(({ length }) => length),
+    )
+    await subject.stop()
+  })
+
+  test('it is pushed back when there is none in time, and at once when there is no use in waiting', async () => {
+    const subject = await startSubject({ patienceMillis: 300 })
+    subject.disturb({ kind: 'behind' })
+    const start = performance.now()
+    const outcome = await send(subject, BODY)
+    expect(performance.now() - start).toBeGreaterThan(250)
+    expect(outcome.code).toBe(14)
+    expect(outcome.details).toEqual(['RetryInfo'])
+    expect(outcome.retryInfo).toBeGreaterThanOrEqual(1)
+    expect(outcome.retryInfo).toBeLessThanOrEqual(2)
+    if (outcome.status !== undefined) {
+      expect(outcome.status).toBe(503)
+      expect(['1', '2']).toContain(outcome.retryAfter)
+    }
+    await subject.stop()
+
+    const patient = await startSubject({ patienceMillis: 20_000 })
+    patient.disturb({ kind: 'behind' })
+    const waits = send(patient, BODY)
+    await sleep(100)
+    patient.disturb({ kind: 'push-back', retryAfterSeconds: 2 })
+    expectRetryable(await waits, 2)
+    patient.disturb({ kind: 'behind' })
+    const last = send(patient, BODY)
+    await sleep(100)
+    const stopped = patient.stop()
+    expectRetryable(await last, undefined)
+    await stopped
+    expect(await patient.journalled()).toEqual([])
+  })
+
+  test('what a sender that went away had sent is not kept', async () => {
+    const subject = await startSubject({ patienceMillis: 20_000 })
+    subject.disturb({ kind: 'behind' })
+    if (name === 'gRPC') expect((await callGrpc(subject.grpc, BODY, { deadlineMillis: 200 })).code).toBe(4)
+    else {
+      const socket = await openSocket(subject.http)
+      socket.write(
+        `POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: ${PROTOBUF}\r\nContent-Length: ${BODY.length}\r\n\r\n`,
+      )
+      socket.write(BODY)
+      await sleep(100)
+      socket.destroy()
+    }
+    const stays = send(subject, traces(span(), span()))
+    await sleep(100)
+    subject.disturb(undefined)
+    expectAccepted(await stays)
+    const [kept, ...others] = await subject.journalled()
+    expect(kept!.body.length).toBeGreaterThan(BODY.length)
+    expect(others).toEqual([])
+    await subject.stop()
   })
 })
 

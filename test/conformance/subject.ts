@@ -13,6 +13,7 @@ import { startHttpReceiver } from '../../packages/collector/src/receiver/http.ts
 import { createIngest, type JournalFrame } from '../../packages/collector/src/receiver/ingest.ts'
 import { openQuarantine } from '../../packages/collector/src/receiver/quarantine.ts'
 import { Refusal } from '../../packages/collector/src/receiver/receiver.ts'
+import { WaitingRoom, waiting } from '../../packages/collector/src/receiver/waiting-room.ts'
 
 export interface Address {
   readonly host: string
@@ -25,6 +26,8 @@ export interface SubjectSettings {
   readonly bodyIdleMillis?: number
   readonly bodyTotalMillis?: number
   readonly connectionIdleMillis?: number
+  /** How long a request waits for room at most. */
+  readonly patienceMillis?: number
 }
 
 /** A journalled request: its position, encoded receipt and body. */
@@ -61,6 +64,8 @@ export type Disturbance =
   | { readonly kind: 'push-back'; readonly retryAfterSeconds: 1 | 2 }
   | { readonly kind: 'journal-fails' }
   | { readonly kind: 'journal-waits'; readonly until: Promise<void> }
+  /** There is no room: requests wait for `patienceMillis` at most. */
+  | { readonly kind: 'behind' }
 
 export async function startSubject(settings: SubjectSettings = {}): Promise<Subject> {
   if (process.env.ROOTSPAN_CONFORMANCE !== 'collector') return startReceivers(settings)
@@ -68,7 +73,7 @@ export async function startSubject(settings: SubjectSettings = {}): Promise<Subj
 }
 
 async function startReceivers(settings: SubjectSettings): Promise<Subject> {
-  const { budgetBytes, ...limits } = settings
+  const { budgetBytes, patienceMillis, ...limits } = settings
   const directory = await mkdtemp(join(tmpdir(), 'rootspan-conformance-'))
   const counters = { add() {} }
   const quarantine = await openQuarantine({ directory, counters })
@@ -89,14 +94,22 @@ async function startReceivers(settings: SubjectSettings): Promise<Subject> {
           retryAfterSeconds: disturbance.retryAfterSeconds,
         })
       : undefined
-  const ingest = createIngest({
-    journal,
-    quarantine,
-    counters,
-    now: () => BigInt(Date.now()) * 1_000_000n,
-    random: randomBytes,
+  const room = new WaitingRoom({
+    room: () => (disturbance?.kind === 'behind' ? 0 : 1),
     gate,
+    ...(patienceMillis !== undefined && { maxMillis: patienceMillis }),
   })
+  const ingest = waiting(
+    room,
+    createIngest({
+      journal,
+      quarantine,
+      counters,
+      now: () => BigInt(Date.now()) * 1_000_000n,
+      random: randomBytes,
+      gate,
+    }),
+  )
   const bugs: unknown[] = []
   const options = {
     host: '127.0.0.1',
@@ -104,7 +117,7 @@ async function startReceivers(settings: SubjectSettings): Promise<Subject> {
     ingest,
     budget: new Budget(budgetBytes),
     counters,
-    gate,
+    gate: () => room.refusal(),
     onBug: (error: unknown) => bugs.push(error),
     ...limits,
   }
@@ -119,6 +132,7 @@ async function startReceivers(settings: SubjectSettings): Promise<Subject> {
       disturbance = next
     },
     async stop(graceMillis = 1000) {
+      room.close()
       await Promise.all([grpc.close(graceMillis), http.close(graceMillis)])
       await quarantine.close()
       await rm(directory, { recursive: true })

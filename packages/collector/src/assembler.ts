@@ -335,22 +335,26 @@ export class Assembler {
     const quiet: OpenTrace[] = []
     let spans = 0
     const taken = new Set<OpenTrace>()
-    const take = (list: OpenTrace[], trace: OpenTrace): void => {
+    const takeCut = (trace: OpenTrace): void => {
       if (taken.has(trace)) return
       taken.add(trace)
-      list.push(trace)
+      cut.push(trace)
       spans += trace.count
     }
-    for (const trace of this.#full) take(cut, trace)
+    for (const trace of this.#full) takeCut(trace)
     const old = now - this.#options.maxAgeMillis
     const still = now - this.#options.quietMillis
     for (let oldest = this.#age.first; oldest !== undefined && spans < maxSpans; oldest = oldest.ageNext) {
-      if (oldest.since <= old || (pressure && oldest.waiting)) take(cut, oldest)
+      if (oldest.since <= old || (pressure && oldest.waiting)) takeCut(oldest)
       else if (!pressure) break
     }
     let quietest = this.#quiet.first
     while (quietest !== undefined && quietest.touched <= still && spans < maxSpans) {
-      take(quiet, quietest)
+      // Mostly nothing is cut, and a set of all that are quiet costs more than all else here.
+      if (taken.size === 0 || !taken.has(quietest)) {
+        quiet.push(quietest)
+        spans += quietest.count
+      }
       quietest = quietest.quietNext
     }
     return { cut, quiet }

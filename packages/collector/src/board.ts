@@ -28,6 +28,7 @@ const SLOTS = [
   'requests_refused_not_allowed',
   'requests_refused_unauthenticated',
   'requests_aborted',
+  'requests_delayed',
   'bytes_received',
   'spans_accepted',
   'spans_quarantined',

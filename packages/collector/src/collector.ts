@@ -35,12 +35,19 @@ import { startHttpReceiver } from './receiver/http.ts'
 import { createIngest, DEFAULT_TENANT, type IngestOptions } from './receiver/ingest.ts'
 import { openRoutes } from './receiver/push.ts'
 import { openQuarantine } from './receiver/quarantine.ts'
-import { type Ingest, type ReceiverOptions, Refusal, type RunningReceiver } from './receiver/receiver.ts'
+import {
+  type Ingest,
+  type ReceiverOptions,
+  Refusal,
+  type RunningReceiver,
+  spreadSeconds,
+} from './receiver/receiver.ts'
 import { openSenders } from './receiver/senders.ts'
+import { WaitingRoom, waiting } from './receiver/waiting-room.ts'
 import { cursorEnd } from './store/cursor.ts'
 import { checkLevelFiles } from './store/leveldb-files.ts'
 import { LevelLogStore, loadCursor, openDatabase, StoreError } from './store/log-store.ts'
-import { startThread } from './threads.ts'
+import { growHeaps, startThread } from './threads.ts'
 import { readVersion } from './version.ts'
 
 export interface Collector {
@@ -52,6 +59,7 @@ export interface Collector {
 }
 
 export async function startCollector(config: Config, identity: Identity, log: Logger): Promise<Collector> {
+  growHeaps()
   const data = resolve(config.storage.directory)
   const directories = {
     journal: join(data, 'journal'),
@@ -100,18 +108,30 @@ export async function startCollector(config: Config, identity: Identity, log: Lo
   )
   await Promise.race([pipeline.ready, failure.promise])
 
-  const gate = createGate(config, journal, board)
+  const gate = createGate(journal)
+  const appended = counted(journal, board)
+  const waitingRoom = new WaitingRoom({
+    // What is on its way to the disk will be behind in a moment.
+    room: () =>
+      journal.full() === undefined ? config.journal.maxLagBytes - lagOf(board) - appended.underWay() : 0,
+    gate,
+    paceMillis: PACE_MILLIS,
+    onWait: () => board.add('requests_delayed', 1),
+  })
   const now = (): bigint => BigInt(Date.now()) * 1_000_000n
   const ingest = timed(
-    createIngest({
-      journal: counted(journal, board),
-      quarantine,
-      counters: board,
-      now,
-      random: createRandom(),
-      workAhead: createAhead(pipeline.post, pool, board, fail),
-      gate,
-    }),
+    waiting(
+      waitingRoom,
+      createIngest({
+        journal: appended,
+        quarantine,
+        counters: board,
+        now,
+        random: createRandom(),
+        workAhead: createAhead(pipeline.post, pool, board, fail),
+        gate,
+      }),
+    ),
     board,
   )
   const budget = new Budget(config.receivers.inFlightBytes)
@@ -125,7 +145,7 @@ export async function startCollector(config: Config, identity: Identity, log: Lo
     budget,
     pool,
     counters: board,
-    gate,
+    gate: () => waitingRoom.refusal(),
     routes,
     onBug,
   })
@@ -144,6 +164,7 @@ export async function startCollector(config: Config, identity: Identity, log: Lo
     closing ??= (async () => {
       board.set('receivers_ready', 0)
       clearInterval(meter)
+      waitingRoom.close()
       await Promise.all(receivers.map(({ running }) => running.close(config.shutdown.gracePeriod)))
       await journal.close()
       await Promise.race([pipeline.close(), failure.promise])
@@ -246,25 +267,34 @@ function startPipeline(
   }
 }
 
-/** Senders are pushed back while the journal is full or the pipeline is too far behind it; nothing is dropped. */
-function createGate(config: Config, journal: Journal, board: Board): () => Refusal | undefined {
+/**
+ * Senders are pushed back at once while the journal or its disk is full; nothing is dropped. What only waits for the
+ * disk or the pipeline to catch up waits in the {@link WaitingRoom} first.
+ */
+function createGate(journal: Journal): () => Refusal | undefined {
   return () => {
     const reason = journal.full()
-    if (reason !== undefined)
-      return new Refusal('busy', `the journal is full (${reason})`, { retryAfterSeconds: 2 })
-    if (lagOf(board) > config.journal.maxLagBytes)
-      return new Refusal('busy', 'the pipeline is behind the journal')
-    return undefined
+    if (reason === undefined || reason === 'queue') return undefined
+    return new Refusal('busy', `the journal is full (${reason})`, { retryAfterSeconds: spreadSeconds() })
   }
 }
 
-/** Counts what goes into the journal, so that the gate knows how far the pipeline is behind. */
-function counted(journal: Journal, board: Board): Pick<Journal, 'append'> {
+/** Counts what goes into the journal, so that it is known how far the pipeline is behind. */
+function counted(journal: Journal, board: Board): Pick<Journal, 'append'> & { underWay(): number } {
+  let underWay = 0
   return {
+    /** Bytes that are not durable yet. */
+    underWay: () => underWay,
     async append(entry) {
-      const position = await journal.append(entry)
-      board.add('journal_appended_bytes', entry.body.length)
-      return position
+      const { length } = entry.body
+      underWay += length
+      try {
+        const position = await journal.append(entry)
+        board.add('journal_appended_bytes', length)
+        return position
+      } finally {
+        underWay -= length
+      }
     },
   }
 }
@@ -278,6 +308,12 @@ function timed(ingest: Ingest, board: Board): Ingest {
     return accepted
   }
 }
+
+/**
+ * In this time no more is taken than what the pipeline may be behind. A trace settles a quiet period after its last span:
+ * senders that begin at full speed would fill all the room there is, and then wait until the first traces settle.
+ */
+const PACE_MILLIS = 1000
 
 /** Bodies are handed over as long as the pipeline is not further behind than this; else it reads them back later. */
 const HANDED_BYTES = 64 * 1024 * 1024

@@ -190,7 +190,9 @@ const settings = section({
       ),
     max_lag_bytes: size('1MiB', '64TiB')
       .prefault('64MiB')
-      .describe('Push senders back when more than this is received and not read by the assembler yet.'),
+      .describe(
+        'Let requests wait, and push back those that waited for a second, while more than this is received and not read by the assembler yet. No more than this is taken in a second.',
+      ),
   }).describe('What was received and is not committed yet.'),
   quarantine: section({
     max_bytes: size('0B', '64GiB')

@@ -161,8 +161,13 @@ const METRICS: readonly Metric[] = [
   family('rootspan_requests_refused_total', 'counter', 'Requests refused, by reason.', 'reason', REFUSALS),
   counter(
     'rootspan_requests_aborted_total',
-    'Requests whose sender went away before they were complete.',
+    'Requests whose sender went away before they were complete, or while they waited.',
     'requests_aborted',
+  ),
+  counter(
+    'rootspan_requests_delayed_total',
+    'Requests that waited for the pipeline to catch up, whatever became of them.',
+    'requests_delayed',
   ),
   counter(
     'rootspan_received_bytes_total',

@@ -22,6 +22,7 @@ import {
   type ReceiverOptions,
   Refusal,
   type RunningReceiver,
+  SenderGone,
   type Signal,
 } from './receiver.ts'
 import { asRefusal, encodeAccepted, encodeStatus, formatGrpcMessage, GRPC_OK, grpcCode } from './status.ts'
@@ -178,7 +179,14 @@ async function finish(
     if (deadline !== undefined && performance.now() > deadline)
       throw new Refusal('timeout', 'the deadline of the call has passed')
     const tracked = headers['rootspan-receipt'] === '1'
-    const accepted = await options.ingest({ receiver: 'otlp/grpc', signal, body: message, tracked, peer })
+    const accepted = await options.ingest({
+      receiver: 'otlp/grpc',
+      signal,
+      body: message,
+      tracked,
+      peer,
+      onGone: (leave) => stream.once('close', leave),
+    })
     answerAccepted(stream, accepted, tracked)
   } catch (error) {
     answerRefused(grpc, stream, error)
@@ -279,6 +287,10 @@ function formatFrame(message: Uint8Array): Buffer {
 
 /** A response of trailers only, wherever the request stands; the rest of its body is not wanted. */
 function answerRefused({ options }: Grpc, stream: ServerHttp2Stream, error: unknown): void {
+  if (error instanceof SenderGone) {
+    options.counters.add('requests_aborted', 1)
+    return
+  }
   const refusal = asRefusal(error)
   options.counters.add(`requests_refused_${refusal.code}`, 1)
   if (refusal.code === 'internal') options.onBug?.(refusal.cause ?? refusal)

@@ -16,9 +16,11 @@ import { overBudget } from './budget.ts'
 import {
   type Accepted,
   DEFAULT_LIMITS,
+  type OnGone,
   type ReceiverOptions,
   Refusal,
   type RunningReceiver,
+  SenderGone,
   type Signal,
 } from './receiver.ts'
 import type { Answer, Route } from './route.ts'
@@ -170,18 +172,19 @@ async function finish(
   body: Body,
 ): Promise<void> {
   const { options } = http
+  const onGone: OnGone = (leave) => response.once('close', leave)
   try {
     const sent = body.join(!gzipped && 'media' in of && of.media === PROTOBUF)
     const plain = gzipped ? await gunzip(sent, maxBytes, body, 'malformed') : sent
     if ('take' in of) {
-      answerRoute(http, response, await of.take(plain))
+      answerRoute(http, response, await of.take(plain, onGone))
       return
     }
     const { signal, media, peer } = of
     const message = media === PROTOBUF ? plain : fromJson(plain, signal)
     const tracked = request.headers['rootspan-receipt'] === '1'
     const receiver = media === PROTOBUF ? 'otlp/http' : 'otlp/http+json'
-    const accepted = await options.ingest({ receiver, signal, body: message, tracked, peer })
+    const accepted = await options.ingest({ receiver, signal, body: message, tracked, peer, onGone })
     answerAccepted(http, response, accepted, signal, media, tracked)
   } catch (error) {
     answerRefused(http, request, response, error)
@@ -291,6 +294,10 @@ function routeHeaders({ content, headers = {} }: Answer): string[] {
 /** An answer wherever the request stands. */
 function answerRefused(http: Http, request: IncomingMessage, response: ServerResponse, error: unknown): void {
   const { options } = http
+  if (error instanceof SenderGone) {
+    options.counters.add('requests_aborted', 1)
+    return
+  }
   const refusal = asRefusal(error)
   options.counters.add(`requests_refused_${refusal.code}`, 1)
   if (refusal.code === 'internal') options.onBug?.(refusal.cause ?? refusal)

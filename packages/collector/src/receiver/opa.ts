@@ -43,10 +43,10 @@ export function opaRoute({ ingest, token, peer, maxBytes }: OpaOptions): Route {
       if (mediaOf(headers) !== 'application/json')
         throw new Refusal('unsupported', 'the content type is not application/json')
     },
-    async take(body) {
+    async take(body, onGone) {
       const request = opaRequest(body)
       if (request !== undefined)
-        await ingest({ receiver: 'opa', signal: 'logs', body: request, tracked: false, peer })
+        await ingest({ receiver: 'opa', signal: 'logs', body: request, tracked: false, peer, onGone })
       return { status: 200, content: '{}' }
     },
     refuse: (refusal) => ({ status: httpStatus(refusal), content: formatStatus(refusal) }),

@@ -28,7 +28,11 @@ export interface Received {
   readonly tracked: boolean
   /** The authenticated peer; empty where senders are not authenticated. */
   readonly peer: string
+  /** Asks to be called when the sender goes away, for as long as the request is not journalled. */
+  readonly onGone?: OnGone | undefined
 }
+
+export type OnGone = (leave: () => void) => void
 
 /** What became of a request that was taken. */
 export interface Accepted {
@@ -40,7 +44,7 @@ export interface Accepted {
   readonly position: number | undefined
 }
 
-/** Takes one request. Resolves only when it is durable; throws a {@link Refusal} or a `MalformedError`. */
+/** Takes one request. Resolves only when it is durable; throws a {@link Refusal}, `MalformedError` or {@link SenderGone}. */
 export type Ingest = (request: Received) => Promise<Accepted>
 
 /**
@@ -55,37 +59,46 @@ export type RefusalCode =
   | 'unauthenticated' // no valid credentials, where some are asked for
   | 'not_found' // a path that is not ours
   | 'not_allowed' // a path that is ours, with another method
-  | 'busy' // pushed back: come again after `retryAfterSeconds`
+  | 'busy' // pushed back: come again after so many seconds
   | 'unavailable' // cannot store now, or shutting down
   | 'timeout' // the body did not arrive in time
   | 'internal' // our bug
 
-/** Whole seconds; more would exceed the patience of common exporters, which then drop the batch. */
-export type RetryAfterSeconds = 1 | 2
+/** More than this many seconds would exceed the patience of common exporters, which then drop the batch. */
+const MAX_RETRY_AFTER = 2
+
+/** Somewhere between one second and two: senders that are pushed back together are not to come back together. */
+export function spreadSeconds(): number {
+  return 1 + Math.round(Math.random() * 1000) / 1000
+}
 
 /** A request that is refused whole. The message goes to the sender and holds no secrets; `cause` stays with us. */
 export class Refusal extends Error {
   override readonly name = 'Refusal'
   readonly code: RefusalCode
   /** Present exactly when the code is `busy`. */
-  readonly retryAfterSeconds: RetryAfterSeconds | undefined
+  readonly retryAfterSeconds: number | undefined
 
-  constructor(
-    code: RefusalCode,
-    message: string,
-    options?: ErrorOptions & { retryAfterSeconds?: RetryAfterSeconds },
-  ) {
+  constructor(code: RefusalCode, message: string, options?: ErrorOptions & { retryAfterSeconds?: number }) {
     super(message, options)
+    const { retryAfterSeconds = 1 } = options ?? {}
+    if (!(retryAfterSeconds >= 1 && retryAfterSeconds <= MAX_RETRY_AFTER))
+      throw new RangeError(`bad time to come again: ${retryAfterSeconds} s`)
     this.code = code
-    this.retryAfterSeconds = code === 'busy' ? (options?.retryAfterSeconds ?? 1) : undefined
+    this.retryAfterSeconds = code === 'busy' ? retryAfterSeconds : undefined
   }
+}
+
+/** The sender went away while its request waited: there is nobody to answer. */
+export class SenderGone extends Error {
+  override readonly name = 'SenderGone'
 }
 
 /** Names under which receivers and ingest count. Spans, requests and bytes are counted where they are decided. */
 export type CounterName =
   | `requests_accepted_${Signal}`
   | `requests_refused_${RefusalCode}`
-  | 'requests_aborted' // the sender went away before its request was complete
+  | 'requests_aborted' // the sender went away before its request was complete, or while it waited
   | 'bytes_received' // bodies of accepted and partly accepted requests, decompressed
   | 'spans_accepted'
   | 'spans_quarantined' // rejected for good, whether or not the quarantine had room for them

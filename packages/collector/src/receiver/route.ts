@@ -4,15 +4,15 @@
  */
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
-import { Refusal } from './receiver.ts'
+import { type OnGone, Refusal } from './receiver.ts'
 
 export interface Route {
   /** Limit of one body before and after decompression. */
   readonly maxBytes: number
   /** Throws a {@link Refusal} where the head is enough to refuse the request. */
   admit(headers: IncomingHttpHeaders): void
-  /** Takes a body; resolves when what it says is durable. Throws a Refusal or a MalformedError. */
-  take(body: Uint8Array): Promise<Answer>
+  /** Takes a body; resolves when what it says is durable. Throws as `Ingest` does. */
+  take(body: Uint8Array, onGone?: OnGone): Promise<Answer>
   /** The answer to a refused request. */
   refuse(refusal: Refusal): Answer
 }

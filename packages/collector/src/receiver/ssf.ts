@@ -55,14 +55,14 @@ export function ssfRoute(options: SsfOptions): Route {
       authenticate(headers)
       if (mediaOf(headers) !== MEDIA) throw new Refusal('unsupported', `the content type is not ${MEDIA}`)
     },
-    async take(body) {
+    async take(body, onGone) {
       const text = parseUtf8(body, 'the body').trim()
       const payload = await verifySet(text, options)
       const records = signalsOf(payload, text, options.fingerprint)
       if (records.length > 0) {
         const request = encodeLogRequest('ssf', { 'service.name': options.issuer }, records)
         const received = { receiver: 'ssf', signal: 'logs', tracked: false, peer: options.issuer } as const
-        await options.ingest({ ...received, body: request })
+        await options.ingest({ ...received, body: request, onGone })
       }
       return { status: 202, content: '' }
     },

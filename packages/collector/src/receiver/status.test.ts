@@ -56,6 +56,19 @@ describe('google.rpc.Status', () => {
     expect(bytes).toEqual(Buffer.concat([Buffer.from('080e120162', 'hex'), Buffer.of(0x1a, any.length), any]))
   })
 
+  test('with RetryInfo of a fraction', () => {
+    const refusal = new Refusal('busy', 'b', { retryAfterSeconds: 1.25 })
+    // Duration: seconds = 1, nanos = 250000000.
+    expect(Buffer.from(encodeStatus(refusal)).includes(Buffer.from('08011080e59a77', 'hex'))).toBe(true)
+    expect(JSON.parse(formatStatus(refusal)).details[0].retryDelay).toBe('1.250s')
+    expect(retryAfterSeconds(refusal)).toBe(1)
+    expect(retryAfterSeconds(new Refusal('busy', 'b', { retryAfterSeconds: 1.5 }))).toBe(2)
+  })
+
+  test.each([0, 0.99, 2.01, 60, Number.NaN])('%d s is no time to come again', (seconds) => {
+    expect(() => new Refusal('busy', 'b', { retryAfterSeconds: seconds })).toThrow(RangeError)
+  })
+
   test('with BadRequest', () => {
     const refusal = new Refusal('malformed', 'm')
     expect(JSON.parse(formatStatus(refusal)).details).toEqual([

@@ -62,9 +62,9 @@ export function httpStatus(refusal: Refusal): number {
   return HTTP_STATUSES[refusal.code]
 }
 
-/** Seconds for `Retry-After` and `google.rpc.RetryInfo`; `undefined` where the sender is given no hint. */
-export function retryAfterSeconds(refusal: Refusal): number | undefined {
-  return refusal.retryAfterSeconds
+/** Whole seconds, which is all that `Retry-After` can say; `undefined` where the sender is given no hint. */
+export function retryAfterSeconds({ retryAfterSeconds: seconds }: Refusal): number | undefined {
+  return seconds === undefined ? undefined : Math.round(seconds)
 }
 
 /** Encoded `google.rpc.Status`: body of an HTTP error, value of `grpc-status-details-bin`. */
@@ -76,8 +76,10 @@ export function encodeStatus(refusal: Refusal): Uint8Array {
     detail.string(1, BAD_REQUEST).bytes(2, new WireWriter().bytes(1, violation).finish())
     out.bytes(3, detail.finish())
   } else if (refusal.retryAfterSeconds !== undefined) {
-    const delay = new WireWriter().varint(1, refusal.retryAfterSeconds).finish()
-    detail.string(1, RETRY_INFO).bytes(2, new WireWriter().bytes(1, delay).finish())
+    const millis = Math.round(refusal.retryAfterSeconds * 1000)
+    const delay = new WireWriter().varint(1, Math.floor(millis / 1000))
+    if (millis % 1000 !== 0) delay.varint(2, (millis % 1000) * 1_000_000)
+    detail.string(1, RETRY_INFO).bytes(2, new WireWriter().bytes(1, delay.finish()).finish())
     out.bytes(3, detail.finish())
   }
   return out.finish()
@@ -90,8 +92,13 @@ export function formatStatus(refusal: Refusal): string {
   if (refusal.code === 'malformed')
     details.push({ '@type': BAD_REQUEST, fieldViolations: [{ field: 'body', description: message }] })
   else if (refusal.retryAfterSeconds !== undefined)
-    details.push({ '@type': RETRY_INFO, retryDelay: `${refusal.retryAfterSeconds}s` })
+    details.push({ '@type': RETRY_INFO, retryDelay: formatSeconds(refusal.retryAfterSeconds) })
   return JSON.stringify({ code: grpcCode(refusal), message, ...(details.length > 0 && { details }) })
+}
+
+/** A `google.protobuf.Duration` in JSON, which has no digits of a fraction or three. */
+function formatSeconds(seconds: number): string {
+  return `${Number.isInteger(seconds) ? seconds : seconds.toFixed(3)}s`
 }
 
 const EMPTY = new Uint8Array(0)

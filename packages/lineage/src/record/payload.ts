@@ -14,7 +14,7 @@ import { BYTES, FIXED64, VARINT, WireReader } from '../wire.ts'
 import { NO_BYTES } from './entry.ts'
 import { idKey, isParentRemote, type Source, type SpanInput } from './order.ts'
 import { Sink } from './sink.ts'
-import { SmallMap } from './small-map.ts'
+import { Numbering } from './small-map.ts'
 
 /** Longest tenant name, so that every entry stays within its bound. */
 const MAX_TENANT_BYTES = 255
@@ -122,41 +122,36 @@ export function putField(sink: Sink, tag: number, body: Uint8Array, start: numbe
 }
 
 interface Tables {
-  sources: Source[]
+  readonly sources: readonly Source[]
   /** One span for each distinct resource, and for each distinct scope. */
-  resources: SpanInput[]
-  scopes: SpanInput[]
+  readonly resources: readonly SpanInput[]
+  readonly scopes: readonly SpanInput[]
   /** Three numbers a span: place of its source; places of its resource and scope plus one, 0 where absent. */
-  places: number[]
+  readonly places: readonly number[]
 }
 
 /** Same range of the same source is one row: comparing bytes is left to the compressor. */
 export function tabulate(spans: readonly SpanInput[]): Tables {
-  const tables: Tables = { sources: [], resources: [], scopes: [], places: [] }
-  const sources = new SmallMap<Source, number>()
-  const resources = new SmallMap<number, number>()
-  const scopes = new SmallMap<number, number>()
-  for (const span of spans) {
-    let source = sources.get(span.source)
-    if (source === undefined) {
-      source = tables.sources.push(span.source) - 1
-      sources.add(span.source, source)
-    }
+  const places = new Array<number>(spans.length * 3)
+  const sources = new Numbering<Source>()
+  const resources = new Numbering<number>()
+  const scopes = new Numbering<number>()
+  const ofResources: SpanInput[] = []
+  const ofScopes: SpanInput[] = []
+  for (let i = 0; i < spans.length; i++) {
+    const span = spans[i]!
+    const source = sources.of(span.source)
     // Offsets have 32 bits and places less than 21: a safe integer names the range.
     const at = source * 0x1_0000_0000
-    let resource = span.resourceEnd === 0 ? 0 : resources.get(at + span.resourceStart)
-    if (resource === undefined) {
-      resource = tables.resources.push(span)
-      resources.add(at + span.resourceStart, resource)
-    }
-    let scope = span.scopeEnd === 0 ? 0 : scopes.get(at + span.scopeStart)
-    if (scope === undefined) {
-      scope = tables.scopes.push(span)
-      scopes.add(at + span.scopeStart, scope)
-    }
-    tables.places.push(source, resource, scope)
+    const resource = span.resourceEnd === 0 ? 0 : resources.of(at + span.resourceStart) + 1
+    if (resource > ofResources.length) ofResources.push(span)
+    const scope = span.scopeEnd === 0 ? 0 : scopes.of(at + span.scopeStart) + 1
+    if (scope > ofScopes.length) ofScopes.push(span)
+    places[i * 3] = source
+    places[i * 3 + 1] = resource
+    places[i * 3 + 2] = scope
   }
-  return tables
+  return { sources: sources.keys, resources: ofResources, scopes: ofScopes, places }
 }
 
 function varintSize(value: number): number {
