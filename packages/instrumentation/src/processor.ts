@@ -7,11 +7,11 @@ import { type Attributes, type Context, type Span, SpanKind, SpanStatusCode, tra
 import { agentOperation, inferAction, inferOutcome, toolFacts } from './actions.ts'
 import type { ReadableSpan } from './delivery/encode.ts'
 import { openDelivery } from './delivery/open.ts'
-import { Name } from './facts.ts'
+import { Name, TABLE } from './facts.ts'
 import { isAsking } from './hooks/observe.ts'
 import { redactUrls } from './redaction.ts'
 import { type Runtime, runtime } from './runtime.ts'
-import { release, setAttribute, setAttributes } from './span-state.ts'
+import { release, setAttribute } from './span-state.ts'
 
 /** What every SDK's span has beside the API. */
 export interface SdkSpan extends Span {
@@ -44,14 +44,15 @@ export class RootspanSpanProcessor {
 
   #start(span: SdkSpan, parent: Context): void {
     redactUrls(span)
-    const { scopes, encode, emitter, continuity } = this.#runtime
+    const { scopes, emitter, continuity } = this.#runtime
     continuity.begin()
     const { root } = scopes.enter(span, parent)
     const { kind } = span
     const execution = root === span && isLocalRoot(parent) ? executionOf(span) : undefined
     if (execution !== undefined) {
       const { traceId: id } = span.spanContext()
-      setAttributes(span, encode('execution', { id, kind: execution }))
+      setAttribute(span, TABLE.execution.id[0], id)
+      setAttribute(span, TABLE.execution.kind[0], execution)
       // A hook may have started it as an action: a tool call that comes without a request around it.
       if (span.attributes[Name.recordKind] === undefined) setAttribute(span, Name.recordKind, 'request')
       emitter.govern(span)
