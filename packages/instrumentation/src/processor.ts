@@ -6,6 +6,7 @@
 import { type Attributes, type Context, type Span, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
 import { agentOperation, inferAction, inferOutcome, toolFacts } from './actions.ts'
 import type { ReadableSpan } from './delivery/encode.ts'
+import { type SpanProcessor, withEnd } from './delivery/exporter.ts'
 import { openDelivery } from './delivery/open.ts'
 import { Name, TABLE } from './facts.ts'
 import { isAsking } from './hooks/observe.ts'
@@ -107,29 +108,11 @@ function executionOf({ kind, name, attributes }: SdkSpan): string | undefined {
   return operation === 'invoke_workflow' ? 'workflow' : undefined
 }
 
-/** OpenTelemetry's `SpanProcessor`; `onEnding` is of some versions only. */
-interface SpanProcessor {
-  onStart(span: never, parent: never): void
-  onEnding?(span: never): void
-  onEnd(span: never): void
-  forceFlush(): Promise<void>
-  shutdown(): Promise<void>
-}
-
 /** A processor, of whichever SDK, that exports spans to where the own path sends them, without governed ones. */
 export function exceptGoverned<P extends SpanProcessor>(processor: P, parts: Runtime = runtime()): P {
-  const others = Object.create(processor) as P
-  const onEnd: P['onEnd'] = (span) => {
+  return withEnd(processor, (span) => {
     const isOurs = parts.delivery !== undefined && parts.emitter.isGoverned(span as Span)
     if (!isOurs) processor.onEnd(span)
-  }
-  // Methods run on the processor itself: they may use its private fields.
-  return Object.assign(others, {
-    onStart: processor.onStart.bind(processor),
-    ...(processor.onEnding !== undefined && { onEnding: processor.onEnding.bind(processor) }),
-    onEnd,
-    forceFlush: processor.forceFlush.bind(processor),
-    shutdown: processor.shutdown.bind(processor),
   })
 }
 

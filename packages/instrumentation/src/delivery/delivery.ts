@@ -229,10 +229,13 @@ class Deliverer implements Delivery {
     if (this.#isClosed || (this.#timer !== undefined && this.#due <= due)) return
     clearTimeout(this.#timer)
     this.#due = due
-    this.#timer = setTimeout(() => {
-      this.#timer = undefined
-      void this.#drain()
-    }, Math.max(1, due - Date.now()))
+    this.#timer = setTimeout(
+      () => {
+        this.#timer = undefined
+        void this.#drain()
+      },
+      Math.max(1, due - Date.now()),
+    )
     this.#timer.unref()
   }
 
