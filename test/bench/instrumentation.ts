@@ -49,7 +49,7 @@ export interface InstrumentationFigures {
   readonly service: readonly ServiceFigures[]
 }
 
-/** About five minutes. */
+/** About six minutes. */
 export async function measureInstrumentation(): Promise<InstrumentationFigures> {
   const decisions = await measureDecisions()
   const service = await measureService()
@@ -147,12 +147,10 @@ const GENERATIONS = 2
  */
 const WARM_UP_REQUESTS = 20_000
 const WARM_UP_SLICE_MILLIS = 1000
-/** After its turn a service still sends spans and collects garbage, which counts, and must not meet the next one's turn. */
-const SETTLE_MILLIS = 250
-/** For all variants: shorter than `SETTLE_MILLIS`, so that each sends the spans of a turn within it. */
-const DELAY_MILLIS = 100
-/** The SDK waits so long before it gives the last spans away. */
-const END_MILLIS = 1500
+/** After its turn a service still sends spans and collects garbage, which must not meet the next one's turn. */
+const SETTLE_MILLIS = 200
+/** Longer than the SDK waits before it sends the last spans. */
+const END_MILLIS = 7000
 const CONNECTIONS = 16
 
 /** What else the service does for a request, and how it is asked. Short turns meet all variants alike. */
@@ -171,6 +169,8 @@ interface Service {
   readonly port: number
   readonly path: string
   requests: number
+  /** Microseconds of CPU until the end of its last turn. */
+  cpu: number
 }
 
 async function measureService(): Promise<ServiceFigures[]> {
@@ -185,16 +185,19 @@ async function measureService(): Promise<ServiceFigures[]> {
       const child = start('express.service.cjs', imports, {
         ...env,
         OTEL_EXPORTER_OTLP_ENDPOINT: sink.url + path,
-        OTEL_BSP_SCHEDULE_DELAY: String(DELAY_MILLIS),
         JWT_KEY,
       })
-      services.push({ child, path, port: (await answer<{ port: number }>(child)).port, requests: 0 })
+      services.push({ child, path, port: (await answer<{ port: number }>(child)).port, requests: 0, cpu: 0 })
     }
     for (const service of services)
       while (service.requests < WARM_UP_REQUESTS)
         service.requests += await load(service.port, WARM_UP_SLICE_MILLIS)
     for (const [which, one] of LOADS.entries()) {
-      for (const { child } of services) await ask(child, { rounds: Math.round(rounds * one.work) })
+      for (const service of services) {
+        const asked = { rounds: Math.round(rounds * one.work) }
+        const { cpu } = await ask<{ cpu: NodeJS.CpuUsage }>(service.child, asked)
+        service.cpu = cpu.user + cpu.system
+      }
       for (let round = 0; round < one.rounds; round++) {
         const turn: Slice[] = []
         const order = [...services.entries()]
@@ -235,17 +238,20 @@ function roundsOfWork(): number {
   return count / best
 }
 
-/** Loads a service for a while, and lets it send its spans: their CPU time counts, requests do not wait for it. */
+/**
+ * Loads a service for a while. CPU time is that since its last turn: what it does afterwards, such as sending spans,
+ * counts, but requests do not wait for it.
+ */
 async function slice(service: Service, millis: number): Promise<Slice> {
   const { child, port } = service
-  const before = (await ask<{ cpu: NodeJS.CpuUsage }>(child, {})).cpu
   const begin = performance.now()
   const requests = await load(port, millis)
   const seconds = (performance.now() - begin) / 1000
   await sleep(SETTLE_MILLIS)
-  const after = (await ask<{ cpu: NodeJS.CpuUsage }>(child, {})).cpu
+  const { cpu } = await ask<{ cpu: NodeJS.CpuUsage }>(child, {})
+  const micros = cpu.user + cpu.system - service.cpu
+  service.cpu += micros
   service.requests += requests
-  const micros = after.user + after.system - before.user - before.system
   return { rate: requests / seconds, cpu: micros / requests }
 }
 
