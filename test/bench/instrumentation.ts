@@ -8,12 +8,13 @@
  * of them. Figures are medians of the differences within a turn. Load, and the receiver of spans, are in this process.
  */
 import { type ChildProcess, fork } from 'node:child_process'
-import { createHmac } from 'node:crypto'
+import { createHmac, pbkdf2Sync } from 'node:crypto'
 import { once } from 'node:events'
-import { createServer, type Server } from 'node:http'
+import { createServer } from 'node:http'
 import { type AddressInfo, connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { createSpanTable, scanTraces } from '@rootspan/lineage/otlp/scan'
 
 const REGISTER = join(import.meta.dirname, '../../packages/instrumentation/src/register.ts')
 const PLAIN = '@opentelemetry/auto-instrumentations-node/register'
@@ -32,11 +33,15 @@ interface DecisionFigures {
 
 interface ServiceFigures {
   readonly variant: string
+  /** What else the service does for a request. */
+  readonly workMillis: number
   readonly requestsPerSecond: number
   readonly cpuMicrosPerRequest: number
-  /** Against the plain SDK, in percent; positive is more requests, or more CPU. */
+  /** Against the plain SDK; positive is more. */
   readonly requestsPercent: number
-  readonly cpuPercent: number
+  readonly cpuMicrosAdded: number
+  /** Delivered ones. */
+  readonly spansPerRequest: number
 }
 
 export interface InstrumentationFigures {
@@ -44,7 +49,7 @@ export interface InstrumentationFigures {
   readonly service: readonly ServiceFigures[]
 }
 
-/** About two and a half minutes. */
+/** About six minutes. */
 export async function measureInstrumentation(): Promise<InstrumentationFigures> {
   const decisions = await measureDecisions()
   const service = await measureService()
@@ -128,69 +133,125 @@ async function measureDecisions(): Promise<DecisionFigures[]> {
 }
 
 const VARIANTS = [
-  { name: 'plain SDK', imports: [PLAIN] },
-  { name: 'with Rootspan', imports: [REGISTER] },
-  { name: 'no OpenTelemetry', imports: [] },
+  { name: 'plain SDK', imports: [PLAIN], env: {} },
+  { name: 'with Rootspan', imports: [REGISTER], env: {} },
+  { name: 'no library hooked', imports: [REGISTER], env: { ROOTSPAN_DISABLED_HOOKS: HOOKS } },
+  { name: 'no OpenTelemetry', imports: [], env: {} },
 ] as const
 
 /** Processes of each variant, one after the other: the compiler does not treat two alike. */
 const GENERATIONS = 2
-const SERVICE_ROUNDS = 20
-/** Short, so that a slower time of the machine meets all variants of a turn. */
-const SERVICE_MILLIS = 300
+/**
+ * Until the compiler is nearly done with a service. One that is hooked has more code and takes longer: with some 5,000
+ * requests it is the compiler that is measured, for a third of the CPU.
+ */
+const WARM_UP_REQUESTS = 20_000
+const WARM_UP_SLICE_MILLIS = 1000
 /** After its turn a service still sends spans and collects garbage, which must not meet the next one's turn. */
 const SETTLE_MILLIS = 200
-/** Until the compiler is done with a service, which takes some 10,000 requests. */
-const WARM_UP_MILLIS = 4000
+/** Longer than the SDK waits before it sends the last spans. */
+const END_MILLIS = 7000
 const CONNECTIONS = 16
+
+/** What else the service does for a request, and how it is asked. Short turns meet all variants alike. */
+const LOADS = [
+  { work: 0, rounds: 16, millis: 300 },
+  { work: 5, rounds: 10, millis: 500 },
+] as const
 
 interface Slice {
   readonly rate: number
   readonly cpu: number
 }
 
+interface Service {
+  readonly child: ChildProcess
+  readonly port: number
+  readonly path: string
+  requests: number
+  /** Microseconds of CPU until the end of its last turn. */
+  cpu: number
+}
+
 async function measureService(): Promise<ServiceFigures[]> {
   const sink = await startSink()
-  const endpoint = `http://127.0.0.1:${(sink.address() as AddressInfo).port}`
-  const turns: Slice[][] = []
+  const turns: Slice[][][] = LOADS.map(() => [])
+  const delivered = VARIANTS.map((): number[] => [])
+  const rounds = roundsOfWork()
   for (let generation = 0; generation < GENERATIONS; generation++) {
-    const services: { child: ChildProcess; port: number }[] = []
-    for (const { imports } of VARIANTS) {
-      const child = start('express.service.cjs', imports, { OTEL_EXPORTER_OTLP_ENDPOINT: endpoint, JWT_KEY })
-      services.push({ child, port: (await answer<{ port: number }>(child)).port })
+    const services: Service[] = []
+    for (const [at, { imports, env }] of VARIANTS.entries()) {
+      const path = `/${generation}/${at}`
+      const child = start('express.service.cjs', imports, {
+        ...env,
+        OTEL_EXPORTER_OTLP_ENDPOINT: sink.url + path,
+        JWT_KEY,
+      })
+      services.push({ child, path, port: (await answer<{ port: number }>(child)).port, requests: 0, cpu: 0 })
     }
-    for (const { child, port } of services) await slice(child, port, WARM_UP_MILLIS)
-    for (let round = 0; round < SERVICE_ROUNDS; round++) {
-      const turn: Slice[] = []
-      const order = [...services.entries()]
-      // Whoever comes after a busy one is at a disadvantage, so that the order changes.
-      for (const [at, { child, port }] of round % 2 === 0 ? order : order.reverse()) {
-        turn[at] = await slice(child, port, SERVICE_MILLIS)
-        await sleep(SETTLE_MILLIS)
+    for (const service of services)
+      while (service.requests < WARM_UP_REQUESTS)
+        service.requests += await load(service.port, WARM_UP_SLICE_MILLIS)
+    for (const [which, one] of LOADS.entries()) {
+      for (const service of services) {
+        const asked = { rounds: Math.round(rounds * one.work) }
+        const { cpu } = await ask<{ cpu: NodeJS.CpuUsage }>(service.child, asked)
+        service.cpu = cpu.user + cpu.system
       }
-      turns.push(turn)
+      for (let round = 0; round < one.rounds; round++) {
+        const turn: Slice[] = []
+        const order = [...services.entries()]
+        // Whoever comes after a busy one is at a disadvantage, so that the order changes.
+        for (const [at, service] of round % 2 === 0 ? order : order.reverse())
+          turn[at] = await slice(service, one.millis)
+        turns[which]!.push(turn)
+      }
     }
+    await sleep(END_MILLIS)
+    for (const [at, { path, requests }] of services.entries())
+      delivered[at]!.push((sink.spans.get(path) ?? 0) / requests)
     stop(services.map(({ child }) => child))
   }
   sink.close()
-  sink.closeAllConnections()
-  return VARIANTS.map(({ name }, at) => ({
-    variant: name,
-    requestsPerSecond: median(turns.map((turn) => turn[at]!.rate)),
-    cpuMicrosPerRequest: median(turns.map((turn) => turn[at]!.cpu)),
-    requestsPercent: median(turns.map((turn) => (turn[at]!.rate / turn[0]!.rate - 1) * 100)),
-    cpuPercent: median(turns.map((turn) => (turn[at]!.cpu / turn[0]!.cpu - 1) * 100)),
-  }))
+  return LOADS.flatMap(({ work }, which) =>
+    VARIANTS.map(({ name }, at) => ({
+      variant: name,
+      workMillis: work,
+      requestsPerSecond: median(turns[which]!.map((turn) => turn[at]!.rate)),
+      cpuMicrosPerRequest: median(turns[which]!.map((turn) => turn[at]!.cpu)),
+      requestsPercent: median(turns[which]!.map((turn) => (turn[at]!.rate / turn[0]!.rate - 1) * 100)),
+      cpuMicrosAdded: median(turns[which]!.map((turn) => turn[at]!.cpu - turn[0]!.cpu)),
+      spansPerRequest: median(delivered[at]!),
+    })),
+  )
 }
 
-/** Loads a service for a while, and then lets it send its spans: their CPU time counts, requests do not wait. */
-async function slice(child: ChildProcess, port: number, millis: number): Promise<Slice> {
-  const before = (await ask<{ cpu: NodeJS.CpuUsage }>(child, {})).cpu
+/** How often the service's work is to be done over, for a millisecond. Measured once, so that all do the same. */
+function roundsOfWork(): number {
+  const count = 20_000
+  let best = Number.POSITIVE_INFINITY
+  for (let time = 0; time < 10; time++) {
+    const begin = performance.now()
+    pbkdf2Sync('work', 'salt', count, 32, 'sha256')
+    best = Math.min(best, performance.now() - begin)
+  }
+  return count / best
+}
+
+/**
+ * Loads a service for a while. CPU time is that since its last turn: what it does afterwards, such as sending spans,
+ * counts, but requests do not wait for it.
+ */
+async function slice(service: Service, millis: number): Promise<Slice> {
+  const { child, port } = service
   const begin = performance.now()
   const requests = await load(port, millis)
   const seconds = (performance.now() - begin) / 1000
-  const after = (await ask<{ cpu: NodeJS.CpuUsage }>(child, {})).cpu
-  const micros = after.user + after.system - before.user - before.system
+  await sleep(SETTLE_MILLIS)
+  const { cpu } = await ask<{ cpu: NodeJS.CpuUsage }>(child, {})
+  const micros = cpu.user + cpu.system - service.cpu
+  service.cpu += micros
+  service.requests += requests
   return { rate: requests / seconds, cpu: micros / requests }
 }
 
@@ -263,15 +324,36 @@ function requestsOf(port: number): Buffer[] {
   })
 }
 
-/** Takes OTLP requests and throws them away. */
-async function startSink(): Promise<Server> {
-  const sink = createServer((request, response) => {
-    request.resume()
-    request.on('end', () => response.end())
+interface Sink {
+  readonly url: string
+  /** Spans that came, by the path of who sent them. */
+  readonly spans: ReadonlyMap<string, number>
+  close(): void
+}
+
+/** Takes OTLP requests, and counts their spans: a variant that loses some must not look cheap. */
+async function startSink(): Promise<Sink> {
+  const spans = new Map<string, number>()
+  const table = createSpanTable()
+  const server = createServer((request, response) => {
+    const parts: Buffer[] = []
+    request.on('data', (part: Buffer) => parts.push(part))
+    request.on('end', () => {
+      const path = request.url!.replace(/\/v1\/traces$/, '')
+      spans.set(path, (spans.get(path) ?? 0) + scanTraces(Buffer.concat(parts), table).count)
+      response.end()
+    })
   })
-  sink.listen(0, '127.0.0.1')
-  await once(sink, 'listening')
-  return sink
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    spans,
+    close() {
+      server.close()
+      server.closeAllConnections()
+    },
+  }
 }
 
 function median(values: readonly number[]): number {
@@ -286,10 +368,10 @@ export function printInstrumentation({ decisions, service }: InstrumentationFigu
     console.log(
       `  ${library.padEnd(20)} ${String(perRequest).padStart(5)} a request  ${microsWithout.toFixed(2).padStart(8)}  + ${microsAdded.toFixed(2)}`,
     )
-  console.log('instrumentation: Express, a JWT and casbin for each request')
+  console.log('instrumentation: Express, a JWT and casbin for each request, and ms of other work')
   for (const one of service)
     console.log(
-      `  ${one.variant.padEnd(20)} ${one.requestsPerSecond.toFixed(0).padStart(6)} requests/s (${signed(one.requestsPercent)} %)  ${one.cpuMicrosPerRequest.toFixed(1)} us CPU a request (${signed(one.cpuPercent)} %)`,
+      `  ${one.workMillis} ms  ${one.variant.padEnd(20)} ${one.requestsPerSecond.toFixed(0).padStart(6)} requests/s (${signed(one.requestsPercent)} %)  ${one.cpuMicrosPerRequest.toFixed(0)} us CPU a request (${signed(one.cpuMicrosAdded)})  ${one.spansPerRequest.toFixed(2)} spans a request`,
     )
 }
 

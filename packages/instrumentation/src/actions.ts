@@ -68,12 +68,16 @@ export type AgentOperation = 'execute_tool' | 'invoke_agent' | 'invoke_workflow'
  * begin the span's name, so that it is known then as well.
  */
 export function agentOperation(name: string, attributes: Attributes): AgentOperation | undefined {
-  const operation =
-    attributes['gen_ai.operation.name'] ??
-    /^(?:execute_tool|invoke_agent|invoke_workflow)(?= |$)/.exec(name)?.[0]
+  const operation = attributes['gen_ai.operation.name'] ?? operationOf(name)
   if (operation === 'execute_tool' || operation === 'invoke_agent' || operation === 'invoke_workflow')
     return operation
   return attributes['mcp.method.name'] === 'tools/call' ? 'execute_tool' : undefined
+}
+
+/** Most names are told apart by their first letter, and not matched. */
+function operationOf(name: string): string | undefined {
+  if (!name.startsWith('execute_') && !name.startsWith('invoke_')) return undefined
+  return /^(?:execute_tool|invoke_agent|invoke_workflow)(?= |$)/.exec(name)?.[0]
 }
 
 /** What a tool span says of its action when it has all its attributes. Content is there only if an operator wants it. */

@@ -6,12 +6,13 @@
 import { type Attributes, type Context, type Span, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
 import { agentOperation, inferAction, inferOutcome, toolFacts } from './actions.ts'
 import type { ReadableSpan } from './delivery/encode.ts'
+import { type SpanProcessor, withEnd } from './delivery/exporter.ts'
 import { openDelivery } from './delivery/open.ts'
-import { Name } from './facts.ts'
+import { Name, TABLE } from './facts.ts'
 import { isAsking } from './hooks/observe.ts'
 import { redactUrls } from './redaction.ts'
 import { type Runtime, runtime } from './runtime.ts'
-import { release, setAttribute, setAttributes } from './span-state.ts'
+import { release, setAttribute } from './span-state.ts'
 
 /** What every SDK's span has beside the API. */
 export interface SdkSpan extends Span {
@@ -44,14 +45,15 @@ export class RootspanSpanProcessor {
 
   #start(span: SdkSpan, parent: Context): void {
     redactUrls(span)
-    const { scopes, encode, emitter, continuity } = this.#runtime
+    const { scopes, emitter, continuity } = this.#runtime
     continuity.begin()
     const { root } = scopes.enter(span, parent)
     const { kind } = span
     const execution = root === span && isLocalRoot(parent) ? executionOf(span) : undefined
     if (execution !== undefined) {
       const { traceId: id } = span.spanContext()
-      setAttributes(span, encode('execution', { id, kind: execution }))
+      setAttribute(span, TABLE.execution.id[0], id)
+      setAttribute(span, TABLE.execution.kind[0], execution)
       // A hook may have started it as an action: a tool call that comes without a request around it.
       if (span.attributes[Name.recordKind] === undefined) setAttribute(span, Name.recordKind, 'request')
       emitter.govern(span)
@@ -106,29 +108,11 @@ function executionOf({ kind, name, attributes }: SdkSpan): string | undefined {
   return operation === 'invoke_workflow' ? 'workflow' : undefined
 }
 
-/** OpenTelemetry's `SpanProcessor`; `onEnding` is of some versions only. */
-interface SpanProcessor {
-  onStart(span: never, parent: never): void
-  onEnding?(span: never): void
-  onEnd(span: never): void
-  forceFlush(): Promise<void>
-  shutdown(): Promise<void>
-}
-
 /** A processor, of whichever SDK, that exports spans to where the own path sends them, without governed ones. */
 export function exceptGoverned<P extends SpanProcessor>(processor: P, parts: Runtime = runtime()): P {
-  const others = Object.create(processor) as P
-  const onEnd: P['onEnd'] = (span) => {
+  return withEnd(processor, (span) => {
     const isOurs = parts.delivery !== undefined && parts.emitter.isGoverned(span as Span)
     if (!isOurs) processor.onEnd(span)
-  }
-  // Methods run on the processor itself: they may use its private fields.
-  return Object.assign(others, {
-    onStart: processor.onStart.bind(processor),
-    ...(processor.onEnding !== undefined && { onEnding: processor.onEnding.bind(processor) }),
-    onEnd,
-    forceFlush: processor.forceFlush.bind(processor),
-    shutdown: processor.shutdown.bind(processor),
   })
 }
 

@@ -10,7 +10,7 @@ import { HOOKS, HTTP_HOOKS } from './hooks/all.ts'
 import { includesOf, RootspanInstrumentation } from './hooks/install.ts'
 import { flushAtEnd } from './lifecycle.ts'
 import { registerLoader } from './loader.ts'
-import { applicationRequire } from './require.ts'
+import { applicationPackages } from './require.ts'
 import { runtime as sharedRuntime } from './runtime.ts'
 import { autoInstrumentations, createSdk } from './sdk.ts'
 import { runSelfTest } from './self-test.ts'
@@ -27,18 +27,18 @@ try {
 
 async function start(): Promise<void> {
   const entry = process.argv[1]
-  const require = applicationRequire(entry)
+  const packages = applicationPackages(entry)
   const hooks = HOOKS.filter(({ library }) => !config.disabledHooks.has(library))
   const httpHooks = HTTP_HOOKS.filter(({ name }) => !config.disabledHooks.has(name))
   const ours = new RootspanInstrumentation(hooks, httpHooks, runtime)
-  const auto = autoInstrumentations(require, log)
+  const auto = await autoInstrumentations(packages, log)
   await registerLoader([...includesOf(hooks), ...(auto.modules ?? [])], log)
 
   let tested: (lines: string[]) => void = () => {}
   const hookLines = new Promise<string[]>((resolve) => {
     tested = resolve
   })
-  const sdk = createSdk(require, runtime, [ours, ...auto.list], {
+  const sdk = await createSdk(packages, runtime, [ours, ...auto.list], {
     [Name.instrumentationVersion]: VERSION,
     [Name.instrumentationHooks]: hookLines,
   })
@@ -47,7 +47,7 @@ async function start(): Promise<void> {
   runtime.continuity.begin()
   flushAtEnd(sdk, runtime.continuity, log)
   try {
-    tested(config.selfTest ? await runSelfTest(ours, require, entry, log) : [])
+    tested(config.selfTest ? await runSelfTest(ours, packages.require, entry, log) : [])
   } finally {
     tested([])
   }

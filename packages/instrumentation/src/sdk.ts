@@ -5,11 +5,12 @@
  * NodeSDK takes sampler and processors from the environment only while none are given; as ours are given, those of the
  * environment are made here, out of the parts that NodeSDK itself is made of.
  */
-import { createRequire } from 'node:module'
+
+import { packed } from './delivery/exporter.ts'
 import { openDelivery, openExporter } from './delivery/open.ts'
 import type { Log } from './log.ts'
 import { exceptGoverned, RootspanSpanProcessor } from './processor.ts'
-import type { Resolver } from './require.ts'
+import { type Packages, packagesOf } from './require.ts'
 import type { Runtime } from './runtime.ts'
 import { rootspanSampler, type Sampler } from './sampler.ts'
 
@@ -57,9 +58,13 @@ export interface Instrumentations {
 }
 
 /** The application's own auto-instrumentations, or none. */
-export function autoInstrumentations(require: Resolver, log: Log): Instrumentations {
+export async function autoInstrumentations(packages: Packages, log: Log): Promise<Instrumentations> {
   const name = '@opentelemetry/auto-instrumentations-node'
-  const found = load<{ getNodeAutoInstrumentations(): Instrumentation[] }>(require, name)
+  const found = await load<{ getNodeAutoInstrumentations(): Instrumentation[] }>(
+    packages,
+    name,
+    'getNodeAutoInstrumentations',
+  )
   if (found === undefined) {
     log.warn(`${name} is not installed: requests and outgoing calls are not spans`)
     return { list: [], modules: [] }
@@ -73,30 +78,32 @@ export function autoInstrumentations(require: Resolver, log: Log): Instrumentati
 }
 
 /** Makes the SDK; undefined, with a warning, if the application has none. `attributes` may be promises. */
-export function createSdk(
-  require: Resolver,
+export async function createSdk(
+  packages: Packages,
   runtime: Runtime,
   instrumentations: readonly object[],
   attributes: Record<string, unknown>,
-): Sdk | undefined {
+): Promise<Sdk | undefined> {
   const { log } = runtime
-  const sdkNode = load<{ NodeSDK: Make<Pick<Sdk, 'start' | 'shutdown'>> }>(require, '@opentelemetry/sdk-node')
+  const name = '@opentelemetry/sdk-node'
+  const sdkNode = await load<{ NodeSDK: Make<Pick<Sdk, 'start' | 'shutdown'>> }>(packages, name, 'NodeSDK')
   if (sdkNode === undefined) {
     log.warn('@opentelemetry/sdk-node is not installed: nothing is recorded')
     return undefined
   }
   // Its own dependencies, not those that the application may have beside it.
-  const inner = createRequire(require.resolve('@opentelemetry/sdk-node'))
-  const current = load<TraceSdk>(inner, '@opentelemetry/sdk-trace')
-  const trace = current ?? load<TraceSdk>(inner, '@opentelemetry/sdk-trace-base')
-  const resources = load<Resources>(inner, '@opentelemetry/resources')
+  const inner = packagesOf(packages.require.resolve(name))
+  const current = await load<TraceSdk>(inner, '@opentelemetry/sdk-trace', 'BatchSpanProcessor')
+  const trace =
+    current ?? (await load<TraceSdk>(inner, '@opentelemetry/sdk-trace-base', 'BatchSpanProcessor'))
+  const resources = await load<Resources>(inner, '@opentelemetry/resources', 'defaultResource')
   if (trace === undefined || resources === undefined) {
     log.warn('this version of @opentelemetry/sdk-node is not supported: nothing is recorded')
     return undefined
   }
   const processors = [
     new RootspanSpanProcessor(runtime),
-    ...processorsFromEnv(inner, trace, current !== undefined, runtime),
+    ...(await processorsFromEnv(inner, trace, current !== undefined, runtime)),
   ]
   const sdk = new sdkNode.NodeSDK({
     instrumentations,
@@ -117,12 +124,12 @@ export function createSdk(
  * `OTEL_TRACES_EXPORTER`: otlp (by `OTEL_EXPORTER_OTLP_PROTOCOL`), console, none. With otlp, governed spans go their own
  * path to the same endpoint.
  */
-function processorsFromEnv(
-  inner: Resolver,
+async function processorsFromEnv(
+  inner: Packages,
   trace: TraceSdk,
   isCurrent: boolean,
   runtime: Runtime,
-): Processor[] {
+): Promise<Processor[]> {
   const { log, config } = runtime
   // sdk-trace-base took the exporter itself, sdk-trace takes options.
   const options = (exporter: object): object => (isCurrent ? { exporter } : exporter)
@@ -134,10 +141,12 @@ function processorsFromEnv(
     if (name === 'console')
       processors.push(new trace.SimpleSpanProcessor(options(new trace.ConsoleSpanExporter())))
     else if (name === 'otlp') {
-      const exporter = openExporter(log) ?? otlpExporter(inner, log)
+      const own = openExporter(log)
+      const exporter = own ?? (await otlpExporter(inner, log))
       if (exporter === undefined) continue
       openDelivery(runtime)
-      const processor = new trace.BatchSpanProcessor(batching(exporter, isCurrent))
+      const batch = new trace.BatchSpanProcessor(batching(exporter, isCurrent))
+      const processor = own === undefined ? batch : packed(batch, log)
       const isElsewhere = config.endpoint !== undefined
       processors.push(isElsewhere ? processor : exceptGoverned(processor, runtime))
     } else log.warn(`OTEL_TRACES_EXPORTER: ${name.slice(0, 40)} is not supported here`)
@@ -161,13 +170,13 @@ function batching(exporter: object, isCurrent: boolean): object {
   }
 }
 
-function otlpExporter(inner: Resolver, log: Log): object | undefined {
+async function otlpExporter(inner: Packages, log: Log): Promise<object | undefined> {
   const { OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: traces, OTEL_EXPORTER_OTLP_PROTOCOL: all } = process.env
   const protocol = (traces || all || 'http/protobuf').trim()
   const kind = { grpc: 'grpc', 'http/json': 'http', 'http/protobuf': 'proto' }[protocol]
   if (kind === undefined) log.warn('OTEL_EXPORTER_OTLP_PROTOCOL is not known; http/protobuf is used')
   const name = `@opentelemetry/exporter-trace-otlp-${kind ?? 'proto'}`
-  const found = load<{ OTLPTraceExporter: Make<object> }>(inner, name)
+  const found = await load<{ OTLPTraceExporter: Make<object> }>(inner, name, 'OTLPTraceExporter')
   if (found === undefined) log.warn(`${name} is not installed: nothing is sent`)
   return found && new found.OTLPTraceExporter()
 }
@@ -188,7 +197,21 @@ function samplerFromEnv(trace: TraceSdk, log: Log): Sampler {
   return new trace.ParentBasedSampler({ root: (root ?? roots.always_on!)() })
 }
 
-function load<T>(require: Resolver, name: string): T | undefined {
+/**
+ * A package as ES modules if it has them, and `sign` is among what they export. As CommonJS, OpenTelemetry's current
+ * packages reach each other through getters, which costs a service some 10 microseconds a request.
+ */
+async function load<T>(
+  { require, import: load }: Packages,
+  name: string,
+  sign: string,
+): Promise<T | undefined> {
+  try {
+    const namespace = await load(name)
+    if (namespace !== undefined && sign in (namespace as object)) return namespace as T
+  } catch {
+    // Not installed, or not for `import`.
+  }
   try {
     return require(name) as T
   } catch {

@@ -99,6 +99,27 @@ test('spans are sent together, with the headers of the environment, to the path 
   })
 })
 
+test('what comes during a request waits for others, and is sent in its time, or at once by a flush', async () => {
+  const more: string[] = []
+  answer = (_, response) => {
+    const name = more.shift()
+    if (name !== undefined) delivery.add(span(name))
+    taken(response)
+  }
+  start({ delayMillis: 300 })
+  more.push('b')
+  delivery.add(span('a'))
+  await vi.waitFor(() => expect(bodies).toEqual(['a\n']))
+  await vi.waitFor(() => expect(delivery.waiting).toBe(1))
+  delivery.add(span('c'))
+  await vi.waitFor(() => expect(bodies).toEqual(['a\n', 'b\nc\n']))
+  more.push('e', 'f')
+  delivery.add(span('d'))
+  await delivery.flush()
+  expect(bodies.slice(2)).toEqual(['d\n', 'e\n', 'f\n'])
+  expect(delivery.waiting).toBe(0)
+})
+
 test.each([503, 429, 401, 404, 500])('status %i: kept, and sent again', async (status) => {
   answer = (_, response) => {
     if (bodies.length < 3) response.writeHead(status).end()

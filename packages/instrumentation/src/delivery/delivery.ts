@@ -104,6 +104,10 @@ class Deliverer implements Delivery {
   /** After failures, until when not to try. */
   #backoffMillis = 0
   #notBefore = 0
+  /** Spans that left the queue. */
+  #sent = 0
+  /** Flushes that wait: for them the queue is emptied. */
+  #flushes = 0
   #isClosed = false
 
   constructor(queue: Queue, options: DeliveryOptions) {
@@ -197,11 +201,13 @@ class Deliverer implements Delivery {
   async flush(): Promise<void> {
     // Connections do not keep the process alive, and somebody waits.
     const alive = setTimeout(() => {}, FLUSH_MILLIS)
+    this.#flushes++
     try {
       await this.#draining
       this.#notBefore = 0
       await this.#drain()
     } finally {
+      this.#flushes--
       clearTimeout(alive)
     }
   }
@@ -223,11 +229,19 @@ class Deliverer implements Delivery {
     if (this.#isClosed || (this.#timer !== undefined && this.#due <= due)) return
     clearTimeout(this.#timer)
     this.#due = due
-    this.#timer = setTimeout(() => {
-      this.#timer = undefined
-      void this.#drain()
-    }, due - Date.now())
+    this.#timer = setTimeout(
+      () => {
+        this.#timer = undefined
+        void this.#drain()
+      },
+      Math.max(1, due - Date.now()),
+    )
     this.#timer.unref()
+  }
+
+  /** Whether spans are sent without waiting for others. */
+  get #isFull(): boolean {
+    return this.#queue.waiting >= MAX_BATCH_SPANS || (this.#flushes > 0 && this.#queue.waiting > 0)
   }
 
   /** One run at a time; callers share it. */
@@ -245,7 +259,11 @@ class Deliverer implements Delivery {
 
   async #run(): Promise<void> {
     await this.#settled(RESOURCE_MILLIS)
-    while (!this.#isClosed && (await this.#sendFrom(this.#queue)) === 'more') {
+    // What comes meanwhile waits for a full batch or for its time, unless somebody waits for it: a service under load
+    // would otherwise send whatever came during one request in the next, in many small ones.
+    const due = this.#sent + this.#queue.waiting
+    while (this.#sent < due || this.#isFull) {
+      if (this.#isClosed || (await this.#sendFrom(this.#queue)) !== 'more') break
       // Fresh spans go first, then one request of what a dead process left.
       if (this.#orphan !== undefined && (await this.#sendFrom(this.#orphan)) === 'later') return
     }
@@ -291,6 +309,7 @@ class Deliverer implements Delivery {
       else if (answer.is === 'taken' && answer.position === undefined)
         log.once('the endpoint gives no receipts: spans are sent, but nobody says that they are durable')
       source.forget(batch)
+      if (source === this.#queue) this.#sent += batch.spans
       return 'more'
     }
   }

@@ -116,6 +116,41 @@ test('the same bytes as the SDK’s own exporter sends', () => {
   )
 })
 
+test('spans of one name: the same bytes, whatever they have in common and whichever comes first', () => {
+  const [one] = fc.sample(
+    spans.filter((some) => some.length > 0),
+    1,
+  )[0]!
+  const common = {
+    'http.route': '/',
+    'express.type': 'middleware',
+    large: 'x'.repeat(700),
+    also: 'y'.repeat(700),
+  }
+  const of = (name: string, attributes: object): ReadableSpan => ({
+    ...one!,
+    name,
+    attributes: attributes as never,
+  })
+  const some = [
+    ...[1, 2, 3].map((seq) => of('number last', { ...common, large: 'short', also: 1, seq })),
+    ...[1, 2, 3].map((seq) => of('number first', { seq, ...common })),
+    ...[{}, common, {}, common].map((attributes) => of('none at first', attributes)),
+    ...[common, common, {}, common].map((attributes) => of('none later', attributes)),
+    ...[common, common, { ...common, list: ['a'] }].map((attributes) => of('too long to keep', attributes)),
+    ...[['a'], ['b']].map((list) => of('another list', { same: 1, also: 2, list, last: true })),
+    ...[0, -0, Number.NaN, Number.NaN].map((value) => of('odd numbers', { same: 1, value })),
+    ...['x', 'y'].map((type) =>
+      of('another order', type === 'x' ? { a: 1, b: 2, c: 3 } : { b: 2, a: 1, c: 3 }),
+    ),
+  ]
+  for (let round = 0; round < 3; round++) {
+    const expected = some.map((span) => Buffer.from(ProtobufTraceSerializer.serializeRequest([span])))
+    expect(some.map((span) => Buffer.from(encodeSpans([packSpan(span)])))).toEqual(expected)
+    some.reverse()
+  }
+})
+
 test('a request that is larger than any buffer grows it; after one that is too large the next is whole', () => {
   const [one] = fc.sample(
     spans.filter((some) => some.length > 0),

@@ -5,7 +5,15 @@
  * The bytes are those that the SDK's own exporter sends, so that the collector takes a span that comes both ways for
  * one. They are made by a writer of our own because the SDK's takes several times as long, for every span of a service.
  */
-import type { Attributes, AttributeValue, HrTime, Link, SpanContext, SpanStatus } from '@opentelemetry/api'
+import {
+  type Attributes,
+  type AttributeValue,
+  type HrTime,
+  type Link,
+  type SpanContext,
+  type SpanStatus,
+  TraceFlags,
+} from '@opentelemetry/api'
 import { ReverseWriter } from './protobuf.ts'
 
 /** What the SDK gives of a span, in all its versions. */
@@ -27,16 +35,27 @@ export interface ReadableSpan {
   spanContext(): SpanContext
 }
 
-/** What is sent of a span, in the place of the span. */
+const SAMPLED = { traceFlags: TraceFlags.SAMPLED }
+
+/** What is sent of a span, in the place of the span: a part of a block, which is kept while one of its spans waits. */
 class PackedSpan {
   readonly resource: Resource
   readonly instrumentationScope: Scope
-  readonly bytes: Uint8Array
+  readonly block: Buffer
+  readonly start: number
+  readonly end: number
 
-  constructor({ resource, instrumentationScope }: ReadableSpan, bytes: Uint8Array) {
+  constructor({ resource, instrumentationScope }: ReadableSpan, block: Buffer, start: number, end: number) {
     this.resource = resource
     this.instrumentationScope = instrumentationScope
-    this.bytes = bytes
+    this.block = block
+    this.start = start
+    this.end = end
+  }
+
+  /** The SDK's batch processor takes it for a span: it asks no more of one than whether it is sampled, and its resource. */
+  spanContext(): Pick<SpanContext, 'traceFlags'> {
+    return SAMPLED
   }
 }
 
@@ -101,6 +120,11 @@ export function encodeSpans(spans: readonly WaitingSpan[]): Uint8Array {
   }
 }
 
+const BLOCK_BYTES = 64 << 10
+/** Where packed spans are put, one behind the other. */
+let block = Buffer.alloc(0)
+let blockEnd = 0
+
 /**
  * Encodes a span that ended before it is known with which others it is sent. A span holds much that is not sent, and
  * thousands of them that wait cost the garbage collector more than all else that is done for them.
@@ -108,7 +132,15 @@ export function encodeSpans(spans: readonly WaitingSpan[]): Uint8Array {
 export function packSpan(span: ReadableSpan): WaitingSpan {
   try {
     writeSpan(span)
-    return new PackedSpan(span, writer.finishSmall())
+    const { length } = writer
+    if (blockEnd + length > block.length) {
+      block = Buffer.allocUnsafeSlow(Math.max(BLOCK_BYTES, length))
+      blockEnd = 0
+    }
+    const start = blockEnd
+    writer.finishInto(block, start)
+    blockEnd += length
+    return new PackedSpan(span, block, start, blockEnd)
   } catch (error) {
     writer.reset()
     throw error
@@ -133,7 +165,7 @@ function writeScope(scope: Scope, spans: readonly WaitingSpan[]): void {
   if (scope.schemaUrl) writer.textField(0x1a, scope.schemaUrl)
   for (let at = spans.length - 1; at >= 0; at--) {
     const span = spans[at]!
-    if (span instanceof PackedSpan) writer.raw(span.bytes)
+    if (span instanceof PackedSpan) writer.part(span.block, span.start, span.end)
     else writeSpan(span)
   }
   const inner = writer.length
@@ -160,7 +192,7 @@ function writeSpan(span: ReadableSpan): void {
   writer.number(0x60, span.droppedEventsCount)
   for (let at = events.length - 1; at >= 0; at--) writeEvent(events[at]!)
   writer.number(0x50, span.droppedAttributesCount)
-  writeAttributes(0x4a, span.attributes)
+  writeSpanAttributes(span.name, span.attributes)
   writeTime(span.endTime)
   writer.tag(0x41)
   writeTime(span.startTime)
@@ -223,7 +255,9 @@ let knownLow = 0
 let knownHigh = 0
 
 /** Nanoseconds since 1970, which are too many for a number. Spans come from the same seconds, so the last is kept. */
-function writeTime([second, nanos]: HrTime): void {
+function writeTime(time: HrTime): void {
+  const second = time[0]
+  const nanos = time[1]
   if (second !== knownSecond) {
     const total = BigInt(Math.trunc(second)) * 1_000_000_000n
     knownLow = Number(BigInt.asUintN(32, total))
@@ -248,22 +282,82 @@ function writeEventAttributes(attributes: Attributes): void {
   if (Object.isFrozen(attributes)) encodedEvents.set(attributes, writer.since(since))
 }
 
-function writeAttributes(tag: number, attributes: Attributes): void {
+/** What the attributes of spans of one name begin with, mostly. */
+interface Beginning {
+  names: readonly string[]
+  readonly values: unknown[]
+  /** How many of them; 0 for spans that have nothing in common. */
+  count: number
+  /** Undefined until a second span was seen. */
+  bytes: Uint8Array | undefined
+}
+
+/** By the name of the spans; at most some hundred KiB. */
+const beginnings = new Map<string, Beginning>()
+const MAX_BEGINNINGS = 256
+/** Longer ones are not compared: attributes that come again and again come first. */
+const MAX_BEGINNING = 16
+const MAX_BEGINNING_BYTES = 1024
+
+/** Instrumentations put the same few attributes on all spans of one name, so that these are encoded together, once. */
+function writeSpanAttributes(spanName: string, attributes: Attributes): void {
   const names = Object.keys(attributes)
-  for (let at = names.length - 1; at >= 0; at--) {
-    const name = names[at]!
-    const value = attributes[name]
-    const body = typeof value === 'object' ? undefined : bodiesOf(name)
-    const known = body?.get(value)
-    if (known !== undefined) {
-      writer.raw(known)
-      writer.number(tag, known.length)
-      continue
-    }
-    const since = writer.length
-    writeMember(tag, name, value, 0)
-    if (body !== undefined) keep(name, body, value, since)
+  const known = beginnings.get(spanName)
+  if (known === undefined) {
+    if (beginnings.size < MAX_BEGINNINGS) learn(spanName, names, attributes)
+    writeFrom(0x4a, names, attributes, 0)
+    return
   }
+  const { count } = known
+  let same = 0
+  while (same < count && known.names[same] === names[same] && known.values[same] === attributes[names[same]!])
+    same++
+  if (same < count) {
+    // What they have in common is less than was thought.
+    known.count = same < 2 ? 0 : same
+    known.bytes = undefined
+  }
+  writeFrom(0x4a, names, attributes, known.count)
+  if (known.count === 0) return
+  if (known.bytes !== undefined) {
+    writer.raw(known.bytes)
+    return
+  }
+  const since = writer.length
+  for (let at = known.count - 1; at >= 0; at--) writeAttribute(0x4a, names[at]!, attributes[names[at]!])
+  if (writer.length - since > MAX_BEGINNING_BYTES) known.count = 0
+  else known.bytes = writer.since(since)
+}
+
+function learn(spanName: string, names: readonly string[], attributes: Attributes): void {
+  const first = names.slice(0, MAX_BEGINNING)
+  const values = first.map((name) => attributes[name])
+  // An object may change, and is another one each time.
+  const whole = values.findIndex((value) => typeof value === 'object')
+  const count = whole === -1 ? first.length : whole
+  beginnings.set(spanName, { names: first, values, count: count < 2 ? 0 : count, bytes: undefined })
+}
+
+function writeAttributes(tag: number, attributes: Attributes): void {
+  writeFrom(tag, Object.keys(attributes), attributes, 0)
+}
+
+/** All but the first. */
+function writeFrom(tag: number, names: readonly string[], attributes: Attributes, first: number): void {
+  for (let at = names.length - 1; at >= first; at--) writeAttribute(tag, names[at]!, attributes[names[at]!])
+}
+
+function writeAttribute(tag: number, name: string, value: Attributes[string]): void {
+  const body = typeof value === 'object' ? undefined : bodiesOf(name)
+  const known = body?.get(value)
+  if (known !== undefined) {
+    writer.raw(known)
+    writer.number(tag, known.length)
+    return
+  }
+  const since = writer.length
+  writeMember(tag, name, value, 0)
+  if (body !== undefined) keep(name, body, value, since)
 }
 
 /**

@@ -1,10 +1,11 @@
 import { createServer, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { SpanKind, SpanStatusCode } from '@opentelemetry/api'
+import { BatchSpanProcessor } from '@opentelemetry/sdk-trace'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { createLog } from '../log.ts'
 import { encodeSpans, type ReadableSpan } from './encode.ts'
-import { createExporter, type SpanExporter } from './exporter.ts'
+import { createExporter, packed, type SpanExporter } from './exporter.ts'
 import { openExporter } from './open.ts'
 import { createSender } from './send.ts'
 
@@ -99,6 +100,23 @@ test.each([
   expect(code).toBe(1)
   expect(error!.message).toMatch(why)
   expect(bodies).toHaveLength(1)
+})
+
+test('the SDK’s batch processor takes packed spans for spans, and leaves out what is not sampled', async () => {
+  start()
+  const processor = packed(new BatchSpanProcessor({ exporter: exporter as never }), log)
+  const others = { ...span, spanContext: () => ({ ...context, traceFlags: 0 }) }
+  processor.onEnd(others as never)
+  const spans = Array.from({ length: 3 }, (_, at) => ({ ...span, name: `GET /${at}` }))
+  for (const one of spans) processor.onEnd(one as never)
+  // What is written on it afterwards is not on it: it has ended.
+  spans[0]!.name = 'later'
+  await processor.forceFlush()
+  await processor.forceFlush()
+  expect(bodies).toHaveLength(1)
+  const expected = spans.map((one, at) => ({ ...one, name: `GET /${at}` }))
+  expect(bodies[0]).toEqual(Buffer.from(encodeSpans(expected)))
+  await processor.shutdown()
 })
 
 test.each([

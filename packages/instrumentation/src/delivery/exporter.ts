@@ -2,8 +2,9 @@
  * A span exporter for the SDK's batch processor, in the place of its own for OTLP/HTTP: the same requests, made by our
  * encoder. It carries what is not governed, so it keeps the SDK's rules: what cannot be sent in time is lost.
  */
+import { TraceFlags } from '@opentelemetry/api'
 import type { Log } from '../log.ts'
-import type { Encode, ReadableSpan } from './encode.ts'
+import { type Encode, packSpan, type ReadableSpan, type WaitingSpan } from './encode.ts'
 import type { Answer, Sender } from './send.ts'
 
 /** OpenTelemetry's `ExportResult`: 0 is success, 1 failure. */
@@ -14,7 +15,7 @@ interface ExportResult {
 
 /** OpenTelemetry's `SpanExporter`, as all its versions have it. */
 export interface SpanExporter {
-  export(spans: readonly ReadableSpan[], done: (result: ExportResult) => void): void
+  export(spans: readonly WaitingSpan[], done: (result: ExportResult) => void): void
   forceFlush(): Promise<void>
   shutdown(): Promise<void>
 }
@@ -32,7 +33,7 @@ const FIRST_PAUSE_MILLIS = 1000
 export function createExporter({ encode, sender, log, timeoutMillis }: ExporterOptions): SpanExporter {
   const underWay = new Set<Promise<void>>()
 
-  const deliver = async (spans: readonly ReadableSpan[]): Promise<ExportResult> => {
+  const deliver = async (spans: readonly WaitingSpan[]): Promise<ExportResult> => {
     const end = Date.now() + timeoutMillis
     await spans[0]?.resource.waitForAsyncAttributes?.()
     const body = encode(spans)
@@ -70,6 +71,44 @@ export function createExporter({ encode, sender, log, timeoutMillis }: ExporterO
       sender.close()
     },
   }
+}
+
+/** OpenTelemetry's `SpanProcessor`; `onEnding` is of some versions only. */
+export interface SpanProcessor {
+  onStart(span: never, parent: never): void
+  onEnding?(span: never): void
+  onEnd(span: never): void
+  forceFlush(): Promise<void>
+  shutdown(): Promise<void>
+}
+
+/** A processor that is told of the spans that end by `onEnd`, and is `processor` in all else. */
+export function withEnd<P extends SpanProcessor>(processor: P, onEnd: P['onEnd']): P {
+  // Methods run on the processor itself: they may use its private fields.
+  return Object.assign(Object.create(processor) as P, {
+    onStart: processor.onStart.bind(processor),
+    ...(processor.onEnding !== undefined && { onEnding: processor.onEnding.bind(processor) }),
+    onEnd,
+    forceFlush: processor.forceFlush.bind(processor),
+    shutdown: processor.shutdown.bind(processor),
+  })
+}
+
+/**
+ * The SDK's batch processor before our exporter, with spans packed when they end. The garbage collector moves each span
+ * that waits, with all that hangs on it, and that was more work than what is done for the span itself.
+ */
+export function packed<P extends SpanProcessor>(processor: P, log: Log): P {
+  return withEnd(processor, (span: ReadableSpan) => {
+    if ((span.spanContext().traceFlags & TraceFlags.SAMPLED) === 0) return
+    let waiting: WaitingSpan = span
+    try {
+      waiting = packSpan(span)
+    } catch (error) {
+      log.failed('encoding a span', error)
+    }
+    processor.onEnd(waiting as never)
+  })
 }
 
 function sleep(millis: number): Promise<void> {

@@ -12,6 +12,7 @@ const MAX_KEPT_BYTES = 2 << 20
 const MAX_BYTES = 64 << 20
 /** Up to this length a loop is faster than a call into Node. */
 const MAX_LOOP = 100
+const MAX_RAW_LOOP = 48
 
 /** Values of hex digits, by character code. */
 const DIGITS = Uint8Array.from(
@@ -33,12 +34,10 @@ export class ReverseWriter {
     return Uint8Array.prototype.slice.call(this.#bytes, this.#at, this.#bytes.length - since)
   }
 
-  /** As `finish`, for few bytes: the copy is part of a larger piece of memory. */
-  finishSmall(): Uint8Array {
-    const written = Buffer.allocUnsafe(this.length)
-    this.#bytes.copy(written, 0, this.#at)
+  /** Copies what was written to `target`; the writer is empty then. */
+  finishInto(target: Buffer, start: number): void {
+    this.#bytes.copy(target, start, this.#at)
     this.reset()
-    return written
   }
 
   /** A copy of what was written; the writer is empty then. */
@@ -143,8 +142,19 @@ export class ReverseWriter {
   }
 
   raw(bytes: Uint8Array): void {
-    this.#at = this.#room(bytes.length) - bytes.length
-    this.#bytes.set(bytes, this.#at)
+    const { length } = bytes
+    const start = this.#room(length) - length
+    const target = this.#bytes
+    if (length > MAX_RAW_LOOP) target.set(bytes, start)
+    else for (let at = 0; at < length; at++) target[start + at] = bytes[at]!
+    this.#at = start
+  }
+
+  /** A part of a larger piece of memory. */
+  part(source: Buffer, start: number, end: number): void {
+    const at = this.#room(end - start) - (end - start)
+    source.copy(this.#bytes, at, start, end)
+    this.#at = at
   }
 
   /** UTF-8, without its length. */
