@@ -216,6 +216,7 @@ export class Knowledge {
 
   #revocationsOf({ tenant, authorizations }: Execution): Revocation[] {
     const found: Revocation[] = []
+    if (this.#revocations.isEmpty) return found
     for (const artifact of authorizations)
       for (const [by, value] of revocableBy(artifact)) {
         if (artifact.status === 'revoked' || found.length === MAX_STATEMENTS) break
@@ -228,6 +229,7 @@ export class Knowledge {
 
   #usesOf({ tenant, authorizations, traceId }: Execution): Use[] {
     const found: Use[] = []
+    if (this.#uses.isEmpty) return found
     for (const artifact of authorizations)
       for (const [by, value] of oneTimeNames(artifact)) {
         const known = this.#uses.get(hashedKey(tenant, 'use', by, value))
@@ -313,6 +315,10 @@ class Bounded<V> {
 
   get(key: string): V | undefined {
     return this.#values.get(key)
+  }
+
+  get isEmpty(): boolean {
+    return this.#values.size === 0
   }
 
   values(): Iterable<V> {

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { EPOCH, type SettleOptions, type SpanSpec, TestLog } from '../../../test/support/executions.ts'
 import { formatHex } from './bytes.ts'
 import { EMPTY_CONTEXT } from './continuity/context.ts'
+import { why } from './continuity/why.ts'
 import { MalformedError, VerificationError } from './errors.ts'
 import { type Bundle, formatBundle, parseBundle } from './evidence/bundle.ts'
 import { Persistence } from './record/entry.ts'
@@ -108,10 +109,15 @@ describe('a deferred judgement', () => {
     expect(execution.verdict.continuity.detail.at(-1)).toBe(
       'segment 1 and what came after it: sealed without a judgement, which a later segment brings',
     )
+    const verdict = (of: VerifiedExecution): string =>
+      why(of.execution(), of.judgement, { pendingFrom: of.pendingFrom }).at(-1)!.clauses[0]!.text
+    expect(verdict(execution)).toContain('; segment 1 and what came after it are not judged yet')
+    expect(execution.execution().evaluatedAt).toBe(at(60))
     log.settle(1, [], { closed: Closed.reviewed, at: at(80), sealing: sealing(true) })
     const after = await checked(log)
     expect(findingsOf(after)).not.toContainEqual(expect.stringContaining('GC-N01'))
     expect(after.verdict.continuity.detail.join()).not.toContain('without a judgement')
+    expect(verdict(after)).not.toContain('not judged yet')
   })
 
   test('says nothing of the spans since', async () => {

@@ -79,6 +79,8 @@ export interface VerifiedExecution {
   readonly roots: readonly ExecutionNode[]
   /** Made again from the evidence, and equal to what the log has; unless it was made by other rules than are known here. */
   readonly judgement: Judgement
+  /** Number of the first segment that was sealed after that judgement, without one; undefined where none was. */
+  readonly pendingFrom: number | undefined
   /** What rules and answers look at, built when it is asked for. */
   readonly execution: () => Execution
   /** What came of the statements about other executions that it was judged with. */
@@ -156,7 +158,9 @@ export function verify(evidence: Uint8Array, policy: Policy): VerifiedExecution 
     records,
     roots: growTree(records),
     judgement: judged.judgement,
-    execution: () => history.builder().execution(payloadHead(segments), parseContext(judged.context)),
+    pendingFrom: judged.since,
+    execution: () =>
+      history.builder().execution(headOf(segments, judged.since), parseContext(judged.context)),
     context,
     erasures: own,
     verdict: verdictOf(checkpoint, records, judged),
@@ -499,9 +503,11 @@ function notBorneOut({ proven, unproven, witnesses }: CheckedContext): string[] 
   ]
 }
 
-function payloadHead(segments: readonly ExecutionSegment[]): ExecutionHead {
+/** As of the last judgement. */
+function headOf(segments: readonly ExecutionSegment[], pendingFrom: number | undefined): ExecutionHead {
   const { tenant, traceId } = segments[0]!
-  return { tenant, traceId, evaluatedAt: segments.at(-1)!.evaluatedAt }
+  const { evaluatedAt } = segments[Math.max(0, (pendingFrom ?? segments.length) - 1)]!
+  return { tenant, traceId, evaluatedAt }
 }
 
 /** Runs a step; a parser's complaint becomes a verification error that says where. */

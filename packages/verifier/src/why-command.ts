@@ -47,10 +47,12 @@ function placesOf({ records, context }: VerifiedExecution): Places {
 
 /** A judgement that the verdict does not stand for was not made again. */
 function answersOf(execution: VerifiedExecution): readonly Answer[] {
-  const { judgement, verdict, records } = execution
-  const seal = records.findLast(({ entry }) => entry.persistence === Persistence.sealed)?.leaf
+  const { judgement, verdict, records, pendingFrom } = execution
+  const seals = records.filter(({ entry }) => entry.persistence === Persistence.sealed)
+  const seal = seals[Math.max(0, (pendingFrom ?? seals.length) - 1)]?.leaf
   return why(execution.execution(), judgement, {
-    isRecomputed: continuityOf(judgement) === verdict.continuity.state,
+    isRecomputed: pendingFrom !== undefined || continuityOf(judgement) === verdict.continuity.state,
+    pendingFrom,
     ...(seal !== undefined && { seal }),
   })
 }

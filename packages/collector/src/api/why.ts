@@ -51,8 +51,10 @@ interface Loaded {
   readonly judgement: Judgement
   /** The rules that judged it are those that are known here. */
   readonly isRecomputed: boolean
-  /** Leaf hash of the last seal. */
+  /** Leaf hash of the seal that holds that judgement. */
   readonly seal: Uint8Array
+  /** Number of the first segment that was sealed after it, without one. */
+  readonly pendingFrom: number | undefined
 }
 
 /** Decodes all of it: callers bound its size. `rows` are the first segments of the execution. */
@@ -69,7 +71,8 @@ async function loadExecution(
     const { entries, leaves } = await readSegment(reader, row)
     const payload = parseAnyPayload(new Uint8Array(await payloads.left(row)))
     history.add(row.first, entries.map(parseEntry), leaves, row.closed, () => heldOf({ entries }, payload))
-    if (last === undefined || isJudged(payload) || !isJudged(last)) last = payload
+    if (last !== undefined && isJudged(last) && !isJudged(payload)) continue
+    last = payload
     seal = leaves.slice(-32)
   }
   const { tenant, traceId, evaluatedAt, context, ruleset = NO_BYTES } = last!
@@ -78,7 +81,8 @@ async function loadExecution(
     .builder()
     .execution({ tenant, traceId, evaluatedAt }, parseContext(context ?? NO_BYTES))
   const isRecomputed = ruleset.length === 0 || equalBytes(ruleset, RULESET_DIGEST)
-  return { execution, judgement, isRecomputed, seal: seal! }
+  const pendingFrom = last!.segment + 1 < rows.length ? last!.segment + 1 : undefined
+  return { execution, judgement, isRecomputed, seal: seal!, pendingFrom }
 }
 
 /** The evidence tiers of an execution's records; undefined where it has more leaves than are looked at for a list. */
@@ -99,15 +103,15 @@ export async function answerWhy(
   rows: readonly SegmentRow[],
   size: number,
 ): Promise<WhyAnswers> {
-  const { execution, judgement, isRecomputed, seal } = await loadExecution(reader, payloads, rows)
-  const answers = why(execution, judgement, { isRecomputed, seal })
+  const { execution, judgement, ...told } = await loadExecution(reader, payloads, rows)
+  const answers = why(execution, judgement, told)
   const named = answers.flatMap(({ clauses }) => clauses.flatMap(({ records }) => records))
   const places = await placesOf(reader, rows, named)
   const id = formatHex(execution.traceId)
   return {
     traceId: id,
     checkpointSize: size,
-    continuity: isRecomputed ? continuityOf(judgement) : 'unknown',
+    continuity: continuityTold(judgement, told),
     answers: answers.map((answer) => ({
       ...answer,
       clauses: answer.clauses.map(({ text, basis, standing, records }) => ({
@@ -121,7 +125,17 @@ export async function answerWhy(
 }
 
 function isJudged(payload: AnyPayload): boolean {
-  return payload.form === 'opened' || (payload.ruleset ?? NO_BYTES).length > 0
+  return payload.form === 'whole' && (payload.ruleset ?? NO_BYTES).length > 0
+}
+
+/** That nothing was found says nothing of what is not judged yet. */
+function continuityTold(
+  judgement: Judgement,
+  { isRecomputed, pendingFrom }: Pick<Loaded, 'isRecomputed' | 'pendingFrom'>,
+): Continuity {
+  const continuity = continuityOf(judgement)
+  if (!isRecomputed) return 'unknown'
+  return pendingFrom === undefined || continuity === 'broken' ? continuity : 'unknown'
 }
 
 function withProof(traceId: string, place: SubjectSummary | undefined, leaf: Uint8Array): RecordPlace {

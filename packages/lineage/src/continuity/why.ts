@@ -48,6 +48,8 @@ interface Told {
   readonly isRecomputed?: boolean
   /** Leaf hash of the seal that holds the verdict. */
   readonly seal?: Uint8Array
+  /** Number of the first segment that was sealed after that, without a judgement. */
+  readonly pendingFrom?: number | undefined
 }
 
 /** Always five, in the order of {@link QUESTIONS}. */
@@ -359,8 +361,10 @@ function wasContinuous(execution: Execution, judgement: Judgement, told: Told): 
 }
 
 function verdictClause({ erased, services }: Execution, judgement: Judgement, told: Told): Clause {
-  const { isRecomputed = true, seal } = told
+  const { isRecomputed = true, seal, pendingFrom } = told
   const { results, findings } = judgement
+  const rest =
+    pendingFrom === undefined ? '' : `; segment ${pendingFrom} and what came after it are not judged yet`
   const state = continuityOf(judgement)
   const records = seal === undefined ? [] : [seal]
   const say = (text: string, basis: Clause['basis']): Clause => ({ text, records, basis })
@@ -369,11 +373,13 @@ function verdictClause({ erased, services }: Execution, judgement: Judgement, to
       `It was recorded as ${state} by rules that are not known here, and not judged again`,
       'unknown',
     )
+  if (state === 'intact' && pendingFrom !== undefined)
+    return say(`Nobody can say yet: nothing was found before${rest}`, 'unknown')
   if (state === 'intact')
     return say(`Yes, by the ${count(results.length, 'rule')} that had something to look at`, 'recorded')
   if (state === 'broken') {
     const serious = findings.filter(({ severity }) => severity !== 'low')
-    return say(`No, by ${count(serious.length, 'finding')}`, 'recorded')
+    return say(`No, by ${count(serious.length, 'finding')}${rest}`, 'recorded')
   }
   if (results.length === 0)
     return say(
@@ -384,7 +390,7 @@ function verdictClause({ erased, services }: Execution, judgement: Judgement, to
     )
   const missing = results.filter((one) => one.missing.length > 0)
   const found = findings.length === 0 ? 'Nothing was found' : 'Nothing but notes was found'
-  return say(`${found}, and ${count(missing.length, 'rule')} could not tell`, 'unknown')
+  return say(`${found}, and ${count(missing.length, 'rule')} could not tell${rest}`, 'unknown')
 }
 
 /** Why nothing may have been recorded. */
