@@ -131,6 +131,20 @@ describe('in a log whose clock the test moves', () => {
     expect(rulesOf(await verified(1))).toEqual([])
   })
 
+  test('one that says how often it beats is silent three of these later, from its first sign on', async () => {
+    const hello = (trace: number, interval: number): SpanSpec[] => {
+      const emitter = Buffer.from(traceIdOf(trace)).toString('hex')
+      const attributes = { 'emitter.id': emitter, 'emitter.seq': 0, 'emitter.interval': interval }
+      return [{ id: 1, name: 'governance.hello', start: 0, attributes: governance(attributes) }]
+    }
+    await send(1, hello(1, 0))
+    await send(2, hello(2, 120_000))
+    expect(log.reviewsPending).toBe(1)
+    log.pass(361n * SECOND)
+    await log.review()
+    expect([rulesOf(await verified(1)), rulesOf(await verified(2))]).toEqual([[], ['GC-R01']])
+  })
+
   test('a number that is missing for a minute is found in the execution around it, and a late one is not', async () => {
     const numbered = (id: number, seq: number): SpanSpec => ({
       id,

@@ -76,6 +76,7 @@ export const ATTRIBUTES = {
   'governance.emitter.errors': 'int',
   'governance.emitter.failures': 'int',
   'governance.emitter.id': 'string',
+  'governance.emitter.interval': 'int',
   'governance.emitter.open': 'int',
   'governance.emitter.prev': 'string',
   'governance.emitter.reason': 'string',

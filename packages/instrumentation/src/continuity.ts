@@ -56,6 +56,7 @@ export function createContinuity(parts: ContinuityParts): Continuity {
     const path = delivery()
     return {
       [Name.emitterDelivery]: path?.kind ?? 'batch',
+      [Name.emitterInterval]: config.heartbeatMillis,
       [Name.emitterOpen]: emitter.open,
       [Name.emitterTruncated]: counts.droppedAttributes + counts.droppedEvents + counts.droppedLinks,
       [Name.emitterUnrecorded]: counts.unrecorded,

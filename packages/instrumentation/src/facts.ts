@@ -342,6 +342,8 @@ export const Name = {
   emitterFailures: 'governance.emitter.failures',
   /** Governed spans that have not ended, and that are not acknowledged. */
   emitterOpen: 'governance.emitter.open',
+  /** On signs of life: milliseconds until the next heartbeat, 0 where none comes. */
+  emitterInterval: 'governance.emitter.interval',
   emitterWaiting: 'governance.emitter.waiting',
   /** Attributes, events and links that the SDK dropped, and values that it cut. */
   emitterTruncated: 'governance.emitter.truncated',

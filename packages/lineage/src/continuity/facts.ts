@@ -130,6 +130,8 @@ export interface EmitterMark {
   /** What signs of life say was lost so far; undefined on other spans. */
   readonly dropped: number | undefined
   readonly rejected: number | undefined
+  /** On signs of life: milliseconds until the next one; 0 where none comes. */
+  readonly interval: number | undefined
 }
 
 const PREFIX = 'governance.'
@@ -313,5 +315,6 @@ export function readEmitter(claims: ClaimReader): EmitterMark | undefined {
     prev: claims.text('emitter.prev'),
     dropped: claims.number('emitter.dropped'),
     rejected: claims.number('emitter.rejected'),
+    interval: claims.number('emitter.interval'),
   }
 }

@@ -37,7 +37,7 @@ const openEnd: Rule = {
   guards: [
     'Executions that say nothing of their state are left out, and so are the intents of the gate.',
     'Unknown before the 15 minutes are over, and where a segment was erased. The collector judges again when they are.',
-    'A process is silent after three of its longest intervals between two signs of life, and three minutes at least; it may have ended at once, without its handlers, or lost its collector. One without heartbeats is left out.',
+    'A process is silent three intervals after its last sign of life, and three minutes at least: the interval that it says, or the longest between two signs; it may have ended at once, without its handlers, or lost its collector. One that sends no heartbeats is left out.',
   ],
   remedy:
     'Find out what became of it, and let whatever ends it say so; `withExecution` does, and a process that ends by SIGTERM or by itself.',
@@ -69,8 +69,11 @@ function* lifeOf({ spans, traceId, evaluatedAt, erased }: Execution): Iterable<O
   }
   signs.sort((a, b) => (a.start < b.start ? -1 : a.start > b.start ? 1 : a.place - b.place))
   const last = signs.at(-1)!
-  if (last.name !== HEARTBEAT) return
-  let beat = SHORTEST_BEAT
+  const { interval } = last.emitter!
+  // Of old instrumentations a heartbeat says that there are any.
+  if (interval === undefined ? last.name !== HEARTBEAT : interval <= 0) return
+  const said = BigInt(interval ?? 0) * 1_000_000n
+  let beat = said > SHORTEST_BEAT ? said : SHORTEST_BEAT
   for (const [at, sign] of signs.entries()) {
     const before = signs[at - 1]
     if (before !== undefined && sign.start - before.start > beat) beat = sign.start - before.start
