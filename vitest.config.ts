@@ -8,7 +8,8 @@ export default defineConfig({
     pool: 'forks',
     // Workers and processes that a test starts inherit this, and so run from source too.
     execArgv: ['--conditions=source'],
-    maxWorkers: 2,
+    // One more than the two processors of a small machine: a third of the time tests wait for servers and clocks.
+    maxWorkers: 3,
     testTimeout: 120_000,
     hookTimeout: 120_000,
   },
