@@ -78,8 +78,12 @@ const COMMIT_SPANS = 8192
 /** A commit with less than this waits until the last one is this long ago, so that a trickle costs little. */
 const SMALL_COMMIT_SPANS = 4096
 const COMMIT_MILLIS = 100
-/** Executions that are due are judged again this often: some dozens at a time, and the rest the next time. */
+/**
+ * Executions that are due are judged again this often, some dozens at a time; and, however many wait, only after what
+ * comes has had so many times the time that the last of it took.
+ */
 const REVIEW_MILLIS = 250
+const REVIEW_REST = 4
 const FOLLOW_BYTES = 2 * 1024 * 1024
 /**
  * Bytes of handed requests that are followed at most before the next commit. Else as many spans are followed as a
@@ -106,7 +110,7 @@ class Pipeline {
   readonly #handedFrom: number
   #closing = false
   #settledAt = 0
-  #reviewedAt = 0
+  #reviewAt = 0
   readonly #retention: Retention
   #checkpointing: Promise<void> | undefined
   #checkpointSize: number
@@ -169,9 +173,11 @@ class Pipeline {
       const due = work.length > 0 ? rest : (this.#assembler.nextDue() ?? now + 1000) - now
       await this.#board.wait(mark, Math.max(1, Math.min(due, 1000)))
     }
-    if (now - this.#reviewedAt >= REVIEW_MILLIS) {
-      this.#reviewedAt = now
+    if (now >= this.#reviewAt) {
+      const begun = performance.now()
       await this.#sequencer.review()
+      const end = performance.now()
+      this.#reviewAt = end + Math.max(REVIEW_MILLIS, REVIEW_REST * (end - begun))
     }
     await this.#retention.check()
     this.#report()

@@ -323,11 +323,7 @@ export class Sequencer {
     }
     const payload = (): Held | undefined => heldOf({ entries }, readPayload(this.#options.packs, written!))
     history.add(row.first, entries.map(parseEntry), leaves, row.closed, payload)
-    this.#histories.keep(
-      row,
-      history,
-      earlier.reduce((sum, { count }) => sum + count, row.count),
-    )
+    this.#histories.keep(row, history, [...earlier, row])
   }
 
   /** Appends the leaves of this derivation to the tree of `first` leaves: what the commit says of it. */

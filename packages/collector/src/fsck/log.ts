@@ -339,8 +339,7 @@ class LogWalk {
       history.add(row.first, entries.map(parseEntry), hashes, row.closed, () =>
         heldOf({ entries }, readPayload(this.#parts.packs, row)),
       )
-      const leaves = rows.slice(0, row.segment + 1).reduce((sum, { count }) => sum + count, 0)
-      this.#histories.keep(row, history, leaves)
+      this.#histories.keep(row, history, rows.slice(0, row.segment + 1))
     } catch {
       // Was reported where it was walked; whoever needs it loads it, and meets the damage.
     }
