@@ -96,6 +96,22 @@ test('the revocation is proven from the bundle of the execution that used the to
   expect(why.stdout).not.toContain('does not prove')
 })
 
+test('the answers of the API lead to the proof of the revocation, in its own execution', async () => {
+  const response = await fetch(`${collector.api}/api/v1/executions/${used}/why`)
+  const { answers } = (await response.json()) as {
+    answers: { clauses: { records: { leafHash: string; leafIndex?: number; proof?: string }[] }[] }[]
+  }
+  const records = answers.flatMap(({ clauses }) => clauses.flatMap((clause) => clause.records))
+  expect(records.every(({ proof }) => proof !== undefined)).toBe(true)
+  const elsewhere = records.filter(({ proof }) => proof!.includes(revoked))
+  expect(elsewhere.length).toBeGreaterThan(0)
+  for (const { proof, leafIndex } of elsewhere) {
+    const answer = await fetch(`${collector.api}${proof}`)
+    expect(answer.status).toBe(200)
+    expect(await answer.text()).toContain(`index ${leafIndex}\n`)
+  }
+})
+
 test('nothing else of the other execution is in it', async () => {
   const bundle = Buffer.from(await downloadEvidence(collector, used)).toString()
   const { context } = JSON.parse(bundle) as { context: { payload: string }[] }

@@ -211,7 +211,9 @@ export const Execution = Summary.extend({
 })
 const Subject = z.strictObject({
   leafHash: z.string(),
-  leafIndex: safeInteger().optional().meta({ description: 'absent for a record of another execution' }),
+  leafIndex: safeInteger()
+    .optional()
+    .meta({ description: 'absent for a record that cannot be told any more' }),
   spanId: z.string().optional(),
 })
 export const Findings = z.strictObject({

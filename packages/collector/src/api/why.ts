@@ -1,5 +1,5 @@
 /** The five answers about an execution, from what the latest checkpoint covers of it, each record with its proof. */
-import { equalBytes, formatHex } from '@rootspan/lineage/bytes'
+import { equalBytes, formatHex, parseHex } from '@rootspan/lineage/bytes'
 import { parseContext } from '@rootspan/lineage/continuity/context'
 import {
   type Continuity,
@@ -12,14 +12,16 @@ import type { Execution } from '@rootspan/lineage/continuity/model'
 import { RULESET_DIGEST } from '@rootspan/lineage/continuity/ruleset'
 import { type Tier, type Tiers, tiersOf } from '@rootspan/lineage/continuity/tier'
 import { type Answer, type Clause, why } from '@rootspan/lineage/continuity/why'
+import { namingStatements } from '@rootspan/lineage/evidence/witness'
 import { NO_BYTES, parseEntry } from '@rootspan/lineage/record/entry'
 import { heldOf } from '@rootspan/lineage/record/erase'
 import { TraceHistory } from '@rootspan/lineage/record/history'
 import { type AnyPayload, parseAnyPayload } from '@rootspan/lineage/record/opened'
 import { readSegment } from '../sequencer.ts'
+import { traceId } from '../store/keys.ts'
 import type { LogReader } from '../store/log-store.ts'
-import type { SegmentRow } from '../store/rows.ts'
-import { isTooLarge, type Payloads } from './evidence.ts'
+import { encodeName, type SegmentRow } from '../store/rows.ts'
+import { isTooLarge, type Payloads, segmentsUnder } from './evidence.ts'
 import { placesOf, type SubjectSummary } from './findings.ts'
 
 /** An execution with more leaves is not answered for: it would hold up the API. */
@@ -28,7 +30,7 @@ export const MAX_WHY_LEAVES = 100_000
 const MAX_TIER_LEAVES = 10_000
 
 interface RecordPlace extends SubjectSummary {
-  /** Path of its inclusion proof under the latest checkpoint; absent where it is not of this execution. */
+  /** Path of its inclusion proof under the latest checkpoint; absent where it cannot be told any more. */
   readonly proof?: string
 }
 
@@ -108,6 +110,8 @@ export async function answerWhy(
   const named = answers.flatMap(({ clauses }) => clauses.flatMap(({ records }) => records))
   const places = await placesOf(reader, rows, named)
   const id = formatHex(execution.traceId)
+  const missing = named.filter((leaf) => !places.has(formatHex(leaf)))
+  const others = missing.length === 0 ? new Map() : await placesElsewhere(reader, execution, size, missing)
   return {
     traceId: id,
     checkpointSize: size,
@@ -118,10 +122,41 @@ export async function answerWhy(
         text,
         basis,
         ...(standing !== undefined && { tier: standing.tier, standing: standing.text }),
-        records: records.map((leaf) => withProof(id, places.get(formatHex(leaf)), leaf)),
+        records: records.map(
+          (leaf) => others.get(formatHex(leaf)) ?? withProof(id, places.get(formatHex(leaf)), leaf),
+        ),
       })),
     })),
   }
+}
+
+/** Records of other executions that the context names, under the checkpoint of this size; by leaf hash in hex. */
+async function placesElsewhere(
+  reader: LogReader,
+  { tenant, context }: Execution,
+  size: number,
+  missing: readonly Uint8Array[],
+): Promise<Map<string, RecordPlace>> {
+  const wanted = new Set(missing.map(formatHex))
+  const byTrace = Map.groupBy(
+    [...namingStatements(context)]
+      .map(({ record }) => record)
+      .filter(({ leaf }) => wanted.has(formatHex(leaf))),
+    ({ traceId }) => formatHex(traceId),
+  )
+  const found = new Map<string, RecordPlace>()
+  for (const [trace, named] of byTrace) {
+    const [all = []] = await reader.traces([traceId(encodeName(tenant), parseHex(trace))])
+    const rows = segmentsUnder(all, size)
+    if (rows.reduce((sum, { count }) => sum + count, 0) > MAX_WHY_LEAVES) continue
+    const places = await placesOf(
+      reader,
+      rows,
+      named.map(({ leaf }) => leaf),
+    )
+    for (const [leaf, place] of places) found.set(leaf, withProof(trace, place, parseHex(leaf)))
+  }
+  return found
 }
 
 function isJudged(payload: AnyPayload): boolean {
