@@ -1,10 +1,10 @@
 /** A commit that is being derived: payloads in blocks by their retention class, rows, and what was found. */
 import { type Continuity, continuityOf, type Finding } from '@rootspan/lineage/continuity/judgement'
+import type { LogRecord } from '@rootspan/lineage/record/about-log'
 import { type SegmentHead, writePayload } from '@rootspan/lineage/record/payload'
 import type { DerivedSegment } from '@rootspan/lineage/record/segment'
 import type { Sink } from '@rootspan/lineage/record/sink'
 import { describeJudgement } from './describe.ts'
-import type { RecordBatch } from './sequencer.ts'
 import type { Batch } from './store/log-store.ts'
 import type { SegmentRow } from './store/rows.ts'
 
@@ -40,7 +40,8 @@ export interface Draft
   readonly duplicates: number
   /** What becomes true with it beside its segments. */
   readonly changes: NonNullable<Batch['changes']>
-  readonly run?: RecordBatch
+  /** Records about the log, after its segments. */
+  readonly records?: readonly LogRecord[]
 }
 
 /** What was derived of one segment, and where it belongs. */

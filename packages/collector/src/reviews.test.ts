@@ -1,9 +1,10 @@
 import { describe, expect, test } from 'vitest'
-import { defersJudging, encodeDue, Reviews, reviewId } from './reviews.ts'
-import { reviewKey } from './store/keys.ts'
+import { defersJudging, encodeDue, Reviews } from './reviews.ts'
+import { reviewKey, traceId } from './store/keys.ts'
+import { encodeName } from './store/rows.ts'
 
 const ids = Array.from({ length: 5 }, (_, at) =>
-  reviewId(at === 4 ? 'acme' : '', new Uint8Array(16).fill(at)),
+  traceId(encodeName(at === 4 ? 'acme' : ''), new Uint8Array(16).fill(at)),
 )
 const [a, b, c, d, e] = ids as [Uint8Array, Uint8Array, Uint8Array, Uint8Array, Uint8Array]
 const hex = (found: readonly Uint8Array[]): string[] =>
@@ -61,7 +62,7 @@ describe('what waits', () => {
     for (let at = 0; at < 100_001; at++) {
       const id = new Uint8Array(16)
       new DataView(id.buffer).setUint32(0, at)
-      reviews.note(reviewId('', id), 1n)
+      reviews.note(traceId(encodeName(''), id), 1n)
     }
     expect(reviews.count).toBe(100_000)
     expect(reviews.takeChanges()).toHaveLength(100_000)

@@ -6,7 +6,6 @@
  */
 
 import * as keys from './store/keys.ts'
-import { encodeName } from './store/rows.ts'
 import { latin1, latin1Text } from './text.ts'
 
 /** More are not noted: those are judged when something of them comes. */
@@ -111,9 +110,4 @@ export function encodeDue(due: bigint): Uint8Array {
 
 function parseDue(value: Uint8Array): bigint {
   return new DataView(value.buffer, value.byteOffset, value.byteLength).getBigUint64(0)
-}
-
-/** The id of a trace in the store. */
-export function reviewId(tenant: string, trace: Uint8Array): Uint8Array {
-  return keys.traceId(encodeName(tenant), trace)
 }

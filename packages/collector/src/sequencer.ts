@@ -222,7 +222,7 @@ export class Sequencer {
       knowledge: [],
       cursor: assembler.cursor(),
       changes,
-      run: { records, changes },
+      records,
     })
   }
 
@@ -417,7 +417,7 @@ export class Sequencer {
     const refs = await this.#appendBlocks(segments.blocks, day)
     const bundles = full.map(({ start, end }) => fullBytes.bytes.subarray(start, end))
     const bundleRefs = bundles.length === 0 ? [] : await packs.append(bundles, day, RECORDS)
-    const runs = draft.run === undefined ? [] : await this.#appendRun(draft.run.records, draft, day)
+    const runs = draft.records === undefined ? [] : await this.#appendRun(draft.records, draft, day)
     if (refs.length > 0 || bundleRefs.length > 0 || runs.length > 0) await packs.sync()
     for (const { sink: block } of segments.blocks)
       if (block.bytes.length <= 2 * BLOCK_BYTES && this.#spare.length < MAX_SPARE) this.#spare.push(block)

@@ -51,3 +51,16 @@ export class VerificationError extends Error {
     this.reason = reason
   }
 }
+
+/** Runs a step; a parser's complaint becomes a verification error that says where. */
+export function atPlace<T>(where: string, step: () => T): T {
+  try {
+    return step()
+  } catch (error) {
+    if (error instanceof MalformedError)
+      throw new VerificationError('malformed', where, error.message, { cause: error })
+    if (error instanceof VerificationError && !error.where.startsWith(where))
+      throw new VerificationError(error.code, `${where}, ${error.where}`, error.reason, { cause: error })
+    throw error
+  }
+}

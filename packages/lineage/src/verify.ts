@@ -11,7 +11,7 @@ import { parseContext } from './continuity/context.ts'
 import { continuityOf, type Judgement, NOT_JUDGED, parseJudgement } from './continuity/judgement.ts'
 import type { Execution, ExecutionHead } from './continuity/model.ts'
 import { RULESET_DIGEST } from './continuity/ruleset.ts'
-import { MalformedError, VerificationError } from './errors.ts'
+import { atPlace, VerificationError } from './errors.ts'
 import { type BundleSegment, parseBundle } from './evidence/bundle.ts'
 import { type Completeness, completenessOf } from './evidence/completeness.ts'
 import {
@@ -508,17 +508,4 @@ function headOf(segments: readonly ExecutionSegment[], pendingFrom: number | und
   const { tenant, traceId } = segments[0]!
   const { evaluatedAt } = segments[Math.max(0, (pendingFrom ?? segments.length) - 1)]!
   return { tenant, traceId, evaluatedAt }
-}
-
-/** Runs a step; a parser's complaint becomes a verification error that says where. */
-function atPlace<T>(where: string, step: () => T): T {
-  try {
-    return step()
-  } catch (error) {
-    if (error instanceof MalformedError)
-      throw new VerificationError('malformed', where, error.message, { cause: error })
-    if (error instanceof VerificationError && !error.where.startsWith(where))
-      throw new VerificationError(error.code, `${where}, ${error.where}`, error.reason, { cause: error })
-    throw error
-  }
 }

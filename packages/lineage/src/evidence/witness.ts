@@ -8,7 +8,7 @@
 import { equalBytes, formatHex } from '../bytes.ts'
 import type { Context, FromRecord, Neighbour, PolicyVersion, Revocation, Use } from '../continuity/context.ts'
 import { sourcesOf, Testimony } from '../continuity/testimony.ts'
-import { MalformedError, type VerificationCode, VerificationError } from '../errors.ts'
+import { atPlace, type VerificationCode, VerificationError } from '../errors.ts'
 import { Kind } from '../governance/kind.ts'
 import type { AnyValue } from '../otlp/decode.ts'
 import { decodeValue } from '../otlp/encoded-value.ts'
@@ -256,7 +256,7 @@ function readParts(
       number,
       index: first,
       leaf,
-      entry: parsed(() => parseEntry(entries[0]!), where),
+      entry: atPlace(where, () => parseEntry(entries[0]!)),
       payload,
     })
   }
@@ -265,7 +265,7 @@ function readParts(
 
 /** The one claim that a record shows. */
 function showOf({ entry, payload }: Part, where: string): Shown {
-  const run = parsed(() => parseRun(payload), where)
+  const run = atPlace(where, () => parseRun(payload))
   const [record] = run
   if (run.length !== 1 || record?.leaf !== 0)
     throw new VerificationError('malformed', where, 'what its record shows is not of one record')
@@ -274,7 +274,7 @@ function showOf({ entry, payload }: Part, where: string): Shown {
   const open = record.claims.filter((claim) => 'key' in claim)
   if (open.length !== 1) throw new VerificationError('malformed', where, 'its record does not show one claim')
   const { key, value } = open[0]!
-  return { key: decodeText(key), says: new Said(parsed(() => decodeValue(value), where)) }
+  return { key: decodeText(key), says: new Said(atPlace(where, () => decodeValue(value))) }
 }
 
 /** Finds what accounts for records that show nothing. Linear to make, a search for each record. */
@@ -324,16 +324,4 @@ function firstAfter(parts: readonly Part[], index: number): number {
     else high = middle
   }
   return low
-}
-
-function parsed<T>(read: () => T, where: string): T {
-  try {
-    return read()
-  } catch (error) {
-    if (error instanceof MalformedError)
-      throw new VerificationError('malformed', where, error.message, { cause: error })
-    if (error instanceof VerificationError)
-      throw new VerificationError(error.code, `${where}, ${error.where}`, error.reason, { cause: error })
-    throw error
-  }
 }
