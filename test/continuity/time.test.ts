@@ -172,6 +172,44 @@ describe('in a log whose clock the test moves', () => {
     expect(rulesOf(await verified(1))).not.toContain('GC-C01')
   })
 
+  describe('what is remembered of an execution that goes on stays as it is', () => {
+    /** Traces that use again whatever memory is free again. */
+    async function sendOthers(first: number): Promise<void> {
+      const attributes = { filler: 'x'.repeat(500) }
+      const spans = Array.from({ length: 500 }, (_, at) => ({ id: at + 1, start: 0, attributes }))
+      for (let trace = first; trace < first + 4; trace++) await send(trace, spans)
+    }
+
+    test('whose child is whose', async () => {
+      const child = { id: 2, parent: 1, start: 0, attributes: governance({ 'action.name': 'pay' }) }
+      await log.receive(1, [{ id: 1, start: 0, attributes: STARTED }, child])
+      await log.commit(Closed.cut)
+      await sendOthers(100)
+      log.pass(901n * SECOND)
+      expect(await log.review()).toBe(true)
+      expect(rulesOf(await verified(1))).toContain('GC-R01')
+    })
+
+    test('which span is which', async () => {
+      // As long as what comes after them, so that their memory fits.
+      const filler = 'x'.repeat(250_000)
+      const decided = (id: number): SpanSpec => {
+        const said = { 'decision.id': `number ${id}`, 'decision.outcome': id === 4 ? 'deny' : 'allow' }
+        return { id, parent: 1, start: 0, attributes: { filler, ...governance(said) } }
+      }
+      await send(1, [{ id: 1, start: 0, attributes: STARTED }])
+      for (let id = 2; id < 6; id++) {
+        await send(1, [decided(id)])
+        await sendOthers(id * 100)
+      }
+      const pay = governance({ 'action.name': 'pay', 'action.outcome': 'success' })
+      await send(1, [{ id: 6, parent: 1, start: 0, attributes: pay, links: [4] }])
+      const { segments, judgement } = await verified(1)
+      expect(segments).toHaveLength(6)
+      expect(judgement.findings.map(({ rule }) => rule)).toEqual(['GC-D02'])
+    })
+  })
+
   test('of an execution that was erased in part nothing is reviewed', async () => {
     await send(1, [{ id: 1, start: 0, attributes: STARTED }])
     await log.commitErasure({ trace: traceIdOf(1), attributes: ['governance.execution.id'] })

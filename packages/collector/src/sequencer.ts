@@ -11,6 +11,7 @@
  */
 
 import { randomBytes } from 'node:crypto'
+import { copyBytes } from '@rootspan/lineage/bytes'
 import type { Continuity, Finding } from '@rootspan/lineage/continuity/judgement'
 import { GAP_GRACE } from '@rootspan/lineage/continuity/rules/emitter'
 import type { LogRecord } from '@rootspan/lineage/record/about-log'
@@ -313,8 +314,9 @@ export class Sequencer {
   /** Adds a segment, whose leaves and entries in this derivation begin there, to its history and keeps that. */
   #keep(added: DraftSegment, history: TraceHistory, start: number, bytes: number): void {
     const { entries: sink, hashes } = this.#leaves
-    const entries = splitEntries([sink.bytes.slice(bytes, sink.at)])
-    const leaves = hashes.bytes.slice(start * 32, hashes.at)
+    // The next derivation writes over what is in the sinks.
+    const entries = splitEntries([copyBytes(sink.bytes, bytes, sink.at)])
+    const leaves = copyBytes(hashes.bytes, start * 32, hashes.at)
     const { row, earlier } = added
     // Asked for only when the trace is settled again, which is after its commit.
     let written: SegmentRow | undefined

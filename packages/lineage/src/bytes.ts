@@ -28,6 +28,11 @@ export function parseUtf8(bytes: Uint8Array, what = 'text'): string {
   }
 }
 
+/** Bytes [start, end) in memory of their own: `slice` of a Buffer, which most bytes are on Node, is a view. */
+export function copyBytes(bytes: Uint8Array, start = 0, end = bytes.length): Uint8Array {
+  return new Uint8Array(bytes.subarray(start, end))
+}
+
 /** Lower-case hex. */
 export function formatHex(bytes: Uint8Array): string {
   let out = ''

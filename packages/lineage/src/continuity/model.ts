@@ -4,7 +4,7 @@
  * It is built from what is in the payloads and the log, by the collector when it seals and by a verifier when it checks.
  * Spans are read once and let go: an execution of 100,000 spans is some tens of megabytes here.
  */
-import { formatHex } from '../bytes.ts'
+import { copyBytes, formatHex } from '../bytes.ts'
 import { ACTION_DIGEST, ACTION_NAME, DECISION_ID } from '../governance/attributes.ts'
 import type { Claim, Fact, SpanFacts } from '../governance/facts.ts'
 import { factsOf } from '../governance/facts.ts'
@@ -189,7 +189,10 @@ interface GrowingNode extends Node {
 
 type Received = Pick<Receipt, 'receivedAt' | 'peer' | 'receiver'>
 
-/** Builds an execution segment by segment, in their order. Every span is decoded once. */
+/**
+ * Builds an execution segment by segment, in their order. Every span is decoded once, and nothing is kept of the bytes
+ * that it was decoded from: their memory may be used again.
+ */
 export class ExecutionBuilder {
   readonly #erased: number[] = []
   readonly #nodes: GrowingNode[] = []
@@ -282,9 +285,14 @@ export class ExecutionBuilder {
       parentAt: -1,
       span: {
         ...JOINED_SPAN,
-        spanId: span.spanId,
-        traceId: span.traceId,
-        links: span.links,
+        spanId: copyBytes(span.spanId),
+        traceId: copyBytes(span.traceId),
+        links: span.links.map((link) => ({
+          ...link,
+          attributes: [],
+          traceId: copyBytes(link.traceId),
+          spanId: copyBytes(link.spanId),
+        })),
         startTimeUnixNano: node.start,
         endTimeUnixNano: node.end,
       },

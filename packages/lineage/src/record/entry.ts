@@ -186,7 +186,7 @@ const ROLES: ReadonlySet<number> = new Set(Object.values(Role))
 const PERSISTENCES: ReadonlySet<number> = new Set(Object.values(Persistence))
 
 /**
- * Parses one entry. Throws a VerificationError `unsupported` for a newer format version (which is "could
+ * Parses one entry; what it holds are views of `bytes`. Throws a VerificationError `unsupported` for a newer format version (which is "could
  * not check", never "bad") and a MalformedError for anything that is not the one encoding of a record.
  */
 export function parseEntry(bytes: Uint8Array): Entry {
@@ -311,7 +311,7 @@ function member(reader: WireReader, set: ReadonlySet<number>, what: string): num
 function sizedBytes(reader: WireReader, size: number, what: string): Uint8Array {
   reader.expect(BYTES, what)
   if (reader.end - reader.start !== size) throw new MalformedError(`${what} is not ${size} bytes long`)
-  return reader.bytes.slice(reader.start, reader.end)
+  return reader.value()
 }
 
 function text(reader: WireReader, what: string): string {

@@ -4,7 +4,7 @@
  * Built from entries alone, so that everybody who has the log builds the same; payloads are asked for only
  * where a span comes again.
  */
-import { formatHex } from '../bytes.ts'
+import { copyBytes, formatHex } from '../bytes.ts'
 import { ExecutionBuilder, type Part, type PartSpan } from '../continuity/model.ts'
 import { Kind } from '../governance/kind.ts'
 import { type Entry, isSpanBorn, Parent, Persistence } from './entry.ts'
@@ -81,7 +81,7 @@ export class TraceHistory {
     for (const [at, entry] of entries.entries()) {
       this.judged ||= isJudged(entry)
       if (!isSpanBorn(entry)) continue
-      const leaf = copyOf(leaves, at * 32, at * 32 + 32)
+      const leaf = copyBytes(leaves, at * 32, at * 32 + 32)
       const id = idKey(entry.spanId)
       const place = born++
       const earlier: EarlierSpan = {
@@ -116,11 +116,11 @@ export class TraceHistory {
     if (seal?.kind !== Kind.persistence || seal.persistence !== Persistence.sealed)
       throw new Error('bad history: a segment without a seal')
     const { segment } = seal
-    const all = copyOf(leaves, 0, leaves.length)
+    const all = copyBytes(leaves, 0, leaves.length)
     // Whoever has the builder has added this segment to it.
     if (this.#builder === undefined) this.#parts.push(() => partOf(segment, entries, all, load()?.spans))
     this.#held.push(load)
-    this.previousSeal = copyOf(leaves, leaves.length - 32, leaves.length)
+    this.previousSeal = copyBytes(leaves, leaves.length - 32, leaves.length)
     if (closed !== Closed.reviewed) this.previousClosed = closed
     this.segment = seal.segment + 1
   }
@@ -244,9 +244,4 @@ function partOf(
     factLeaves = []
   }
   return { segment, spans: parts, isWhole }
-}
-
-/** A real copy: `slice` of Node's buffers, which hashes may come in, is a view. */
-function copyOf(bytes: Uint8Array, start: number, end: number): Uint8Array {
-  return new Uint8Array(bytes.subarray(start, end))
 }

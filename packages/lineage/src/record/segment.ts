@@ -6,7 +6,7 @@
  * adoptions; findings; late; gap; the seal.
  */
 import { sha256Into } from '#crypto'
-import { concatBytes, equalBytes, formatHex, utf8 } from '../bytes.ts'
+import { concatBytes, copyBytes, equalBytes, formatHex, utf8 } from '../bytes.ts'
 import { type Context, contextDigest, encodeContext, parseContext } from '../continuity/context.ts'
 import { type Judged, judge } from '../continuity/judge.ts'
 import {
@@ -91,7 +91,7 @@ export class LeafSink {
     return this.count++
   }
 
-  /** Leaf hash of an entry of this sink; a view that lives until the next `add`. */
+  /** Leaf hash of an entry of this sink; a view that lives until the next `reset`. */
   leaf(number: number): Uint8Array {
     return this.hashes.bytes.subarray(number * 32, number * 32 + 32)
   }
@@ -303,8 +303,7 @@ class SegmentWriter {
       putEvidence(span, this.#committer, entry.evidence)
       const leaf = this.#add(entry)
       this.leaves.push(leaf)
-      if (ordered.aboutAt !== -1)
-        before?.add({ role: Role.logRecord, leaf: this.#leaf(leaf).slice(), origin: '' })
+      if (ordered.aboutAt !== -1) before?.add({ role: Role.logRecord, leaf: this.#leaf(leaf), origin: '' })
     }
   }
 
@@ -347,7 +346,7 @@ class SegmentWriter {
       if (fact.claims.length > 0) entry.claims = claims(fact)
       const leaf = this.#add(entry)
       factLeaves.push(leaf)
-      const cause = { role: ROLE_OF_KIND[fact.kind]!, leaf: this.#leaf(leaf).slice(), origin: '' }
+      const cause = { role: ROLE_OF_KIND[fact.kind]!, leaf: this.#leaf(leaf), origin: '' }
       written.add(cause)
       if (isLog) ownFacts.push(cause)
     }
@@ -612,9 +611,8 @@ class SegmentWriter {
     return this.#sink.add(entry) - this.#first
   }
 
-  /** A real copy: `slice` of Node's buffers, which sinks may have, is a view. */
   #copyLeaf(number: number): Uint8Array {
-    return new Uint8Array(this.#leaf(number))
+    return copyBytes(this.#leaf(number))
   }
 
   #leaf(number: number): Uint8Array {
