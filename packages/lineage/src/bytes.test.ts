@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import {
   compareBytes,
   concatBytes,
+  copyBytes,
   equalBytes,
   formatBase64,
   formatHex,
@@ -145,4 +146,28 @@ test('bytes are joined, compared and ordered', () => {
       expect(compareBytes(a, new Uint8Array(a))).toBe(0)
     }),
   )
+})
+
+describe('text as bytes', () => {
+  const encoder = new TextEncoder()
+
+  test.each([0, 1, 5])('is what TextEncoder makes of it, behind %i zeros', (before) => {
+    const texts = fc.oneof(
+      fc.string({ unit: 'binary', maxLength: 100 }),
+      fc.string({ minLength: 40, maxLength: 80 }),
+    )
+    fc.assert(
+      fc.property(texts, (text) => {
+        expect(formatHex(utf8(text, before))).toBe('00'.repeat(before) + formatHex(encoder.encode(text)))
+      }),
+    )
+  })
+
+  test('a copy has memory of its own, also of a Buffer', () => {
+    const buffer = Buffer.from('abcdef')
+    const copy = copyBytes(buffer, 1, 4)
+    buffer.fill(0)
+    expect(String.fromCharCode(...copy)).toBe('bcd')
+    expect(copy.buffer.byteLength).toBe(3)
+  })
 })

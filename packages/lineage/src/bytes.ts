@@ -11,12 +11,30 @@ const NOT_HEX = /[^0-9a-f]/
 const DECIMAL = /^(?:0|[1-9][0-9]*)$/
 const NOT_BASE64 = /[^A-Za-z0-9+/]/
 
+/** Arrays up to this live in the JavaScript heap, where a loop over ASCII, which nearly everything is, beats a call. */
+const SHORT_TEXT = 64
+
 const encoder = new TextEncoder()
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
-/** UTF-8 bytes of a string. */
-export function utf8(text: string): Uint8Array {
-  return encoder.encode(text)
+/** UTF-8 bytes of a string, behind `before` bytes that are zero. */
+export function utf8(text: string, before = 0): Uint8Array {
+  const { length } = text
+  if (before + length <= SHORT_TEXT) {
+    const out = new Uint8Array(before + length)
+    let at = 0
+    for (; at < length; at++) {
+      const code = text.charCodeAt(at)
+      if (code > 0x7f) break
+      out[before + at] = code
+    }
+    if (at === length) return out
+  }
+  const bytes = encoder.encode(text)
+  if (before === 0) return bytes
+  const out = new Uint8Array(before + bytes.length)
+  out.set(bytes, before)
+  return out
 }
 
 /** Text of UTF-8 bytes; throws on any byte that is not UTF-8. A byte order mark is kept. */
@@ -33,10 +51,12 @@ export function copyBytes(bytes: Uint8Array, start = 0, end = bytes.length): Uin
   return new Uint8Array(bytes.subarray(start, end))
 }
 
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'))
+
 /** Lower-case hex. */
 export function formatHex(bytes: Uint8Array): string {
   let out = ''
-  for (const byte of bytes) out += (byte < 16 ? '0' : '') + byte.toString(16)
+  for (let at = 0; at < bytes.length; at++) out += HEX[bytes[at]!]
   return out
 }
 

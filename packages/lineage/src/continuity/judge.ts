@@ -24,13 +24,14 @@ export function judge(execution: Execution, rules: readonly Rule[]): Judged {
   for (const rule of rules) {
     let result: Result | undefined
     let failed = 0
-    const missing = new Set<string>()
+    let missing: Set<string> | undefined
     for (const observation of rule.evaluate(execution)) {
       if (observation.result === 'pass') result ??= 'pass'
       else if (observation.result === 'unknown') {
         const { until } = observation
         if (until !== undefined && until > execution.evaluatedAt && (due === undefined || until < due))
           due = until
+        missing ??= new Set()
         if (missing.size < MAX_MISSING) missing.add(observation.missing)
         if (result !== 'fail') result = 'unknown'
       } else {
@@ -45,7 +46,8 @@ export function judge(execution: Execution, rules: readonly Rule[]): Judged {
         })
       }
     }
-    if (result !== undefined) results.push({ rule: rule.id, result, missing: [...missing].sort() })
+    if (result !== undefined)
+      results.push({ rule: rule.id, result, missing: missing === undefined ? [] : [...missing].sort() })
   }
   return { results, findings, due }
 }

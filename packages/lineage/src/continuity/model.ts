@@ -48,6 +48,8 @@ export interface Part {
 
 export interface PartSpan {
   readonly input: SpanInput
+  /** The span with its facts, where whoever adds it has decoded it. */
+  readonly decoded?: Pick<GovernedSpan, 'span' | 'facts'> | undefined
   /** Leaf hash of its span-born record, and of each of its facts in record order. */
   readonly leaf: Uint8Array
   readonly factLeaves: readonly Uint8Array[]
@@ -214,8 +216,8 @@ export class ExecutionBuilder {
   }
 
   #addSpan(segment: number, part: PartSpan): void {
-    const { input } = part
-    const span = decodeInput(input)
+    const { input, decoded } = part
+    const span = decoded?.span ?? decodeInput(input)
     const service = this.#serviceOf(input)
     if (input.governed) service.covered = true
     const inferred = inferOf(span, service)
@@ -272,7 +274,7 @@ export class ExecutionBuilder {
   }
 
   #addFacts(node: GrowingNode, part: PartSpan, span: Span): void {
-    const facts = factsOf(span)
+    const facts = part.decoded?.facts ?? factsOf(span)
     const own = new ClaimReader(facts.claims)
     node.emitter = readEmitter(own)
     node.unfinished = own.flag('emitter.unfinished') === true

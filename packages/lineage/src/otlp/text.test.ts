@@ -68,5 +68,6 @@ test('any string without lone surrogates comes back', () => {
 
 test('a lone surrogate that no byte gives becomes U+FFFD', () => {
   expect(formatHex(encodeText('a\ud800b'))).toBe('61efbfbd62')
+  expect(formatHex(encodeText('a\udc80b', 2))).toBe('0000618062')
   expect(formatHex(encodeText('\udc7f'))).toBe('efbfbd')
 })

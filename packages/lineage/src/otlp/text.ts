@@ -19,10 +19,13 @@ export function decodeText(bytes: Uint8Array): string {
   }
 }
 
-/** The bytes of a text. Lone surrogates outside U+DC80..U+DCFF, which no bytes decode to, become U+FFFD. */
-export function encodeText(text: string): Uint8Array {
-  if (text.isWellFormed()) return utf8(text)
-  const out: number[] = []
+/**
+ * The bytes of a text, behind `before` bytes that are zero. Lone surrogates outside U+DC80..U+DCFF, which no bytes decode
+ * to, become U+FFFD.
+ */
+export function encodeText(text: string, before = 0): Uint8Array {
+  if (text.isWellFormed()) return utf8(text, before)
+  const out = new Array<number>(before).fill(0)
   for (const character of text) {
     const code = character.codePointAt(0)!
     if (code >= 0xdc80 && code <= 0xdcff) out.push(code & 0xff)

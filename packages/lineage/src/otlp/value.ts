@@ -1,7 +1,7 @@
 /**
  * OTLP attribute values: their type, their one canonical encoding and their text for people.
  */
-import { compareBytes, concatBytes, formatHex, joinBytes } from '../bytes.ts'
+import { compareBytes, concatBytes, formatHex } from '../bytes.ts'
 import { MalformedError } from '../errors.ts'
 import { MAX_KEY_BYTES, MAX_VALUE_DEPTH } from './schema.ts'
 import { encodeText } from './text.ts'
@@ -69,7 +69,7 @@ function encodeAt(value: AnyValue, depth: number): Uint8Array {
     case 'empty':
       return Uint8Array.of(VALUE_TYPES.empty)
     case 'string':
-      return concatBytes(Uint8Array.of(VALUE_TYPES.string), encodeText(value.value))
+      return typed(VALUE_TYPES.string, encodeText(value.value, 1))
     case 'bool':
       return Uint8Array.of(VALUE_TYPES.bool, value.value ? 1 : 0)
     case 'int':
@@ -79,23 +79,47 @@ function encodeAt(value: AnyValue, depth: number): Uint8Array {
     case 'bytes':
       return concatBytes(Uint8Array.of(VALUE_TYPES.bytes), value.value)
     case 'array': {
-      const parts = [Uint8Array.of(VALUE_TYPES.array), u32(value.value.length)]
-      for (const item of value.value) {
-        const encoded = encodeAt(item, depth + 1)
-        parts.push(u32(encoded.length), encoded)
-      }
-      return joinBytes(parts)
+      const items = value.value.map((item) => encodeAt(item, depth + 1))
+      const out = sized(VALUE_TYPES.array, items, 4)
+      let at = putU32(out, 1, items.length)
+      for (const item of items) at = put(out, putU32(out, at, item.length), item)
+      return out
     }
     case 'kvlist': {
-      const parts = [Uint8Array.of(VALUE_TYPES.kvlist), u32(value.value.length)]
-      for (const item of value.value) {
-        const key = encodeKey(item.key)
-        const encoded = encodeAt(item.value, depth + 1)
-        parts.push(Uint8Array.of(key.length >>> 8, key.length & 0xff), key, u32(encoded.length), encoded)
+      const parts: Uint8Array[] = []
+      for (const item of value.value) parts.push(encodeKey(item.key), encodeAt(item.value, depth + 1))
+      const out = sized(VALUE_TYPES.kvlist, parts, 3) // 2 of a key, 4 of a value
+      let at = putU32(out, 1, value.value.length)
+      for (let part = 0; part < parts.length; part += 2) {
+        const key = parts[part]!
+        const encoded = parts[part + 1]!
+        out[at++] = key.length >>> 8
+        out[at++] = key.length
+        at = put(out, putU32(out, put(out, at, key), encoded.length), encoded)
       }
-      return joinBytes(parts)
+      return out
     }
   }
+}
+
+/** Room for a type, a count, and parts that have lengths of so many bytes before them. */
+function sized(type: number, parts: readonly Uint8Array[], lengthBytes: number): Uint8Array {
+  let size = 5 + parts.length * lengthBytes
+  for (const part of parts) size += part.length
+  return typed(type, new Uint8Array(size))
+}
+
+function put(out: Uint8Array, at: number, bytes: Uint8Array): number {
+  out.set(bytes, at)
+  return at + bytes.length
+}
+
+function putU32(out: Uint8Array, at: number, value: number): number {
+  out[at] = value >>> 24
+  out[at + 1] = value >>> 16
+  out[at + 2] = value >>> 8
+  out[at + 3] = value
+  return at + 4
 }
 
 /** The bytes of an attribute key as received, at most {@link MAX_KEY_BYTES}. */
@@ -162,15 +186,15 @@ function quote(text: string): string {
   return JSON.stringify(text.toWellFormed())
 }
 
+/** Puts the type into the first byte. */
+function typed(type: number, bytes: Uint8Array): Uint8Array {
+  bytes[0] = type
+  return bytes
+}
+
 function wide(type: number, value: bigint): Uint8Array {
   const out = new Uint8Array(9)
   out[0] = type
   new DataView(out.buffer).setBigUint64(1, BigInt.asUintN(64, value))
-  return out
-}
-
-function u32(value: number): Uint8Array {
-  const out = new Uint8Array(4)
-  new DataView(out.buffer).setUint32(0, value)
   return out
 }

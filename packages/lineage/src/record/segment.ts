@@ -460,12 +460,13 @@ class SegmentWriter {
 
   #partSpans(): PartSpan[] {
     return this.#ordered.map((ordered, place) => {
-      const { factLeaves = [] } = this.#governed.get(place) ?? {}
+      const decoded = this.#governed.get(place)
       const earlier = this.#earlierParent(ordered)
       return {
         input: ordered.span,
+        decoded,
         leaf: this.#copyLeaf(this.leaves[place]!),
-        factLeaves: factLeaves.map((number) => this.#copyLeaf(number)),
+        factLeaves: decoded?.factLeaves.map((number) => this.#copyLeaf(number)) ?? [],
         parent: parentOf(ordered, earlier),
         parentLeaf:
           ordered.parentAt === -1 ? (earlier ?? NO_BYTES) : this.#copyLeaf(this.leaves[ordered.parentAt]!),
