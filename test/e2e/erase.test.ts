@@ -17,13 +17,8 @@ import { verify } from '@rootspan/lineage/verify'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { grep } from './grep.ts'
 import { cleanUp, makeDirectory, waitFor } from './process.ts'
-import {
-  type CollectorProcess,
-  runRootspan,
-  runVerifier,
-  startCollectorProcess,
-  startRootspan,
-} from './support.ts'
+import * as support from './support.ts'
+import { type CollectorProcess, startCollectorProcess, startRootspan } from './support.ts'
 
 const EXECUTIONS = Number(process.env.EXECUTIONS ?? 1000)
 const SUBJECT = 'alice.the.subject@example.com'
@@ -32,6 +27,9 @@ const LONG = { timeout: 3_600_000 }
 const REASON = 'request 4711 of the data subject'
 
 afterAll(cleanUp)
+
+const runRootspan = (args: readonly string[], of: string) => support.runRootspan(args, of, LONG.timeout)
+const runVerifier = (args: readonly string[], of: string) => support.runVerifier(args, of, LONG.timeout)
 
 const isOfSubject = (number: number): boolean => number % EVERY === 7
 const traceIdOf = (number: number): string => (number + 1).toString(16).padStart(32, '0')

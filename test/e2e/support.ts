@@ -66,12 +66,20 @@ export function startRootspan(args: readonly string[], directory: string): Runni
   return startProgram(process.execPath, ['--conditions=source', COLLECTOR, ...args], { cwd: directory, name })
 }
 
-export async function runRootspan(args: readonly string[], directory: string): Promise<Ended> {
-  return startRootspan(args, directory).ends(MILLIS)
+export async function runRootspan(
+  args: readonly string[],
+  directory: string,
+  millis = MILLIS,
+): Promise<Ended> {
+  return startRootspan(args, directory).ends(millis)
 }
 
-export async function runVerifier(args: readonly string[], directory: string): Promise<Ended> {
-  const options = { cwd: directory, name: `rootspan-verify ${args[0]}`, millis: MILLIS }
+export async function runVerifier(
+  args: readonly string[],
+  directory: string,
+  millis = MILLIS,
+): Promise<Ended> {
+  const options = { cwd: directory, name: `rootspan-verify ${args[0]}`, millis }
   return runProgram(process.execPath, ['--conditions=source', VERIFIER, ...args], options)
 }
 
