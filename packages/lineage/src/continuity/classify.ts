@@ -23,7 +23,7 @@ const CONSUMER = 5
 const OPERATION = 'gen_ai.operation.name'
 
 /** Attributes that are looked at, all of them texts. */
-const LOOKED_AT: ReadonlySet<string> = new Set([
+export const CLASSIFYING: ReadonlySet<string> = new Set([
   ...['db.operation', 'db.operation.name', 'db.query.text', 'db.statement', 'db.system', 'db.system.name'],
   ...['http.method', 'http.request.method', 'http.target', 'http.url', 'url.full', 'url.path'],
   ...['server.address', 'net.peer.name', 'messaging.system', 'mcp.method.name'],
@@ -52,7 +52,7 @@ export function infer(span: Span): Inferred | undefined {
 function textsOf(attributes: readonly KeyValue[]): Attributes {
   const texts = new Map<string, string>()
   for (const { key, value } of attributes) {
-    if (!LOOKED_AT.has(key) || texts.has(key)) continue
+    if (!CLASSIFYING.has(key) || texts.has(key)) continue
     if (value.type === 'string' && value.value !== '') texts.set(key, value.value)
     // Whatever it is, the name of the span does not say it then.
     else if (key === OPERATION) texts.set(key, '')

@@ -5,18 +5,18 @@
  * Spans are read once and let go: an execution of 100,000 spans is some tens of megabytes here.
  */
 import { copyBytes, formatHex } from '../bytes.ts'
-import { ACTION_DIGEST, ACTION_NAME, DECISION_ID } from '../governance/attributes.ts'
+import { ACTION_DIGEST, ACTION_NAME, DECISION_ID, NAMESPACE } from '../governance/attributes.ts'
 import type { Claim, Fact, SpanFacts } from '../governance/facts.ts'
 import { factsOf } from '../governance/facts.ts'
 import { Kind } from '../governance/kind.ts'
-import { decodeResource, decodeSpan, type KeyValue, type Span } from '../otlp/decode.ts'
+import { decodeSpan, type Span } from '../otlp/decode.ts'
+import { KeyNames } from '../otlp/key-names.ts'
 import { decodeEither, LOG_RECORD } from '../otlp/log-record.ts'
 import { FLAG_HAS_IS_REMOTE, FLAG_IS_REMOTE } from '../otlp/span-table.ts'
 import { Parent } from '../record/entry.ts'
 import { type GovernedSpan, type JoinMethod, joinDecisions } from '../record/join.ts'
-import type { Source, SpanInput } from '../record/order.ts'
-import { parseReceipt, type Receipt } from '../record/receipt.ts'
-import { type Inferred, infer } from './classify.ts'
+import type { SpanInput } from '../record/order.ts'
+import { CLASSIFYING, type Inferred, infer } from './classify.ts'
 import type { Context } from './context.ts'
 import {
   type Action,
@@ -36,6 +36,7 @@ import {
   type Verification,
 } from './facts.ts'
 import type { Subject } from './rule.ts'
+import { type Described, describedBy, receivedOf } from './sources.ts'
 
 /** One segment of the execution as its model is built from it. */
 export interface Part {
@@ -59,16 +60,7 @@ export interface PartSpan {
 }
 
 /** A process, as its resource describes it. */
-export interface Service {
-  /** `service.name`, or empty. */
-  readonly name: string
-  readonly domain: string | undefined
-  /** Version of the instrumentation; undefined where the resource names none. */
-  readonly instrumentation: string | undefined
-  /** Libraries whose hooks took hold, by the instrumentation's self-test. */
-  readonly hooks: readonly string[]
-  /** Hooked libraries whose hooks did not. */
-  readonly ineffective: readonly string[]
+export interface Service extends Described {
   /** It says of itself what governs it: an instrumentation, or governance attributes on one of its spans here. */
   covered: boolean
 }
@@ -189,8 +181,6 @@ interface GrowingNode extends Node {
   readonly transitions: Transition[]
 }
 
-type Received = Pick<Receipt, 'receivedAt' | 'peer' | 'receiver'>
-
 /**
  * Builds an execution segment by segment, in their order. Every span is decoded once, and nothing is kept of the bytes
  * that it was decoded from: their memory may be used again.
@@ -202,9 +192,8 @@ export class ExecutionBuilder {
   /** The record that stands for a span id: the first one. */
   readonly #byId = new Map<string, GrowingNode>()
   readonly #parentLeaves: Uint8Array[] = []
+  /** By {@link Described.key}. */
   readonly #services = new Map<string, Service>()
-  readonly #resources = new WeakMap<Source, Map<number, Service>>()
-  readonly #receipts = new WeakMap<Source, Received>()
   readonly #governed: GovernedSpan[] = []
   readonly #logs: GrowingNode[] = []
   /** The first span, not log record, of each id. */
@@ -221,7 +210,7 @@ export class ExecutionBuilder {
     const service = this.#serviceOf(input)
     if (input.governed) service.covered = true
     const inferred = inferOf(span, service)
-    const receipt = this.#receiptOf(input.source)
+    const receipt = receivedOf(input.source)
     const node: GrowingNode = {
       place: this.#nodes.length,
       leaf: part.leaf,
@@ -349,50 +338,13 @@ export class ExecutionBuilder {
   }
 
   #serviceOf(input: SpanInput): Service {
-    const known = this.#resources.get(input.source) ?? new Map<number, Service>()
-    this.#resources.set(input.source, known)
-    let service = known.get(input.resourceStart)
+    const described = describedBy(input)
+    let service = this.#services.get(described.key)
     if (service === undefined) {
-      const bytes = input.source.body.subarray(input.resourceStart, input.resourceEnd)
-      service = this.#service(decodeResource(bytes).attributes)
-      known.set(input.resourceStart, service)
+      service = { ...described, covered: described.instrumentation !== undefined }
+      this.#services.set(described.key, service)
     }
     return service
-  }
-
-  #service(attributes: readonly KeyValue[]): Service {
-    const name = textOf(attributes, 'service.name') ?? ''
-    const namespace = textOf(attributes, 'service.namespace') ?? ''
-    const instance = textOf(attributes, 'service.instance.id') ?? ''
-    const instrumentation = textOf(attributes, 'governance.instrumentation.version')
-    const key = JSON.stringify([namespace, name, instance, instrumentation])
-    let service = this.#services.get(key)
-    if (service === undefined) {
-      const hooks = attributes.find(({ key }) => key === 'governance.instrumentation.hooks')?.value
-      const lines =
-        hooks?.type === 'array' ? hooks.value.flatMap((v) => (v.type === 'string' ? [v.value] : [])) : []
-      const library = (line: string): string => line.split(' ')[0]!.replace(/@[^@]*$/, '')
-      const effective = (line: string): boolean => / (?:effective|partial)$/.test(line)
-      service = {
-        name,
-        domain: textOf(attributes, 'governance.domain'),
-        instrumentation,
-        hooks: lines.filter(effective).map(library),
-        ineffective: lines.filter((line) => !effective(line)).map(library),
-        covered: instrumentation !== undefined,
-      }
-      this.#services.set(key, service)
-    }
-    return service
-  }
-
-  #receiptOf(source: Source): Received {
-    let receipt = this.#receipts.get(source)
-    if (receipt === undefined) {
-      receipt = parseReceipt(source.receipt)
-      this.#receipts.set(source, receipt)
-    }
-    return receipt
   }
 
   /** The execution as far as it was added. The next one shares its nodes: use one at a time. Linear. */
@@ -544,6 +496,9 @@ const TRUNCATED_FACTS = 'governance.truncated.facts'
 const URLS: ReadonlySet<string> = new Set(['url.query', 'url.full', 'http.url', 'http.target'])
 const REDACTION_COUNTS: ReadonlySet<string> = new Set(['redaction.redacted.count', 'redaction.masked.count'])
 
+const STATUS_CODES: ReadonlySet<string> = new Set(['http.response.status_code', 'http.status_code'])
+const WANTED = new KeyNames([...CLASSIFYING, ...URLS, ...REDACTION_COUNTS, ...STATUS_CODES], NAMESPACE)
+
 const NO_CLAIMS = new ClaimReader()
 const JOIN_KEYS: ReadonlySet<string> = new Set([DECISION_ID, ACTION_DIGEST, ACTION_NAME])
 
@@ -559,22 +514,17 @@ function slim(facts: SpanFacts): SpanFacts {
   }
 }
 
-function decodeInput({ kind, source, spanStart, spanEnd }: SpanInput): Span {
-  return decodeEither(kind, source.body.subarray(spanStart, spanEnd))
+/** A span or log record with the attributes that are looked at: by facts, by their testimony, and here. */
+export function decodeInput({ kind, source, spanStart, spanEnd }: SpanInput): Span {
+  return decodeEither(kind, source.body.subarray(spanStart, spanEnd), WANTED)
 }
 
 function keyOf(leaf: Uint8Array): string {
   return formatHex(leaf)
 }
 
-function textOf(attributes: readonly KeyValue[], key: string): string | undefined {
-  const value = attributes.find((attribute) => attribute.key === key)?.value
-  return value?.type === 'string' ? value.value : undefined
-}
-
 function httpStatusOf(span: Span): number | undefined {
   for (const { key, value } of span.attributes)
-    if ((key === 'http.response.status_code' || key === 'http.status_code') && value.type === 'int')
-      return Number(value.value)
+    if (STATUS_CODES.has(key) && value.type === 'int') return Number(value.value)
   return undefined
 }

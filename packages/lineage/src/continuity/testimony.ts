@@ -7,11 +7,12 @@
 import { equalBytes } from '../bytes.ts'
 import { type Claim, type Fact, factsOf, type SpanFacts } from '../governance/facts.ts'
 import { Kind } from '../governance/kind.ts'
-import { type AnyValue, decodeResource, type KeyValue, type Span } from '../otlp/decode.ts'
+import type { AnyValue, KeyValue, Span } from '../otlp/decode.ts'
 import { encodeText } from '../otlp/text.ts'
 import { encodeValue } from '../otlp/value.ts'
 import type { SpanInput } from '../record/order.ts'
 import { ClaimReader, readEmitter } from './facts.ts'
+import { describedBy } from './sources.ts'
 
 /** Keys of the claims, by what they are for. */
 export const Testimony = {
@@ -158,7 +159,7 @@ function policyOf({ claims, time }: Fact, span: Span, input: SpanInput): Claim |
     member(['policy', policy]),
     member(['version', version ?? '']),
     member(['digest', digest ?? '']),
-    member(['service', serviceNameOf(input)]),
+    member(['service', describedBy(input).name]),
   ])
 }
 
@@ -182,21 +183,4 @@ const KEY_BYTES = new Map<string, Uint8Array>(Object.values(Testimony).map((key)
 function claimOf(key: Testimony, members: readonly KeyValue[]): Claim {
   const value: AnyValue = { type: 'kvlist', value: members }
   return { key, keyBytes: KEY_BYTES.get(key)!, value: encodeValue(value) }
-}
-
-/** By the resources of each request: its spans mostly share one. */
-const names = new WeakMap<SpanInput['source'], Map<number, string>>()
-
-/** `service.name` of the resource of a span; empty where it has none. */
-function serviceNameOf({ source, resourceStart, resourceEnd }: SpanInput): string {
-  const known = names.get(source) ?? new Map<number, string>()
-  names.set(source, known)
-  let name = known.get(resourceStart)
-  if (name === undefined) {
-    const { attributes } = decodeResource(source.body.subarray(resourceStart, resourceEnd))
-    const value = attributes.find(({ key }) => key === SERVICE_NAME)?.value
-    name = value?.type === 'string' ? value.value : ''
-    known.set(resourceStart, name)
-  }
-  return name
 }

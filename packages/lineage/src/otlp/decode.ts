@@ -7,7 +7,8 @@
  * Byte fields are views into the input.
  */
 import { MalformedError } from '../errors.ts'
-import { WireReader } from '../wire.ts'
+import { BYTES, WireReader } from '../wire.ts'
+import type { KeyNames } from './key-names.ts'
 import {
   ANY_VALUE_FIELDS,
   ENTITY_REF_FIELDS,
@@ -156,8 +157,8 @@ export function decodeScope(bytes: Uint8Array): Scope {
   return out
 }
 
-/** Decodes the bytes of a Span message. */
-export function decodeSpan(bytes: Uint8Array): Span {
+/** Decodes the bytes of a Span message; of the attributes, where `wanted` is said, only those. */
+export function decodeSpan(bytes: Uint8Array, wanted?: KeyNames): Span {
   items = 0
   const out: Span = {
     traceId: NO_BYTES,
@@ -206,19 +207,19 @@ export function decodeSpan(bytes: Uint8Array): Span {
         out.endTimeUnixNano = reader.uint64()
         break
       case 9:
-        out.attributes.push(keyValue(item(reader), 1))
+        attribute(reader, wanted, out.attributes)
         break
       case 10:
         out.droppedAttributesCount = reader.low
         break
       case 11:
-        out.events.push(event(item(reader)))
+        out.events.push(event(item(reader), wanted))
         break
       case 12:
         out.droppedEventsCount = reader.low
         break
       case 13:
-        out.links.push(link(item(reader)))
+        out.links.push(link(item(reader), wanted))
         break
       case 14:
         out.droppedLinksCount = reader.low
@@ -273,7 +274,7 @@ export function decodeLogRecord(bytes: Uint8Array): LogRecord {
   return out
 }
 
-function event(reader: WireReader): SpanEvent {
+function event(reader: WireReader, wanted: KeyNames | undefined): SpanEvent {
   const out: SpanEvent = {
     timeUnixNano: 0n,
     name: '',
@@ -284,13 +285,13 @@ function event(reader: WireReader): SpanEvent {
   out.unknown = walk(reader, EVENT_FIELDS, (field) => {
     if (field === 1) out.timeUnixNano = reader.uint64()
     else if (field === 2) out.name = text(reader)
-    else if (field === 3) out.attributes.push(keyValue(item(reader), 1))
+    else if (field === 3) attribute(reader, wanted, out.attributes)
     else out.droppedAttributesCount = reader.low
   })
   return out
 }
 
-function link(reader: WireReader): SpanLink {
+function link(reader: WireReader, wanted: KeyNames | undefined): SpanLink {
   const out: SpanLink = {
     traceId: NO_BYTES,
     spanId: NO_BYTES,
@@ -304,7 +305,7 @@ function link(reader: WireReader): SpanLink {
     if (field === 1) out.traceId = reader.value()
     else if (field === 2) out.spanId = reader.value()
     else if (field === 3) out.traceState = text(reader)
-    else if (field === 4) out.attributes.push(keyValue(item(reader), 1))
+    else if (field === 4) attribute(reader, wanted, out.attributes)
     else if (field === 5) out.droppedAttributesCount = reader.low
     else out.flags = reader.low
   })
@@ -336,7 +337,21 @@ function entityKey(reader: WireReader): string {
   return text(reader)
 }
 
-function keyValue(reader: WireReader, depth: number): KeyValue {
+/** Adds the attribute in this field if it is wanted. */
+function attribute(field: WireReader, wanted: KeyNames | undefined, out: KeyValue[]): void {
+  const reader = item(field)
+  let key: string | undefined
+  if (wanted !== undefined) {
+    const look = inside(field)
+    while (look.next())
+      if (look.field === 1 && look.type === BYTES) key = wanted.find(look.bytes, look.start, look.end)
+    if (key === undefined) return
+  }
+  out.push(keyValue(reader, 1, key))
+}
+
+/** `known` is its key where that was found already: the last one, if there are several. */
+function keyValue(reader: WireReader, depth: number, known?: string): KeyValue {
   let key = ''
   let value: AnyValue | undefined
   let strindex: Uint8Array | undefined
@@ -344,7 +359,7 @@ function keyValue(reader: WireReader, depth: number): KeyValue {
     if (field === 1) {
       if (reader.end - reader.start > MAX_KEY_BYTES)
         throw new MalformedError('an attribute key is over 65535 bytes')
-      key = text(reader)
+      key = known ?? text(reader)
     } else if (field === 2) {
       once(value !== undefined, 'value')
       value = anyValue(inside(reader), depth)

@@ -3,6 +3,7 @@
  */
 import { compareBytes } from '../bytes.ts'
 import { decodeLogRecord, decodeSpan, type LogRecord, type Span } from './decode.ts'
+import type { KeyNames } from './key-names.ts'
 import { encodeText } from './text.ts'
 
 /**
@@ -58,7 +59,10 @@ export function decodeLogSpan(bytes: Uint8Array): Span {
   }
 }
 
-/** A span, or the span that stands for a log record where `kind` is {@link LOG_RECORD}. */
-export function decodeEither(kind: number, bytes: Uint8Array): Span {
-  return kind === LOG_RECORD ? decodeLogSpan(bytes) : decodeSpan(bytes)
+/**
+ * A span, or the span that stands for a log record where `kind` is {@link LOG_RECORD}. Of a span's attributes, where
+ * `wanted` is said, only those.
+ */
+export function decodeEither(kind: number, bytes: Uint8Array, wanted?: KeyNames): Span {
+  return kind === LOG_RECORD ? decodeLogSpan(bytes) : decodeSpan(bytes, wanted)
 }

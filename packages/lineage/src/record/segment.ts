@@ -18,7 +18,7 @@ import {
   NOT_JUDGED,
   parseJudgement,
 } from '../continuity/judgement.ts'
-import { type Execution, ExecutionBuilder, type PartSpan } from '../continuity/model.ts'
+import { decodeInput, type Execution, ExecutionBuilder, type PartSpan } from '../continuity/model.ts'
 import { RULES, RULESET_DIGEST } from '../continuity/ruleset.ts'
 import { testifiedFacts } from '../continuity/testimony.ts'
 import { MalformedError } from '../errors.ts'
@@ -26,7 +26,7 @@ import { Claim } from '../governance/attributes.ts'
 import type { Fact } from '../governance/facts.ts'
 import { Kind } from '../governance/kind.ts'
 import type { AnyValue } from '../otlp/decode.ts'
-import { decodeEither, LOG_RECORD } from '../otlp/log-record.ts'
+import { LOG_RECORD } from '../otlp/log-record.ts'
 import { encodeValue } from '../otlp/value.ts'
 import { COLLECTOR_ORDINAL, type Committer } from './commitment.ts'
 import type { Entry } from './entry.ts'
@@ -326,8 +326,8 @@ class SegmentWriter {
   /** Writes the facts of a governed span and puts its kind, claims and causes on its own entry. */
   #writeFacts(place: number, ordered: Ordered, own: Entry, written: RecentCauses): void {
     const { span: input, aboutAt } = ordered
-    const { seed, body } = input.source
-    const span = decodeEither(input.kind, body.subarray(input.spanStart, input.spanEnd))
+    const { seed } = input.source
+    const span = decodeInput(input)
     const facts = testifiedFacts(span, input)
     let ordinal = 1
     const claims = (fact: Pick<Fact, 'claims'>): Uint8Array =>
