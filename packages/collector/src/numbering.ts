@@ -18,7 +18,7 @@ export class Numbering {
   /** Numbers of spans with links whose runs are not whole yet. */
   readonly #unchecked = new Set<bigint>()
   #wrong: (readonly Neighbour[])[] = []
-  #gaps: Gap[] = []
+  readonly #gaps: Gap[] = []
   /** Since when the newest gap is there of which {@link aroundGaps} has told. */
   #told = -1n
   #highest: bigint
@@ -42,12 +42,18 @@ export class Numbering {
     if (seq > this.#highest + 1n) {
       this.#gaps.push({ emitter: this.#emitter, from: this.#highest + 1n, to: seq - 1n, noticedAt: now })
       if (this.#gaps.length > MAX_GAPS) this.#gaps.shift()
-    } else if (seq < this.#highest) this.#gaps = this.#gaps.flatMap((gap) => without(gap, seq))
+    } else if (seq < this.#highest) this.#fill(seq)
     if (seq > this.#highest) this.#highest = seq
     if (span.prev !== '' && seq > 0n) this.#unchecked.add(seq)
     for (const linked of this.#unchecked)
       if (seq <= linked && linked - seq <= MAX_RUN) this.#check(linked)
       else if (this.#highest - linked > MAX_WINDOW) this.#unchecked.delete(linked)
+  }
+
+  /** A number came late: mostly one of those that were missed last. */
+  #fill(seq: bigint): void {
+    const at = this.#gaps.findLastIndex(({ from, to }) => from <= seq && seq <= to)
+    if (at !== -1) this.#gaps.splice(at, 1, ...without(this.#gaps[at]!, seq))
   }
 
   /** Checks the link of a span, if all that it stands for is there. */
@@ -115,7 +121,6 @@ function numberedOf({ seq, prev, traceId, spanId }: Neighbour): Numbered {
 
 /** What is left of a gap when a number of it has come. */
 function without(gap: Gap, seq: bigint): Gap[] {
-  if (seq < gap.from || seq > gap.to) return [gap]
   return [
     { ...gap, to: seq - 1n },
     { ...gap, from: seq + 1n },

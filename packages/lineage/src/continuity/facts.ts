@@ -2,9 +2,10 @@
  * Facts with their values read: what rules, `why` and people look at. Which claims make a fact is decided in
  * `governance/facts.ts`; here their values become text and numbers. A value of another type than expected is absent.
  */
+
+import { NAMESPACE } from '../governance/attributes.ts'
 import type { Claim } from '../governance/facts.ts'
-import { decodeText } from '../otlp/text.ts'
-import { VALUE_TYPES } from '../otlp/value.ts'
+import type { AnyValue } from '../otlp/value.ts'
 import type { Node } from './model.ts'
 import type { Subject } from './rule.ts'
 
@@ -134,23 +135,22 @@ export interface EmitterMark {
   readonly interval: number | undefined
 }
 
-const PREFIX = 'governance.'
-
 /** Reads the claims of one record. Of several with one key the first counts. Keys are without the namespace. */
 export class ClaimReader {
-  readonly #values = new Map<string, Uint8Array>()
+  readonly #values = new Map<string, AnyValue>()
 
   /** Claims of later lists count where earlier ones do not have the key. */
   constructor(...lists: readonly (readonly Claim[])[]) {
     for (const claims of lists)
-      for (const { key, value } of claims)
-        if (key.startsWith(PREFIX) && !this.#values.has(key.slice(PREFIX.length)))
-          this.#values.set(key.slice(PREFIX.length), value)
+      for (const { key, said } of claims) {
+        const name = key.startsWith(NAMESPACE) ? key.slice(NAMESPACE.length) : undefined
+        if (name !== undefined && !this.#values.has(name)) this.#values.set(name, said)
+      }
   }
 
   text(key: string): string | undefined {
     const value = this.#values.get(key)
-    return value?.[0] === VALUE_TYPES.string ? decodeText(value.subarray(1)) : undefined
+    return value?.type === 'string' ? value.value : undefined
   }
 
   /** An integer as a number, or undefined outside of what a number holds exactly. */
@@ -162,28 +162,20 @@ export class ClaimReader {
 
   integer(key: string): bigint | undefined {
     const value = this.#values.get(key)
-    if (value?.[0] !== VALUE_TYPES.int) return undefined
-    return new DataView(value.buffer, value.byteOffset + 1, 8).getBigInt64(0)
+    return value?.type === 'int' ? value.value : undefined
   }
 
   flag(key: string): boolean | undefined {
     const value = this.#values.get(key)
-    return value?.[0] === VALUE_TYPES.bool ? value[1] === 1 : undefined
+    return value?.type === 'bool' ? value.value : undefined
   }
 
   /** An array's strings, or a single string as an array of one. */
   list(key: string): string[] | undefined {
     const value = this.#values.get(key)
-    if (value?.[0] === VALUE_TYPES.string) return [decodeText(value.subarray(1))]
-    if (value?.[0] !== VALUE_TYPES.array) return undefined
-    const view = new DataView(value.buffer, value.byteOffset, value.byteLength)
-    const items: string[] = []
-    for (let at = 5; at < value.length; ) {
-      const size = view.getUint32(at)
-      if (value[at + 4] === VALUE_TYPES.string) items.push(decodeText(value.subarray(at + 5, at + 4 + size)))
-      at += 4 + size
-    }
-    return items
+    if (value?.type === 'string') return [value.value]
+    if (value?.type !== 'array') return undefined
+    return value.value.flatMap((item) => (item.type === 'string' ? [item.value] : []))
   }
 }
 

@@ -182,5 +182,5 @@ const KEY_BYTES = new Map<string, Uint8Array>(Object.values(Testimony).map((key)
 
 function claimOf(key: Testimony, members: readonly KeyValue[]): Claim {
   const value: AnyValue = { type: 'kvlist', value: members }
-  return { key, keyBytes: KEY_BYTES.get(key)!, value: encodeValue(value) }
+  return { key, keyBytes: KEY_BYTES.get(key)!, value: encodeValue(value), said: value }
 }

@@ -10,8 +10,8 @@
 import { compareBytes } from '../bytes.ts'
 import type { KeyValue, Span, SpanEvent } from '../otlp/decode.ts'
 import { LOG_RECORD } from '../otlp/log-record.ts'
-import { decodeText, encodeText } from '../otlp/text.ts'
-import { encodeValue, VALUE_TYPES } from '../otlp/value.ts'
+import { encodeText } from '../otlp/text.ts'
+import { type AnyValue, encodeValue } from '../otlp/value.ts'
 import { Claim as ClaimKey, DECISION_OUTCOME, NAMESPACE, RECORD_KIND } from './attributes.ts'
 import { Kind } from './kind.ts'
 
@@ -21,6 +21,8 @@ export interface Claim {
   readonly keyBytes: Uint8Array
   /** Encoded value (otlp/value.ts). */
   readonly value: Uint8Array
+  /** What is encoded. */
+  readonly said: AnyValue
 }
 
 export interface Fact {
@@ -71,7 +73,7 @@ export function factsOf(span: Span): SpanFacts {
   const groups = new Map<Kind, Claim[]>()
   let marked: Kind | undefined
   for (const claim of claimsOf(span.attributes)) {
-    if (claim.key === RECORD_KIND) marked ??= kindOfName(claim.value)
+    if (claim.key === RECORD_KIND) marked ??= kindOfName(claim.said)
     const kind = kindOfKey(claim.key)
     if (kind === undefined || kind === Kind.request || kind === Kind.action) own.push(claim)
     else {
@@ -138,7 +140,7 @@ function factOfEvent({
   const found = (kindOf: (claim: Claim) => Kind | undefined): Kind | undefined =>
     claims.map(kindOf).find((kind) => kind !== undefined)
   const kind =
-    found(({ key, value }) => (key === RECORD_KIND ? kindOfName(value) : undefined)) ??
+    found(({ key, said }) => (key === RECORD_KIND ? kindOfName(said) : undefined)) ??
     (name.startsWith(NAMESPACE) ? KIND_OF_GROUP.get(groupOf(name)) : undefined) ??
     found(({ key }) => kindOfKey(key))
   if (kind === undefined) return undefined
@@ -146,9 +148,9 @@ function factOfEvent({
   return { kind, claims: [...claims, eventName], time: timeUnixNano }
 }
 
-/** The kind that an encoded value names. */
-function kindOfName(value: Uint8Array): Kind | undefined {
-  return value[0] === VALUE_TYPES.string ? KIND_OF_NAME.get(decodeText(value.subarray(1))) : undefined
+/** The kind that a value names. */
+function kindOfName(value: AnyValue): Kind | undefined {
+  return value.type === 'string' ? KIND_OF_NAME.get(value.value) : undefined
 }
 
 function kindOfKey(key: string): Kind | undefined {
@@ -162,7 +164,7 @@ function groupOf(key: string): string {
 }
 
 function claimOf({ key, value }: KeyValue): Claim {
-  return { key, keyBytes: encodeText(key), value: encodeValue(value) }
+  return { key, keyBytes: encodeText(key), value: encodeValue(value), said: value }
 }
 
 /** The attributes of the namespace as claims, in the order of key, then value. */

@@ -193,8 +193,12 @@ function typed(type: number, bytes: Uint8Array): Uint8Array {
 }
 
 function wide(type: number, value: bigint): Uint8Array {
-  const out = new Uint8Array(9)
-  out[0] = type
-  new DataView(out.buffer).setBigUint64(1, BigInt.asUintN(64, value))
+  const out = typed(type, new Uint8Array(9))
+  const number = Number(value)
+  if (Number.isSafeInteger(number)) {
+    // Nearly always, and without the arithmetic of bigints.
+    const high = Math.floor(number / 2 ** 32)
+    putU32(out, putU32(out, 1, high), number - high * 2 ** 32)
+  } else new DataView(out.buffer).setBigUint64(1, BigInt.asUintN(64, value))
   return out
 }
