@@ -13,8 +13,11 @@ const MAX_WRONG = 64
 
 export class Numbering {
   readonly #emitter: string
-  /** By number, the latest in order of arrival. */
+  /** By number, the latest ones that came. */
   readonly #window = new Map<bigint, Neighbour>()
+  /** Their numbers in the order in which they came, round and round: the oldest key of a map takes long to find. */
+  readonly #arrived: bigint[] = []
+  #next = 0
   /** Numbers of spans with links whose runs are not whole yet. */
   readonly #unchecked = new Set<bigint>()
   #wrong: (readonly Neighbour[])[] = []
@@ -37,8 +40,10 @@ export class Numbering {
       this.#note([twin, span])
       return
     }
+    if (this.#arrived.length === MAX_WINDOW) this.#window.delete(this.#arrived[this.#next]!)
+    this.#arrived[this.#next] = seq
+    this.#next = (this.#next + 1) % MAX_WINDOW
     this.#window.set(seq, span)
-    if (this.#window.size > MAX_WINDOW) this.#window.delete(this.#window.keys().next().value!)
     if (seq > this.#highest + 1n) {
       this.#gaps.push({ emitter: this.#emitter, from: this.#highest + 1n, to: seq - 1n, noticedAt: now })
       if (this.#gaps.length > MAX_GAPS) this.#gaps.shift()
