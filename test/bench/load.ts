@@ -20,6 +20,7 @@ interface LoadOptions {
   /** Spans a second; 0 is as fast as it goes. */
   readonly rate: number
   readonly seed: number
+  readonly governed: boolean
 }
 
 const DEFAULTS: LoadOptions = {
@@ -32,6 +33,7 @@ const DEFAULTS: LoadOptions = {
   spans: 1_000_000,
   rate: 0,
   seed: 7,
+  governed: false,
 }
 
 export interface LoadResult {
@@ -58,7 +60,12 @@ async function load(options: LoadOptions): Promise<LoadResult> {
   const perRound = Math.max(options.inFlight * 2, Math.ceil(16_384 / options.spansPerRequest))
   const sets = [0, 1].map(
     (at) =>
-      new Traffic({ spansPerRequest: options.spansPerRequest, requests: perRound, seed: options.seed + at }),
+      new Traffic({
+        spansPerRequest: options.spansPerRequest,
+        requests: perRound,
+        seed: options.seed + at,
+        governed: options.governed,
+      }),
   )
   const latencies: number[] = []
   let sent = 0

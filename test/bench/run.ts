@@ -24,7 +24,7 @@ import { measureAudit, measureVerify } from './verifying.ts'
 interface Scenario {
   readonly name: string
   readonly what: string
-  readonly load: Record<string, string | number>
+  readonly load: Record<string, string | number | boolean>
   /** Spans as a share of --spans. */
   readonly share: number
   readonly audit?: boolean
@@ -43,6 +43,12 @@ const SCENARIOS: readonly Scenario[] = [
     what: 'OTLP/gRPC, 512 spans a request, 40,000 spans/s',
     load: { transport: 'grpc', spansPerRequest: 512, rate: 40_000, inFlight: 64 },
     share: 0.4,
+  },
+  {
+    name: 'governed',
+    what: 'as sustained, every trace authorized, decided and judged: half of the spans governed',
+    load: { transport: 'grpc', spansPerRequest: 512, governed: true },
+    share: 0.2,
   },
   {
     name: 'http',
@@ -213,7 +219,7 @@ const { values } = parseArgs({
 })
 if (values.help) {
   console.log(
-    'npm run bench -- [--only sustained|steady|http|small|single|instrumentation] [--spans N] [--json FILE]',
+    'npm run bench -- [--only sustained|steady|governed|http|small|single|instrumentation] [--spans N] [--json FILE]',
   )
 } else {
   const wanted = SCENARIOS.filter(

@@ -6,6 +6,7 @@
  * attributes, an event on every second one.
  */
 import { WireWriter } from '@rootspan/lineage/wire'
+import { attribute, putEmitter, putSeq, writeGoverned, writeInstrumented } from './governed.ts'
 
 export interface TrafficOptions {
   /** Spans in one request. */
@@ -13,6 +14,8 @@ export interface TrafficOptions {
   /** Requests of one round, over all services. */
   readonly requests: number
   readonly seed: number
+  /** Every trace is authorized and decided, and does something: half of the spans say so. */
+  readonly governed?: boolean
 }
 
 export interface TrafficRequest {
@@ -44,10 +47,12 @@ interface Place {
   readonly parent: number
   readonly start: number
   readonly end: number
+  /** Of the number of a governed span; 0: it is none. */
+  readonly seq: number
 }
 
 interface TemplateTrace {
-  readonly shape: readonly { readonly parent: number }[]
+  readonly shape: readonly { readonly service: number; readonly parent: number }[]
   readonly places: Place[]
 }
 
@@ -57,6 +62,8 @@ export class Traffic {
   readonly spans: number
   readonly bytes: number
   readonly #traces: readonly TemplateTrace[]
+  /** The next number of each service. */
+  readonly #seqs = SERVICES.map(() => 0)
   #random: number
 
   constructor(options: TrafficOptions) {
@@ -80,7 +87,7 @@ export class Traffic {
       const t2 = this.#next()
       const t3 = this.#next()
       for (let i = 0; i < places.length; i++) {
-        const { body, trace, span, parent, start, end } = places[i]!
+        const { body, trace, span, parent, start, end, seq } = places[i]!
         ids[i * 2] = this.#next()
         ids[i * 2 + 1] = this.#next()
         put(body, trace, t0)
@@ -99,6 +106,7 @@ export class Traffic {
         putLittle(body, start + 4, high)
         putLittle(body, end, (at + 500_000 + (t1 & 0xfffff)) >>> 0)
         putLittle(body, end + 4, high)
+        if (seq !== 0) putSeq(body, seq, this.#seqs[shape[i]!.service]!++)
       }
     }
   }
@@ -146,7 +154,7 @@ function build(
     traces.push(trace)
     for (const [at, { service, parent }] of of.entries()) {
       const draft = open[service]!
-      draft.spans.push({ bytes: encodeSpan(random, service, parent, of, at), trace, at })
+      draft.spans.push({ bytes: encodeSpan(random, options.governed === true, parent, of, at), trace, at })
       if (draft.spans.length === options.spansPerRequest) {
         full.push(draft)
         open[service] = { service, spans: [] }
@@ -154,10 +162,10 @@ function build(
     }
   }
   for (const draft of open) if (draft.spans.length > 0) full.push(draft)
-  return { requests: full.map(encodeRequest), traces }
+  return { requests: full.map((draft) => encodeRequest(draft, options)), traces }
 }
 
-function encodeRequest(draft: Draft): TrafficRequest {
+function encodeRequest(draft: Draft, { governed, seed }: TrafficOptions): TrafficRequest {
   const service = SERVICES[draft.service]!
   const resource = new WireWriter()
   for (const [key, value] of [
@@ -171,6 +179,7 @@ function encodeRequest(draft: Draft): TrafficRequest {
     ['telemetry.sdk.version', '3.1.1'],
   ])
     resource.bytes(1, attribute(key!, value!))
+  if (governed) writeInstrumented(resource)
   const scope = new WireWriter()
     .string(1, '@opentelemetry/instrumentation-http')
     .string(2, '0.301.0')
@@ -192,6 +201,7 @@ function encodeRequest(draft: Draft): TrafficRequest {
       parent: hasParent ? start + 30 : 0,
       start: timesAt + 1,
       end: timesAt + 10,
+      seq: putEmitter(body, start, from, `${service}-${seed}`),
     }
   }
   return { service, body, spans: draft.spans.length }
@@ -202,11 +212,12 @@ const ROUTES = ['/api/orders/{id}', '/api/cart', '/api/stock/{sku}', '/api/payme
 /** Ids first, then times, so that they are at known offsets. */
 function encodeSpan(
   random: () => number,
-  service: number,
+  governed: boolean,
   parent: number,
   shape: readonly { service: number; parent: number }[],
   at: number,
 ): Uint8Array {
+  const { service } = shape[at]!
   const route = ROUTES[random() % ROUTES.length]!
   const remote = parent !== -1 && shape[parent]!.service !== service
   const id = Uint8Array.from({ length: 16 }, () => random() & 255)
@@ -240,13 +251,8 @@ function encodeSpan(
         .bytes(3, attribute('cache.key', `item:${random() % 100_000}`))
         .finish(),
     )
+  const isAction = !server && at === shape.findLastIndex(({ service }) => service === 1 || service === 2)
+  if (governed && (server || isAction)) writeGoverned(span, isAction ? 'action' : 'request', parent === -1)
   span.fixed32(16, remote ? 0x301 : 0x101)
   return span.finish()
-}
-
-function attribute(key: string, value: string | number): Uint8Array {
-  const any = new WireWriter()
-  if (typeof value === 'string') any.string(1, value)
-  else any.varint(3, value)
-  return new WireWriter().string(1, key).bytes(2, any.finish()).finish()
 }
