@@ -352,11 +352,16 @@ function attribute(field: WireReader, wanted: KeyNames | undefined, out: KeyValu
 
 /** `known` is its key where that was found already: the last one, if there are several. */
 function keyValue(reader: WireReader, depth: number, known?: string): KeyValue {
-  let key = ''
+  let key = known ?? ''
   let value: AnyValue | undefined
   let strindex: Uint8Array | undefined
-  const unknown = walk(reader, KEY_VALUE_FIELDS, (field) => {
-    if (field === 1) {
+  let unknown: Uint8Array[] | undefined
+  while (reader.next()) {
+    const { field } = reader
+    if (!isOurs(KEY_VALUE_FIELDS, reader)) {
+      unknown ??= []
+      unknown.push(other(reader))
+    } else if (field === 1) {
       if (reader.end - reader.start > MAX_KEY_BYTES)
         throw new MalformedError('an attribute key is over 65535 bytes')
       key = known ?? text(reader)
@@ -364,11 +369,10 @@ function keyValue(reader: WireReader, depth: number, known?: string): KeyValue {
       once(value !== undefined, 'value')
       value = anyValue(inside(reader), depth)
     } else strindex = whole(reader)
-  })
+  }
+  value ??= { type: 'empty' }
   const all = join(unknown, strindex)
-  return all.length === 0
-    ? { key, value: value ?? { type: 'empty' } }
-    : { key, value: value ?? { type: 'empty' }, unknown: all }
+  return all === undefined ? { key, value } : { key, value, unknown: all }
 }
 
 function anyValue(reader: WireReader, depth: number): AnyValue {
@@ -377,9 +381,15 @@ function anyValue(reader: WireReader, depth: number): AnyValue {
   let strindex: Uint8Array | undefined
   let hasArray = false
   let hasList = false
-  const unknown = walk(reader, ANY_VALUE_FIELDS, (field) => {
+  let unknown: Uint8Array[] | undefined
+  while (reader.next()) {
+    if (!isOurs(ANY_VALUE_FIELDS, reader)) {
+      unknown ??= []
+      unknown.push(other(reader))
+      continue
+    }
     strindex = undefined // a member of the oneof replaces any other
-    switch (field) {
+    switch (reader.field) {
       case 1:
         value = { type: 'string', value: text(reader) }
         break
@@ -410,9 +420,9 @@ function anyValue(reader: WireReader, depth: number): AnyValue {
         strindex = whole(reader)
         break
     }
-  })
+  }
   const all = join(unknown, strindex)
-  return all.length === 0 ? value : { ...value, unknown: all }
+  return all === undefined ? value : { ...value, unknown: all }
 }
 
 function array(reader: WireReader, depth: number): AnyValue {
@@ -439,16 +449,25 @@ function walk(
 ): UnknownFields {
   let unknown: Uint8Array[] | undefined
   while (reader.next()) {
-    const { field } = reader
-    if (!fitsSchema(fields, field, reader.type)) throw new MalformedError('a field has the wrong wire type')
-    if (isKnown(fields, field)) take(field, reader)
+    if (isOurs(fields, reader)) take(reader.field, reader)
     else {
-      count()
       unknown ??= []
-      unknown.push(whole(reader))
+      unknown.push(other(reader))
     }
   }
   return unknown ?? NO_UNKNOWN
+}
+
+/** Whether the field is a known one; its wire type is checked. */
+function isOurs(fields: Fields, { field, type }: WireReader): boolean {
+  if (!fitsSchema(fields, field, type)) throw new MalformedError('a field has the wrong wire type')
+  return isKnown(fields, field)
+}
+
+/** A field that is not known, whole. */
+function other(reader: WireReader): Uint8Array {
+  count()
+  return whole(reader)
 }
 
 /** A reader of the message inside a field that counts as an item. */
@@ -473,8 +492,11 @@ function whole(reader: WireReader): Uint8Array {
   return reader.bytes.subarray(reader.tagStart, reader.end)
 }
 
-function join(unknown: UnknownFields, strindex: Uint8Array | undefined): UnknownFields {
-  return strindex === undefined ? unknown : [...unknown, strindex]
+function join(
+  unknown: UnknownFields | undefined,
+  strindex: Uint8Array | undefined,
+): UnknownFields | undefined {
+  return strindex === undefined ? unknown : [...(unknown ?? []), strindex]
 }
 
 function once(seen: boolean, what: string): void {
