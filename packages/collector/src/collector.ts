@@ -15,6 +15,7 @@
 import { randomFillSync } from 'node:crypto'
 import { join, resolve } from 'node:path'
 import type { Worker } from 'node:worker_threads'
+import { copyBytes } from '@rootspan/lineage/bytes'
 import { Committer } from '@rootspan/lineage/record/commitment'
 import { workAhead } from './ahead.ts'
 import type { ApiCommand, ApiMessage, ApiOptions } from './api/options.ts'
@@ -385,7 +386,7 @@ function createRandom(): (size: number) => Uint8Array {
       randomFillSync(page)
       at = 0
     }
-    const bytes = Uint8Array.prototype.slice.call(page, at, at + size)
+    const bytes = copyBytes(page, at, at + size)
     page.fill(0, at, at + size)
     at += size
     return bytes

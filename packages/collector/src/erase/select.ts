@@ -2,7 +2,7 @@
  * Which executions an erasure is about. All that is asked for has to hold of one execution; what the index cannot tell
  * is looked for in the payloads, in the order of the log.
  */
-import { formatHex, utf8 } from '@rootspan/lineage/bytes'
+import { copyBytes, formatHex, utf8 } from '@rootspan/lineage/bytes'
 import { type AnyValue, decodeResource, decodeScope, type KeyValue } from '@rootspan/lineage/otlp/decode'
 import { decodeValue } from '@rootspan/lineage/otlp/encoded-value'
 import { decodeEither } from '@rootspan/lineage/otlp/log-record'
@@ -217,6 +217,6 @@ export class LastBlock {
       this.#block = this.#packs.readSync(row.block, MAX_BLOCK_BYTES)
       this.#key = key
     }
-    return new Uint8Array(this.#block.subarray(row.at, row.at + row.size))
+    return copyBytes(this.#block, row.at, row.at + row.size)
   }
 }

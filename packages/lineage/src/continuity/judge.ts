@@ -46,8 +46,7 @@ export function judge(execution: Execution, rules: readonly Rule[]): Judged {
         })
       }
     }
-    if (result !== undefined)
-      results.push({ rule: rule.id, result, missing: missing === undefined ? [] : [...missing].sort() })
+    if (result !== undefined) results.push({ rule: rule.id, result, missing: [...(missing ?? [])].sort() })
   }
   return { results, findings, due }
 }

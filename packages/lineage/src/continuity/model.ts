@@ -504,9 +504,10 @@ const JOIN_KEYS: ReadonlySet<string> = new Set([DECISION_ID, ACTION_DIGEST, ACTI
 
 const JOINED_SPAN: Span = decodeSpan(new Uint8Array(0))
 
-/** Only what joining looks at. */
+/** Only what joining looks at. What was said may be a view of the bytes that it was decoded from. */
 function slim(facts: SpanFacts): SpanFacts {
-  const only = (claims: readonly Claim[]): Claim[] => claims.filter(({ key }) => JOIN_KEYS.has(key))
+  const only = (claims: readonly Claim[]): Claim[] =>
+    claims.filter(({ key }) => JOIN_KEYS.has(key)).map((claim) => ({ ...claim, said: { type: 'empty' } }))
   return {
     kind: facts.kind,
     claims: only(facts.claims),

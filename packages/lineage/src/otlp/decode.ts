@@ -339,7 +339,7 @@ function entityKey(reader: WireReader): string {
 
 /** Adds the attribute in this field if it is wanted. */
 function attribute(field: WireReader, wanted: KeyNames | undefined, out: KeyValue[]): void {
-  const reader = item(field)
+  count()
   let key: string | undefined
   if (wanted !== undefined) {
     const look = inside(field)
@@ -347,7 +347,7 @@ function attribute(field: WireReader, wanted: KeyNames | undefined, out: KeyValu
       if (look.field === 1 && look.type === BYTES) key = wanted.find(look.bytes, look.start, look.end)
     if (key === undefined) return
   }
-  out.push(keyValue(reader, 1, key))
+  out.push(keyValue(inside(field), 1, key))
 }
 
 /** `known` is its key where that was found already: the last one, if there are several. */

@@ -27,6 +27,13 @@ test('what is remembered changes no answer, however many keys there are', () => 
   expect(names.find(broken, 0, 3)).toBe('g.\udcff')
 })
 
+test('keys that share a hash are told apart', () => {
+  // Two words with one FNV-1a of 32 bits.
+  const both = new KeyNames(['costarring', 'liquid'], 'g.')
+  expect([find(both, 'costarring'), find(both, 'liquid')]).toEqual(['costarring', 'liquid'])
+  expect(find(new KeyNames(['costarring'], 'g.'), 'liquid')).toBeUndefined()
+})
+
 describe('a span of which only some attributes are wanted', () => {
   const names = new KeyNames(['a', 'key'], 'governance.')
   const isWanted = ({ key }: KeyValue): boolean =>

@@ -2,17 +2,23 @@
  * The attribute keys that somebody looks at, found by their bytes. Most attributes of a span are nobody's business here,
  * and turning them into objects is most of what decoding a span costs.
  */
-import { utf8 } from '../bytes.ts'
+import { copyBytes, utf8 } from '../bytes.ts'
 import { decodeText } from './text.ts'
 
-/** Keys behind the prefix that are remembered once they were seen, and their length: senders choose them. */
+/**
+ * Keys behind the prefix that are remembered once they were seen, their length, and how many may share a hash: senders
+ * choose them.
+ */
 const MAX_LEARNED = 512
 const MAX_LEARNED_BYTES = 64
+const MAX_ALIKE = 4
 
 interface Known {
   readonly bytes: Uint8Array
   readonly key: string
 }
+
+const NONE: readonly Known[] = []
 
 export class KeyNames {
   readonly #prefix: Uint8Array
@@ -27,15 +33,14 @@ export class KeyNames {
 
   /** The key that these bytes are; undefined where nobody looks at it. */
   find(bytes: Uint8Array, start: number, end: number): string | undefined {
-    const found = this.#known.get(hashOf(bytes, start, end))
-    if (found !== undefined)
-      for (const { bytes: own, key } of found) if (isAt(own, bytes, start, end)) return key
+    const alike = this.#known.get(hashOf(bytes, start, end)) ?? NONE
+    for (const { bytes: own, key } of alike) if (isAt(own, bytes, start, end)) return key
     const prefix = this.#prefix
     if (!isAt(prefix, bytes, start, Math.min(end, start + prefix.length))) return undefined
     const key = decodeText(bytes.subarray(start, end))
-    if (this.#learned < MAX_LEARNED && end - start <= MAX_LEARNED_BYTES) {
+    if (this.#learned < MAX_LEARNED && end - start <= MAX_LEARNED_BYTES && alike.length < MAX_ALIKE) {
       this.#learned++
-      this.#put(new Uint8Array(bytes.subarray(start, end)), key)
+      this.#put(copyBytes(bytes, start, end), key)
     }
     return key
   }

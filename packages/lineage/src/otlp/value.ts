@@ -1,7 +1,7 @@
 /**
  * OTLP attribute values: their type, their one canonical encoding and their text for people.
  */
-import { compareBytes, concatBytes, formatHex } from '../bytes.ts'
+import { compareBytes, concatBytes, formatHex, putU32 } from '../bytes.ts'
 import { MalformedError } from '../errors.ts'
 import { MAX_KEY_BYTES, MAX_VALUE_DEPTH } from './schema.ts'
 import { encodeText } from './text.ts'
@@ -112,14 +112,6 @@ function sized(type: number, parts: readonly Uint8Array[], lengthBytes: number):
 function put(out: Uint8Array, at: number, bytes: Uint8Array): number {
   out.set(bytes, at)
   return at + bytes.length
-}
-
-function putU32(out: Uint8Array, at: number, value: number): number {
-  out[at] = value >>> 24
-  out[at + 1] = value >>> 16
-  out[at + 2] = value >>> 8
-  out[at + 3] = value
-  return at + 4
 }
 
 /** The bytes of an attribute key as received, at most {@link MAX_KEY_BYTES}. */

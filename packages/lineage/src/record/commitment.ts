@@ -8,7 +8,7 @@
  * seeds and with them every salt.
  */
 import { scratch, sha256Into } from '#crypto'
-import { compareBytes, utf8 } from '../bytes.ts'
+import { compareBytes, copyBytes, putU32, utf8 } from '../bytes.ts'
 import { ManyHasher } from '../crypto.simd.ts'
 import { Sink } from './sink.ts'
 
@@ -116,8 +116,7 @@ export class Committer {
         let to = at
         for (let k = 0; k < tag.length; k++) bytes[to++] = tag[k]!
         for (let k = 0, from = seedOf[i]! * SEED_SIZE; k < SEED_SIZE; k++) bytes[to++] = seeds[from + k]!
-        writeU32(bytes, to, i)
-        writeU32(bytes, to + 4, EVIDENCE_ORDINAL)
+        putU32(bytes, putU32(bytes, to, i), EVIDENCE_ORDINAL)
       },
     )
   }
@@ -174,7 +173,7 @@ export class Committer {
     const sink = this.#sink
     sink.at = 0
     this.#putSalt(traceSeed, index, EVIDENCE_ORDINAL, sink)
-    const salt = new Uint8Array(sink.view().subarray(0, SALT_SIZE))
+    const salt = copyBytes(sink.bytes, 0, SALT_SIZE)
     this.saltedEvidence(salt, 0, context, span, out, at)
   }
 
@@ -262,17 +261,9 @@ export class Committer {
     const salt = this.#salt
     const at = SALT_TAG.length + SEED_SIZE
     for (let i = 0; i < SEED_SIZE; i++) salt[SALT_TAG.length + i] = traceSeed[i]!
-    writeU32(salt, at, index)
-    writeU32(salt, at + 4, ordinal)
+    putU32(salt, putU32(salt, at, index), ordinal)
     sink.reserve(32)
     sha256Into(salt, sink.bytes, sink.at)
     sink.at += SALT_SIZE // of 32 written; what follows overwrites the rest
   }
-}
-
-function writeU32(bytes: Uint8Array, at: number, value: number): void {
-  bytes[at] = value >>> 24
-  bytes[at + 1] = value >>> 16
-  bytes[at + 2] = value >>> 8
-  bytes[at + 3] = value
 }

@@ -186,8 +186,9 @@ const ROLES: ReadonlySet<number> = new Set(Object.values(Role))
 const PERSISTENCES: ReadonlySet<number> = new Set(Object.values(Persistence))
 
 /**
- * Parses one entry; what it holds are views of `bytes`. Throws a VerificationError `unsupported` for a newer format version (which is "could
- * not check", never "bad") and a MalformedError for anything that is not the one encoding of a record.
+ * Parses one entry; what it holds are views of `bytes`. Throws a VerificationError `unsupported` for a newer format
+ * version (which is "could not check", never "bad") and a MalformedError for anything that is not the one encoding of a
+ * record.
  */
 export function parseEntry(bytes: Uint8Array): Entry {
   // A newer version may have other bounds, so the version comes first.
