@@ -21,7 +21,7 @@ const TOKEN = {
 }
 const VERIFICATION = {
   'governance.verification.type': 'credential',
-  'governance.verification.outcome': 'pass',
+  'governance.verification.result': 'pass',
   'governance.verification.method': 'jsonwebtoken.verify',
 }
 const DECISION = {

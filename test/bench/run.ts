@@ -1,7 +1,7 @@
 /**
  * `npm run bench`: the collector under load, measured from outside.
  *
- *     npm run bench                       all scenarios, about six minutes
+ *     npm run bench                       all scenarios, about ten minutes
  *     npm run bench -- --only sustained   one of them
  *     npm run bench -- --spans 500000     less of it
  *     npm run bench -- --only instrumentation   what the hooks cost a service, about six minutes
