@@ -4,7 +4,7 @@
  */
 import type { Authorization, Verification } from './facts.ts'
 import type { Execution, Node } from './model.ts'
-import { descend, surroundingsOf } from './surroundings.ts'
+import { descend, oncePerExecution, surroundingsOf } from './surroundings.ts'
 
 export interface Artifact {
   /** In {@link Artifacts.all}. */
@@ -316,13 +316,4 @@ function largest(numbers: readonly (number | undefined)[]): number | undefined {
   return numbers.reduce((a, b) => (a === undefined || (b !== undefined && b > a) ? b : a), undefined)
 }
 
-const known = new WeakMap<Execution, Artifacts>()
-
-export function artifactsOf(execution: Execution): Artifacts {
-  let found = known.get(execution)
-  if (found === undefined) {
-    found = new Artifacts(execution)
-    known.set(execution, found)
-  }
-  return found
-}
+export const artifactsOf = oncePerExecution((execution) => new Artifacts(execution))

@@ -2,7 +2,7 @@
 
 import type { Finding, Judgement, Result, RuleResult } from './judgement.ts'
 import type { Execution } from './model.ts'
-import type { Rule } from './rule.ts'
+import type { Report, Rule, Severity, Subject } from './rule.ts'
 
 /** Findings of one rule that are kept; that there are more is one more finding. */
 const MAX_FINDINGS = 64
@@ -20,33 +20,66 @@ export interface Judged extends Judgement {
 export function judge(execution: Execution, rules: readonly Rule[]): Judged {
   const results: RuleResult[] = []
   const findings: Finding[] = []
-  let due: bigint | undefined
+  const summary = new Summary(execution.evaluatedAt, findings)
   for (const rule of rules) {
-    let result: Result | undefined
-    let failed = 0
-    let missing: Set<string> | undefined
-    for (const observation of rule.evaluate(execution)) {
-      if (observation.result === 'pass') result ??= 'pass'
-      else if (observation.result === 'unknown') {
-        const { until } = observation
-        if (until !== undefined && until > execution.evaluatedAt && (due === undefined || until < due))
-          due = until
-        missing ??= new Set()
-        if (missing.size < MAX_MISSING) missing.add(observation.missing)
-        if (result !== 'fail') result = 'unknown'
-      } else {
-        result = 'fail'
-        failed++
-        if (failed > MAX_FINDINGS) continue
-        findings.push({
-          rule: rule.id,
-          severity: observation.severity ?? rule.severity,
-          detail: failed === MAX_FINDINGS ? 'and more like the ones before' : observation.detail,
-          subjects: observation.subjects.slice(0, MAX_SUBJECTS).map(({ leaf }) => leaf),
-        })
-      }
-    }
-    if (result !== undefined) results.push({ rule: rule.id, result, missing: [...(missing ?? [])].sort() })
+    summary.begin(rule)
+    rule.evaluate(execution, summary)
+    const { result, missing } = summary
+    if (result !== undefined) results.push({ rule: rule.id, result, missing })
   }
-  return { results, findings, due }
+  return { results, findings, due: summary.due }
 }
+
+/** What one rule after the other comes to. */
+class Summary implements Report {
+  due: bigint | undefined
+  result: Result | undefined
+  readonly #evaluatedAt: bigint
+  readonly #findings: Finding[]
+  readonly #missing = new Set<string>()
+  #rule: Rule | undefined
+  #failed = 0
+
+  constructor(evaluatedAt: bigint, findings: Finding[]) {
+    this.#evaluatedAt = evaluatedAt
+    this.#findings = findings
+  }
+
+  begin(rule: Rule): void {
+    this.#rule = rule
+    this.result = undefined
+    this.#failed = 0
+    if (this.#missing.size > 0) this.#missing.clear()
+  }
+
+  /** Ascending. */
+  get missing(): readonly string[] {
+    return this.#missing.size === 0 ? NOTHING_MISSING : [...this.#missing].sort()
+  }
+
+  pass(): void {
+    this.result ??= 'pass'
+  }
+
+  unknown(missing: string, until?: bigint): void {
+    if (until !== undefined && until > this.#evaluatedAt && (this.due === undefined || until < this.due))
+      this.due = until
+    if (this.#missing.size < MAX_MISSING) this.#missing.add(missing)
+    if (this.result !== 'fail') this.result = 'unknown'
+  }
+
+  fail(subjects: readonly Subject[], detail: string, severity?: Severity): void {
+    this.result = 'fail'
+    this.#failed++
+    if (this.#failed > MAX_FINDINGS) return
+    const rule = this.#rule!
+    this.#findings.push({
+      rule: rule.id,
+      severity: severity ?? rule.severity,
+      detail: this.#failed === MAX_FINDINGS ? 'and more like the ones before' : detail,
+      subjects: subjects.slice(0, MAX_SUBJECTS).map(({ leaf }) => leaf),
+    })
+  }
+}
+
+const NOTHING_MISSING: readonly string[] = []

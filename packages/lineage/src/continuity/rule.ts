@@ -7,36 +7,23 @@ import type { Execution } from './model.ts'
 export const SEVERITIES = ['critical', 'high', 'medium', 'low'] as const
 export type Severity = (typeof SEVERITIES)[number]
 
-/** Something that a rule looked at is as it must not be. */
-export interface Failure {
-  readonly result: 'fail'
+/** Where a rule says what it saw, as often as it likes. */
+export interface Report {
+  /** Something was looked at and is as it must be. */
+  pass(): void
   /**
-   * The records that it is about, the offending one first; at most 8 are kept. At least one is of this execution; those
-   * of other executions come from the context.
+   * Something is as it must not be. `subjects` are the records that it is about, the offending one first; at most 8 are
+   * kept. At least one is of this execution; those of other executions come from the context. `detail` is one sentence
+   * that holds no value of the application beyond ids, names of services and times. `severity` is given where it differs
+   * from the rule's own.
    */
-  readonly subjects: readonly Subject[]
-  /** One sentence that holds no value of the application beyond ids, names of services and times. */
-  readonly detail: string
-  /** Where it differs from the rule's own. */
-  readonly severity?: Severity | undefined
+  fail(subjects: readonly Subject[], detail: string, severity?: Severity): void
+  /**
+   * Something could not be judged. `missing` says in a few words what would have to be known; equal ones are told once.
+   * `until` is when the rule comes to something else though nothing more is sent: nanoseconds since 1970.
+   */
+  unknown(missing: string, until?: bigint): void
 }
-
-/** Something could not be judged. `missing` says in a few words what would have to be known; equal ones are told once. */
-export interface Unknown {
-  readonly result: 'unknown'
-  readonly missing: string
-  /** When the rule comes to something else though nothing more is sent: nanoseconds since 1970. */
-  readonly until?: bigint | undefined
-}
-
-/** Something was looked at and is as it must be. */
-export interface Pass {
-  readonly result: 'pass'
-}
-
-export type Observation = Failure | Unknown | Pass
-
-export const PASS: Pass = { result: 'pass' }
 
 /** Whatever has a record: a fact, a span, a record of another execution that the context names. */
 export interface Subject {
@@ -61,16 +48,8 @@ export interface Rule {
   /** What to do about a finding, one sentence for whoever runs the service. */
   readonly remedy: string
   /**
-   * Looks at the execution and says what it saw. Nothing at all means that there was nothing to look at. At most linear
+   * Looks at the execution and reports what it saw. Nothing at all means that there was nothing to look at. At most linear
    * in the execution, up to a sort.
    */
-  evaluate(execution: Execution): Iterable<Observation>
-}
-
-export function fail(subjects: readonly Subject[], detail: string, severity?: Severity): Failure {
-  return { result: 'fail', subjects, detail, severity }
-}
-
-export function unknown(missing: string, until?: bigint): Unknown {
-  return { result: 'unknown', missing, until }
+  evaluate(execution: Execution, report: Report): void
 }

@@ -40,6 +40,8 @@ export class Surroundings {
   readonly #belowDecided: readonly boolean[]
   readonly #seeCredentials: ReadonlySet<Service>
   readonly #seeDecisions: ReadonlySet<Service>
+  #ran: readonly Action[] | undefined
+  #decided: readonly (readonly [Action, Joined])[] | undefined
   #order: { readonly from: Int32Array; readonly to: Int32Array } | undefined
   #near: readonly Near[] | undefined
   #hidden: { readonly credentials: readonly Hidden[]; readonly decisions: readonly Hidden[] } | undefined
@@ -73,6 +75,28 @@ export class Surroundings {
   /** The span with which the part of the execution begins that the span's service does for one caller. */
   entryOf(node: Node): Node {
     return this.#entries[node.place]!
+  }
+
+  /** See {@link actionsThatRan}. */
+  get ran(): readonly Action[] {
+    this.#ran ??= this.#execution.actions.filter((action) => this.#hasRun(action))
+    return this.#ran
+  }
+
+  #hasRun(action: Action): boolean {
+    if (action.outcome === 'refused' || this.isPart(action)) return false
+    if (!action.inferred) return true
+    const { httpStatus } = this.entryOf(action.on)
+    return httpStatus !== 401 && httpStatus !== 403
+  }
+
+  /** See {@link decidedActions}. */
+  get decided(): readonly (readonly [Action, Joined])[] {
+    this.#decided ??= this.ran.flatMap((action) => {
+      const joined = this.#execution.joins.get(action)
+      return joined === undefined ? [] : [[action, joined] as const]
+    })
+    return this.#decided
   }
 
   /** The action was told from ordinary attributes and is below one that somebody named: a part of that one. */
@@ -209,15 +233,21 @@ function orderOf(spans: readonly Node[]): { readonly from: Int32Array; readonly 
   return { from, to }
 }
 
-const known = new WeakMap<Execution, Surroundings>()
+export const surroundingsOf = oncePerExecution((execution) => new Surroundings(execution))
 
-export function surroundingsOf(execution: Execution): Surroundings {
-  let found = known.get(execution)
-  if (found === undefined) {
-    found = new Surroundings(execution)
-    known.set(execution, found)
+/** What several rules need: worked out when the first one asks, and kept for as long as the execution is. */
+export function oncePerExecution<T extends object>(
+  make: (execution: Execution) => T,
+): (execution: Execution) => T {
+  const known = new WeakMap<Execution, T>()
+  return (execution) => {
+    let found = known.get(execution)
+    if (found === undefined) {
+      found = make(execution)
+      known.set(execution, found)
+    }
+    return found
   }
-  return found
 }
 
 /** It binds, and says yes. */
@@ -234,14 +264,13 @@ export function binds(enforcement: string | undefined): boolean {
  * Actions that were begun, as far as anybody says, and are not a part of another one. What a service does by itself while
  * it refuses a request, such as a line in a table of refusals, is nobody's action.
  */
-export function* actionsThatRan(execution: Execution): Generator<Action> {
-  const surroundings = surroundingsOf(execution)
-  for (const action of execution.actions) {
-    if (action.outcome === 'refused' || surroundings.isPart(action)) continue
-    const { httpStatus } = surroundings.entryOf(action.on)
-    if (action.inferred && (httpStatus === 401 || httpStatus === 403)) continue
-    yield action
-  }
+export function actionsThatRan(execution: Execution): readonly Action[] {
+  return surroundingsOf(execution).ran
+}
+
+/** {@link actionsThatRan} and rest on a decision, with that. */
+export function decidedActions(execution: Execution): readonly (readonly [Action, Joined])[] {
+  return surroundingsOf(execution).decided
 }
 
 /**

@@ -3,7 +3,7 @@ import { formatHex } from '../../bytes.ts'
 import { LOG_RECORD } from '../../otlp/log-record.ts'
 import { Parent } from '../../record/entry.ts'
 import type { Execution, Node } from '../model.ts'
-import { fail, PASS, type Rule, unknown } from '../rule.ts'
+import type { Rule } from '../rule.ts'
 import { nearest } from '../state.ts'
 
 const SERVER = 2
@@ -41,12 +41,12 @@ const missingParent: Rule = {
   ],
   remedy:
     'Look for what the process lost: dropped and missing numbers (GC-C01), exporters without room, a process that was killed.',
-  *evaluate(execution) {
+  evaluate(execution, report) {
     const isOn = onGovernedPath(execution)
     const orphans = new Map<string, Node[]>()
     for (const node of execution.spans) {
       if (isOn[node.place] === 0) continue
-      if (node.parent !== undefined || node.parentState === Parent.root) yield PASS
+      if (node.parent !== undefined || node.parentState === Parent.root) report.pass()
       else if (node.parentState === Parent.awaiting && !node.opensCycle) {
         const siblings = orphans.get(node.parentId)
         if (siblings === undefined) orphans.set(node.parentId, [node])
@@ -56,10 +56,10 @@ const missingParent: Rule = {
     for (const [parentId, children] of orphans) {
       let last = 0n
       for (const { end } of children) if (end > last) last = end
-      if (execution.erased.length > 0) yield unknown(`span ${parentId}, which may have been erased`)
+      if (execution.erased.length > 0) report.unknown(`span ${parentId}, which may have been erased`)
       else if (execution.evaluatedAt - last < STILL_RUNNING)
-        yield unknown(`span ${parentId}, which may still run`, last + STILL_RUNNING)
-      else yield fail(children, `the parent of span ${children[0]!.id}, ${parentId}, never came`)
+        report.unknown(`span ${parentId}, which may still run`, last + STILL_RUNNING)
+      else report.fail(children, `the parent of span ${children[0]!.id}, ${parentId}, never came`)
     }
   },
 }
@@ -83,20 +83,20 @@ const orphanRoot: Rule = {
   ],
   remedy:
     'Run jobs, scripts and messages in `withExecution`, or give their first span `governance.execution.id` and `.kind`.',
-  *evaluate({ spans, actions }) {
+  evaluate({ spans, actions }, report) {
     if (actions.length === 0) return
     const beginnings = nearest(spans, isBeginning)
     const tops = nearest(spans, (node) => node.parent === undefined)
     for (const { inferred, on } of actions) {
       if (!on.governed) continue
       if (beginnings[on.place] !== undefined) {
-        yield PASS
+        report.pass()
         continue
       }
       const top = tops[on.place]
       if (top?.parentState !== Parent.root) continue
-      if (inferred) yield unknown(`what began span ${top.id}`)
-      else yield fail([on], `nothing says what began span ${on.id}`)
+      if (inferred) report.unknown(`what began span ${top.id}`)
+      else report.fail([on], `nothing says what began span ${on.id}`)
     }
   },
 }
@@ -116,19 +116,19 @@ const equivocation: Rule = {
     'Unknown where a segment was erased: what was in it cannot be compared.',
   ],
   remedy: 'Find out which process sent each version; a span is sent once, and its id is random.',
-  *evaluate(execution) {
+  evaluate(execution, report) {
     const first = new Map<string, Node>()
     for (const node of execution.spans) {
       if (node.kind === LOG_RECORD) continue // there may be many of one span
       const key = `${node.id} ${node.kind}`
       const known = first.get(key)
       if (known === undefined) first.set(key, node)
-      else yield fail([node, known], `span ${node.id} was sent before with other content`)
-      if (node.opensCycle) yield fail([node], `span ${node.id} is its own ancestor`)
+      else report.fail([node, known], `span ${node.id} was sent before with other content`)
+      if (node.opensCycle) report.fail([node], `span ${node.id} is its own ancestor`)
     }
     for (const segment of execution.erased)
-      yield unknown(`the spans of segment ${segment}, which were erased`)
-    if (execution.spans.length > 0) yield PASS
+      report.unknown(`the spans of segment ${segment}, which were erased`)
+    if (execution.spans.length > 0) report.pass()
   },
 }
 
@@ -145,7 +145,7 @@ const danglingLink: Rule = {
     'Unknown where the span itself ended less than 30 seconds before, or a segment was erased.',
   ],
   remedy: 'Look for what the process lost, as for a missing parent.',
-  *evaluate(execution) {
+  evaluate(execution, report) {
     const { spans, erased, evaluatedAt } = execution
     let ids: Set<string> | undefined
     const own = formatHex(execution.traceId)
@@ -154,13 +154,13 @@ const danglingLink: Rule = {
       ids ??= new Set(spans.map(({ id }) => id))
       for (const { traceId, spanId, remote } of node.links) {
         if (traceId !== own) continue
-        if (ids.has(spanId)) yield PASS
-        else if (remote === true) yield unknown(`span ${spanId} of another service, to which a link leads`)
+        if (ids.has(spanId)) report.pass()
+        else if (remote === true) report.unknown(`span ${spanId} of another service, to which a link leads`)
         else if (remote === undefined || erased.length > 0)
-          yield unknown(`span ${spanId}, to which a link leads`)
+          report.unknown(`span ${spanId}, to which a link leads`)
         else if (evaluatedAt - node.end < STILL_RUNNING)
-          yield unknown(`span ${spanId}, to which a link leads`, node.end + STILL_RUNNING)
-        else yield fail([node], `span ${node.id} links to ${spanId}, which never came`)
+          report.unknown(`span ${spanId}, to which a link leads`, node.end + STILL_RUNNING)
+        else report.fail([node], `span ${node.id} links to ${spanId}, which never came`)
       }
     }
   },
@@ -179,19 +179,19 @@ const untrustedParent: Rule = {
     'Unknown where the parent is in another process and was not sent here, or its service names no domain.',
   ],
   remedy: 'Begin a trace of your own at the border of the domain, and link to that of the caller.',
-  *evaluate({ spans }) {
+  evaluate({ spans }, report) {
     for (const node of spans) {
       const { parent, service } = node
       if (!node.governed || service.domain === undefined) continue
       if (parent === undefined) {
         if (node.parentState === Parent.remote)
-          yield unknown(`the caller of service ${service.name}, which sent no span`)
+          report.unknown(`the caller of service ${service.name}, which sent no span`)
       } else if (parent.service === service) continue
       else if (parent.service.domain === undefined)
-        yield unknown(`the trust domain of service ${parent.service.name}`)
-      else if (parent.service.domain === service.domain) yield PASS
+        report.unknown(`the trust domain of service ${parent.service.name}`)
+      else if (parent.service.domain === service.domain) report.pass()
       else
-        yield fail(
+        report.fail(
           [node, parent],
           `span ${node.id} of ${service.name} continues one of ${parent.service.name}, of another trust domain`,
         )

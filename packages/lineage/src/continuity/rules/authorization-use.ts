@@ -2,7 +2,7 @@
 import { type Artifact, type Artifacts, type Authority, artifactsOf } from '../artifacts.ts'
 import type { Action, Decision } from '../facts.ts'
 import type { Execution, Node, Service } from '../model.ts'
-import { fail, type Observation, PASS, type Rule, unknown } from '../rule.ts'
+import type { Report, Rule } from '../rule.ts'
 import { actionsThatRan, isCertain, serviceOf, spanOf, surroundingsOf } from '../surroundings.ts'
 
 const scopeExceeded: Rule = {
@@ -20,7 +20,7 @@ const scopeExceeded: Rule = {
   ],
   remedy:
     'Check the scope before the action; ask for a token that has it, or take it from the list of what is needed.',
-  *evaluate(execution) {
+  evaluate(execution, report) {
     const artifacts = artifactsOf(execution)
     for (const action of actionsThatRan(execution)) {
       if (action.requiredScope.length === 0) continue
@@ -30,16 +30,16 @@ const scopeExceeded: Rule = {
       const isMet = action.requiredScope
         .slice(0, MAX_SCOPES)
         .every((scope) => granting.some((one) => one.scope?.has(scope)))
-      if (isMet) yield PASS
+      if (isMet) report.pass()
       else if (
         authority.isCut ||
         granting.length === 0 ||
         granting.some((one) => one.scope === undefined) ||
         action.requiredScope.length > MAX_SCOPES
       )
-        yield unknown('which scopes an authorization has')
+        report.unknown('which scopes an authorization has')
       else
-        yield fail(
+        report.fail(
           [action, ...granting.map(({ record }) => record)],
           `${spanOf(action.on)} needs a scope that no authorization in force has`,
         )
@@ -64,24 +64,24 @@ const audienceMismatch: Rule = {
     'Silent about inferred actions.',
   ],
   remedy: 'Give the verifier the audience that this service expects.',
-  *evaluate(execution) {
+  evaluate(execution, report) {
     const artifacts = artifactsOf(execution)
     const names = new Set(execution.services.map(({ name }) => name).filter((name) => name !== ''))
     for (const [action, artifact] of relied(execution, artifacts)) {
       const { record, checks, unchecked, refusal } = artifact
       if (record.audience === undefined || record.audience.length === 0) continue
       if (checks.has('issued')) continue
-      if (checks.has('audience')) yield PASS
+      if (checks.has('audience')) report.pass()
       else if (!artifact.isVerified && refusal === 'audience_mismatch')
-        yield fail([action, record], `${spanOf(action.on)} acted on an authorization for another audience`)
+        report.fail([action, record], `${spanOf(action.on)} acted on an authorization for another audience`)
       else if (checks.size === 0 && !unchecked.has('audience')) continue
       else if (isForOthers(record.audience, record.on, names))
-        yield fail(
+        report.fail(
           [action, record],
           `${serviceOf(record.on)} took an authorization whose audience is another service, and did not look`,
         )
       else
-        yield fail(
+        report.fail(
           [record],
           `${serviceOf(record.on)} did not look at the audience of an authorization`,
           'low',
@@ -110,7 +110,7 @@ const swapped: Rule = {
   ],
   remedy:
     'Decide again under the new token, or record where it comes from: `parentToken` of the authorization, or a transition of the type `authority`.',
-  *evaluate(execution) {
+  evaluate(execution, report) {
     const surroundings = surroundingsOf(execution)
     const artifacts = artifactsOf(execution)
     for (const action of actionsThatRan(execution)) {
@@ -122,10 +122,10 @@ const swapped: Rule = {
       const authority = artifacts.at(action.on)
       if (authority === undefined) continue
       const same = isSame(authority, fingerprint, before, artifacts)
-      if (same) yield PASS
+      if (same) report.pass()
       else if (action.inferred || !isCertain(surroundings, action, joined))
-        yield unknown(`on which decision ${serviceOf(action.on)} acted`)
-      else yield judgeSwap(action, joined.decision, authority, before)
+        report.unknown(`on which decision ${serviceOf(action.on)} acted`)
+      else judgeSwap(action, joined.decision, authority, before, report)
     }
   },
 }
@@ -146,16 +146,20 @@ function judgeSwap(
   decision: Decision,
   { artifacts: inForce, isCut }: Authority,
   before: Artifact | undefined,
-): Observation {
+  report: Report,
+): void {
   const others = inForce.filter(({ isApproval }) => !isApproval)
-  if (isCut || others.some(({ record }) => record.fingerprint === undefined))
-    return unknown('which artifact an authorization is')
   const isOpen = others.every(({ origin }) => origin !== undefined)
   const areNamed =
     before?.record.subject !== undefined && others.every(({ record }) => record.subject !== undefined)
-  if (isOpen && !areNamed) return unknown('where an authorization at an action comes from')
-  const subjects = [action, others[0]!.record, decision, ...(before === undefined ? [] : [before.record])]
-  return fail(subjects, `${spanOf(action.on)} acted on another authorization than the one it was decided for`)
+  if (isCut || others.some(({ record }) => record.fingerprint === undefined))
+    report.unknown('which artifact an authorization is')
+  else if (isOpen && !areNamed) report.unknown('where an authorization at an action comes from')
+  else
+    report.fail(
+      [action, others[0]!.record, decision, ...(before === undefined ? [] : [before.record])],
+      `${spanOf(action.on)} acted on another authorization than the one it was decided for`,
+    )
 }
 
 const principalMismatch: Rule = {
@@ -172,7 +176,7 @@ const principalMismatch: Rule = {
     'Unknown where it is not certain on which decision the action rests, and for inferred actions.',
   ],
   remedy: 'Ask the policy about the subject of the verified token, not about one that the request names.',
-  *evaluate(execution) {
+  evaluate(execution, report) {
     const surroundings = surroundingsOf(execution)
     const artifacts = artifactsOf(execution)
     const principals = new Principals(execution, artifacts)
@@ -184,16 +188,16 @@ const principalMismatch: Rule = {
       const { decision } = joined
       const before = artifacts.byFingerprint(decision.fingerprint)
       const named = before?.principals.size ? [before, ...authority.artifacts] : authority.artifacts
-      if (named.some((one) => !one.isApproval && one.principals.has(subject))) yield PASS
+      if (named.some((one) => !one.isApproval && one.principals.has(subject))) report.pass()
       else if (authority.isCut || named.every((one) => one.principals.size === 0)) {
-        if (!authority.isPublic) yield unknown('whom an authorization is about')
-      } else if (principals.isAbove(subject, action.on)) yield PASS
+        if (!authority.isPublic) report.unknown('whom an authorization is about')
+      } else if (principals.isAbove(subject, action.on)) report.pass()
       else if (!principals.isComparable(decision, subject))
-        yield unknown(`whether policies of ${serviceOf(decision.on)} name principals as authorizations do`)
+        report.unknown(`whether policies of ${serviceOf(decision.on)} name principals as authorizations do`)
       else if (action.inferred || !isCertain(surroundings, action, joined))
-        yield unknown(`on which decision ${serviceOf(action.on)} acted`)
+        report.unknown(`on which decision ${serviceOf(action.on)} acted`)
       else
-        yield fail(
+        report.fail(
           [action, decision, named[0]!.record],
           `${spanOf(action.on)} acted for another principal than the one it was decided for`,
         )
@@ -262,7 +266,7 @@ const confirmationLost: Rule = {
     'Silent about artifacts that a client was issued, and about inferred actions.',
   ],
   remedy: 'Check the DPoP proof or the client certificate where the token is verified.',
-  *evaluate(execution) {
+  evaluate(execution, report) {
     const surroundings = surroundingsOf(execution)
     const artifacts = artifactsOf(execution)
     const proven = new Set(
@@ -274,13 +278,13 @@ const confirmationLost: Rule = {
       if (origin === undefined || !isVerified || checks.has('issued')) continue
       if (!BOUND.has(origin.confirmation ?? '')) continue
       const { service } = origin.on
-      if (checks.has(POSSESSION) || proven.has(surroundings.entryOf(origin.on))) yield PASS
+      if (checks.has(POSSESSION) || proven.has(surroundings.entryOf(origin.on))) report.pass()
       else if (unchecked.has(POSSESSION) || (checks.size > 0 && service.instrumentation === undefined))
-        yield fail(
+        report.fail(
           [action, origin],
           `${serviceOf(origin.on)} took an authorization that is bound to a key, without proof of the key`,
         )
-      else yield unknown(`whether possession was proven to ${serviceOf(origin.on)}`)
+      else report.unknown(`whether possession was proven to ${serviceOf(origin.on)}`)
     }
   },
 }
@@ -289,16 +293,18 @@ const POSSESSION = 'possession'
 const BOUND: ReadonlySet<string> = new Set(['dpop', 'mtls', 'pop'])
 
 /** Artifacts that a service took and on which an action of it that somebody named relied: each with the first of them. */
-function* relied(execution: Execution, artifacts: Artifacts): Generator<[Action, Artifact]> {
+function relied(execution: Execution, artifacts: Artifacts): (readonly [Action, Artifact])[] {
+  const found: (readonly [Action, Artifact])[] = []
   const seen = new Set<Artifact>()
   for (const action of actionsThatRan(execution)) {
     const authority = action.inferred ? undefined : artifacts.at(action.on)
     for (const artifact of authority?.artifacts ?? []) {
       if (seen.has(artifact) || artifact.record.on.service !== action.on.service) continue
       seen.add(artifact)
-      yield [action, artifact]
+      found.push([action, artifact])
     }
   }
+  return found
 }
 
 export const AUTHORIZATION_USE: readonly Rule[] = [

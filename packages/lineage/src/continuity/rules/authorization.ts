@@ -3,7 +3,7 @@ import { formatHex } from '../../bytes.ts'
 import { type Artifact, artifactsOf } from '../artifacts.ts'
 import type { Action, Authorization } from '../facts.ts'
 import { type Execution, SKEW } from '../model.ts'
-import { fail, type Observation, PASS, type Rule, unknown } from '../rule.ts'
+import type { Report, Rule } from '../rule.ts'
 import {
   actionsThatRan,
   fromSeconds,
@@ -31,7 +31,7 @@ const absent: Rule = {
   ],
   remedy:
     'Verify who is calling before the action, or say by `withAuthorization` under whose authority it runs; for what is open to everybody record an authorization of the type `anonymous`.',
-  *evaluate(execution) {
+  evaluate(execution, report) {
     const surroundings = surroundingsOf(execution)
     const artifacts = artifactsOf(execution)
     const authorized = new Set(execution.authorizations.map(({ on }) => on.id))
@@ -39,17 +39,17 @@ const absent: Rule = {
     for (const action of actionsThatRan(execution)) {
       const { on } = action
       const isLinked = on.links.some(({ traceId, spanId }) => traceId === trace && authorized.has(spanId))
-      if (artifacts.at(on) !== undefined || isLinked) yield PASS
+      if (artifacts.at(on) !== undefined || isLinked) report.pass()
       else if (action.inferred) {
         if (surroundings.seesCredentials(on.service))
-          yield unknown(`whether inferred actions of ${serviceOf(on)} need an authorization`)
+          report.unknown(`whether inferred actions of ${serviceOf(on)} need an authorization`)
       } else {
         const { request } = surroundings.entryOf(on)
         const hidden = surroundings.hiddenCredentials(on)
-        if (hidden !== undefined) yield unknown(hidden)
+        if (hidden !== undefined) report.unknown(hidden)
         else if (request?.kind !== undefined && request.kind !== 'request')
-          yield unknown(`under whose authority executions that are no requests run in ${serviceOf(on)}`)
-        else yield fail([action], `${spanOf(on)} acted without any authorization`)
+          report.unknown(`under whose authority executions that are no requests run in ${serviceOf(on)}`)
+        else report.fail([action], `${spanOf(on)} acted without any authorization`)
       }
     }
   },
@@ -71,37 +71,44 @@ const unverified: Rule = {
   ],
   remedy:
     'Refuse the request when its token is not verified; do not read claims of a token whose check was skipped.',
-  *evaluate(execution) {
+  evaluate(execution, report) {
     const artifacts = artifactsOf(execution)
     for (const action of actionsThatRan(execution)) {
       const authority = artifacts.at(action.on)
       if (authority === undefined) continue
-      if (authority.isVerified || authority.isPublic) yield PASS
+      if (authority.isVerified || authority.isPublic) report.pass()
       else if (action.inferred)
-        yield unknown(`whether inferred actions of ${serviceOf(action.on)} rely on it`)
-      else yield judgeFlaw(execution, action, authority.artifacts)
+        report.unknown(`whether inferred actions of ${serviceOf(action.on)} rely on it`)
+      else judgeFlaw(execution, action, authority.artifacts, report)
     }
   },
 }
 
-function judgeFlaw(execution: Execution, action: Action, artifacts: readonly Artifact[]): Observation {
+function judgeFlaw(
+  execution: Execution,
+  action: Action,
+  artifacts: readonly Artifact[],
+  report: Report,
+): void {
   const { on } = action
+  const hidden = artifacts.some(({ flaw }) => flaw === 'unverified')
+    ? surroundingsOf(execution).hiddenCredentials(on)
+    : undefined
   if (artifacts.some(({ origin }) => origin === undefined))
-    return unknown('where an inherited authorization was verified')
-  if (artifacts.some(({ flaw }) => flaw === undefined))
-    return unknown('whether an authorization was verified')
-  if (artifacts.some(({ flaw }) => flaw === 'unverified')) {
-    const hidden = surroundingsOf(execution).hiddenCredentials(on)
-    if (hidden !== undefined) return unknown(hidden)
-  }
-  const [{ record, flaw, refusal }] = artifacts as [Artifact]
-  const how =
-    flaw === 'failed'
-      ? `was refused${WORD.test(refusal ?? '') ? ` (${refusal})` : ''}`
-      : flaw === 'skipped'
-        ? 'was not to be checked'
-        : 'was not checked'
-  return fail([action, record], `${spanOf(on)} acted on an authorization that ${how}`)
+    report.unknown('where an inherited authorization was verified')
+  else if (artifacts.some(({ flaw }) => flaw === undefined))
+    report.unknown('whether an authorization was verified')
+  else if (hidden !== undefined) report.unknown(hidden)
+  else
+    report.fail(
+      [action, artifacts[0]!.record],
+      `${spanOf(on)} acted on an authorization that ${howOf(artifacts[0]!)}`,
+    )
+}
+
+function howOf({ flaw, refusal }: Artifact): string {
+  if (flaw === 'failed') return `was refused${WORD.test(refusal ?? '') ? ` (${refusal})` : ''}`
+  return flaw === 'skipped' ? 'was not to be checked' : 'was not checked'
 }
 
 /** Reasons of our hooks' closed lists; anything else may be the application's own text. */
@@ -124,15 +131,15 @@ const expired: Rule = {
     'Unknown for inferred actions.',
   ],
   remedy: 'Verify the token again, or get a new one, before an action that comes late.',
-  *evaluate(execution) {
+  evaluate(execution, report) {
     for (const [action, record, expiresAt] of bounded(execution, 'expiresAt')) {
       const { on } = action
       const end = fromSeconds(expiresAt)
-      if (on.start <= end + SKEW) yield PASS
+      if (on.start <= end + SKEW) report.pass()
       else if (action.inferred)
-        yield unknown(`whether inferred actions of ${serviceOf(on)} need an authorization`)
+        report.unknown(`whether inferred actions of ${serviceOf(on)} need an authorization`)
       else
-        yield fail(
+        report.fail(
           [action, record],
           `${spanOf(on)} acted ${secondsText(on.start - end)} after its authorization had expired`,
         )
@@ -154,14 +161,14 @@ const expiredMeanwhile: Rule = {
     'Clocks may differ by the skew.',
   ],
   remedy: 'Check the authorization again in actions that last longer than tokens do, such as streams.',
-  *evaluate(execution) {
+  evaluate(execution, report) {
     for (const [action, record, expiresAt] of bounded(execution, 'expiresAt')) {
       const { on } = action
       const end = fromSeconds(expiresAt)
       if (action.inferred || on.start > end + SKEW) continue
-      if (on.end <= end + SKEW) yield PASS
+      if (on.end <= end + SKEW) report.pass()
       else
-        yield fail(
+        report.fail(
           [action, record],
           `${spanOf(on)} went on for ${secondsText(on.end - end)} after its authorization had expired`,
         )
@@ -183,15 +190,15 @@ const early: Rule = {
     'Unknown for inferred actions.',
   ],
   remedy: 'Look at `nbf` when verifying, and at the clock of the issuer.',
-  *evaluate(execution) {
+  evaluate(execution, report) {
     for (const [action, record, notBefore] of bounded(execution, 'notBefore')) {
       const { on } = action
       const begin = fromSeconds(notBefore)
-      if (on.start >= begin - SKEW) yield PASS
+      if (on.start >= begin - SKEW) report.pass()
       else if (action.inferred)
-        yield unknown(`whether inferred actions of ${serviceOf(on)} need an authorization`)
+        report.unknown(`whether inferred actions of ${serviceOf(on)} need an authorization`)
       else
-        yield fail(
+        report.fail(
           [action, record],
           `${spanOf(on)} acted ${secondsText(begin - on.start)} before its authorization held`,
         )
@@ -200,10 +207,11 @@ const early: Rule = {
 }
 
 /** Actions under authorizations that are bounded in time, with the record that says so. */
-function* bounded(
+function bounded(
   execution: Execution,
   which: 'expiresAt' | 'notBefore',
-): Generator<[Action, Authorization, number]> {
+): (readonly [Action, Authorization, number])[] {
+  const found: (readonly [Action, Authorization, number])[] = []
   const artifacts = artifactsOf(execution)
   for (const action of actionsThatRan(execution)) {
     const authority = artifacts.at(action.on)
@@ -211,8 +219,9 @@ function* bounded(
     if (authority === undefined || at === undefined) continue
     if (!authority.isVerified && authority.artifacts.every(({ flaw }) => flaw === 'failed')) continue
     const artifact = authority.artifacts.find((one) => one[which] === at) ?? authority.artifacts[0]!
-    yield [action, artifact.record, at]
+    found.push([action, artifact.record, at])
   }
+  return found
 }
 
 export const AUTHORIZATION: readonly Rule[] = [absent, unverified, expired, expiredMeanwhile, early]

@@ -1,6 +1,6 @@
 /** GC-R04, R06, C02, C05: what governs everywhere, and what of the evidence is whole. */
 import type { Node, Service } from '../model.ts'
-import { fail, PASS, type Rule, unknown } from '../rule.ts'
+import type { Rule } from '../rule.ts'
 import { nearest } from '../state.ts'
 
 const SERVER = 2
@@ -25,7 +25,7 @@ const silence: Rule = {
     'Unknown where one process of a service has it and another has not: a new version may be on its way.',
   ],
   remedy: 'Look at the process: its span processor or sampler was replaced, or its hooks were taken off.',
-  *evaluate({ spans, services }) {
+  evaluate({ spans, services }, report) {
     const governedNames = new Set(
       services.filter(({ instrumentation }) => instrumentation !== undefined).map(({ name }) => name),
     )
@@ -35,9 +35,9 @@ const silence: Rule = {
       const { service } = node
       if (service.instrumentation === undefined) {
         if (governedNames.has(service.name) && !service.covered)
-          yield unknown(`whether all processes of ${service.name} have the instrumentation`)
-      } else if (node.governed) yield PASS
-      else yield fail([node], `span ${node.id} came to ${service.name} and carries no governance`)
+          report.unknown(`whether all processes of ${service.name} have the instrumentation`)
+      } else if (node.governed) report.pass()
+      else report.fail([node], `span ${node.id} came to ${service.name} and carries no governance`)
     }
   },
 }
@@ -56,7 +56,7 @@ const bypass: Rule = {
     'Which calls of a service need governance nobody says: a service that governs none of a kind is not wrong by that.',
   ],
   remedy: 'Send the side effect through the same check as the others of its kind.',
-  *evaluate({ spans, actions }) {
+  evaluate({ spans, actions }, report) {
     /** By service: names and types of its governed side effects, each with the first span that has it. */
     const governed = new Map<Service, Map<string, Node>>()
     const keyOf = (name: string | undefined, type: string | undefined): string => JSON.stringify([name, type])
@@ -71,12 +71,12 @@ const bypass: Rule = {
     const above = nearest(spans, ({ governed, action }) => governed && action !== undefined)
     for (const { on, name, type, inferred } of actions) {
       if (on.governed) {
-        if (governed.has(on.service)) yield PASS
+        if (governed.has(on.service)) report.pass()
         continue
       }
       const same = inferred ? governed.get(on.service)?.get(keyOf(name, type)) : undefined
       if (same === undefined || above[on.place]?.service === on.service) continue
-      yield fail([on, same], `span ${on.id} does without governance what span ${same.id} does under it`)
+      report.fail([on, same], `span ${on.id} does without governance what span ${same.id} does under it`)
     }
   },
 }
@@ -91,15 +91,15 @@ const truncated: Rule = {
     'Governed spans of which attributes, events or links were dropped, and facts that were cut or left out because of their size or number.',
   guards: ['What an SDK cuts from a value without saying so cannot be seen.'],
   remedy: 'Raise the limits of the SDK (`OTEL_SPAN_*_LIMIT`), or record less on one span.',
-  *evaluate({ spans }) {
+  evaluate({ spans }, report) {
     for (const node of spans) {
       if (!node.governed) continue
       const { droppedCount, truncatedCount } = node
       if (droppedCount > 0)
-        yield fail([node], `${droppedCount} attributes, events or links of span ${node.id} were dropped`)
+        report.fail([node], `${droppedCount} attributes, events or links of span ${node.id} were dropped`)
       if (truncatedCount > 0)
-        yield fail([node], `${truncatedCount} values or facts of span ${node.id} were cut or left out`)
-      if (droppedCount === 0 && truncatedCount === 0) yield PASS
+        report.fail([node], `${truncatedCount} values or facts of span ${node.id} were cut or left out`)
+      if (droppedCount === 0 && truncatedCount === 0) report.pass()
     }
   },
 }
@@ -116,10 +116,10 @@ const redacted: Rule = {
     'Only what says so is seen: the word REDACTED in a query, and the counts of the redaction processor.',
   ],
   remedy: 'None, if it was meant: compare with what the operator declares to redact.',
-  *evaluate({ spans }) {
+  evaluate({ spans }, report) {
     for (const node of spans)
       if (node.governed && node.redactedCount > 0)
-        yield fail([node], `${node.redactedCount} attributes of span ${node.id} were redacted`)
+        report.fail([node], `${node.redactedCount} attributes of span ${node.id} were redacted`)
   },
 }
 

@@ -2,9 +2,10 @@
 import { artifactsOf } from '../artifacts.ts'
 import type { Action, Authorization, Decision, Transition, Verification } from '../facts.ts'
 import type { Execution, Joined, Node, Service } from '../model.ts'
-import { fail, type Observation, PASS, type Rule, type Subject, unknown } from '../rule.ts'
+import type { Report, Rule, Subject } from '../rule.ts'
 import {
   binds,
+  decidedActions,
   fromSeconds,
   isCertain,
   permits,
@@ -15,7 +16,7 @@ import {
   tolerance,
 } from '../surroundings.ts'
 import { engineWords, wordAbout } from '../tier.ts'
-import { decided, judge } from './decision.ts'
+import { judge } from './decision.ts'
 
 const notBound: Rule = {
   id: 'GC-D06',
@@ -33,23 +34,23 @@ const notBound: Rule = {
     'Unknown for inferred actions.',
   ],
   remedy: 'Decide again when arguments change, and do exactly what was decided.',
-  *evaluate(execution) {
+  evaluate(execution, report) {
     const surroundings = surroundingsOf(execution)
     const digests = new Set(execution.actions.map(({ digest }) => digest))
-    for (const [action, joined] of decided(execution)) {
+    for (const [action, joined] of decidedActions(execution)) {
       const { decision, method } = joined
       const bound = decision.actionDigest
       if (bound === undefined) continue
       const isNamed = method === 'id' || method === 'link'
-      if (action.digest === bound) yield PASS
-      else if (action.digest === undefined) yield unknown(`digests of actions of ${serviceOf(action.on)}`)
+      if (action.digest === bound) report.pass()
+      else if (action.digest === undefined) report.unknown(`digests of actions of ${serviceOf(action.on)}`)
       else if (action.inferred || (!isNamed && (digests.has(bound) || action.on.decisions.length > 1)))
-        yield unknown(`on which decision ${serviceOf(action.on)} acted`)
+        report.unknown(`on which decision ${serviceOf(action.on)} acted`)
       else if (decision.on.service !== action.on.service && bound.startsWith('hmac-'))
-        yield unknown('whether services make digests with one key')
+        report.unknown('whether services make digests with one key')
       else if (!isNamed && !isCertain(surroundings, action, joined) && surroundings.near(action.on).allows)
-        yield unknown(`on which decision ${serviceOf(action.on)} acted`)
-      else yield fail([action, decision], `${spanOf(action.on)} is not the action that was decided on`)
+        report.unknown(`on which decision ${serviceOf(action.on)} acted`)
+      else report.fail([action, decision], `${spanOf(action.on)} is not the action that was decided on`)
     }
   },
 }
@@ -69,10 +70,10 @@ const stale: Rule = {
     'Unknown where it is not certain on which decision the action rests, and for inferred actions.',
   ],
   remedy: 'Decide again when the answer is older than its time to live, or the policy is another.',
-  *evaluate(execution) {
+  evaluate(execution, report) {
     const surroundings = surroundingsOf(execution)
     const changes = new Changes(execution.transitions)
-    for (const [action, joined] of decided(execution)) {
+    for (const [action, joined] of decidedActions(execution)) {
       const { decision } = joined
       const { on } = action
       const { ttl } = decision
@@ -80,13 +81,13 @@ const stale: Rule = {
       const isOld = ttl !== undefined && ttl >= 0 && on.start > decision.at + fromSeconds(ttl) + slack
       const change = isOld ? undefined : changes.between(decision, on.start)
       if (!isOld && change === undefined) {
-        if (ttl !== undefined) yield PASS
+        if (ttl !== undefined) report.pass()
       } else if (action.inferred || !isCertain(surroundings, action, joined))
-        yield unknown(`on which decision ${serviceOf(on)} acted`)
+        report.unknown(`on which decision ${serviceOf(on)} acted`)
       else if (change !== undefined)
-        yield fail([action, decision, change], `${spanOf(on)} acted on a policy that had been replaced`)
+        report.fail([action, decision, change], `${spanOf(on)} acted on a policy that had been replaced`)
       else
-        yield fail(
+        report.fail(
           [action, decision],
           `${spanOf(on)} acted ${secondsText(on.start - decision.at)} after a decision that held for ${ttl} s`,
         )
@@ -147,10 +148,10 @@ const approvalMissing: Rule = {
     'Unknown for inferred actions; silent if the service answered 401 or 403.',
   ],
   remedy: 'Wait until somebody else has approved, and record the approval before the action.',
-  *evaluate(execution) {
+  evaluate(execution, report) {
     const approvals = approvalsOf(execution)
     const surroundings = surroundingsOf(execution)
-    for (const [action, joined] of decided(execution)) {
+    for (const [action, joined] of decidedActions(execution)) {
       const { decision } = joined
       if (decision.outcome !== 'approval_required' || !binds(decision.enforcement)) continue
       const inTime = approvals
@@ -161,10 +162,11 @@ const approvalMissing: Rule = {
           ? surroundings.isWithin(action.on, surroundings.entryOf(one.on))
           : one.id === decision.approvalId,
       )
-      if (given.length > 0) yield judgeApprovers(execution, action, joined, given)
+      if (given.length > 0) judgeApprovers(execution, action, joined, given, report)
       else if (inTime.length > 0 || approvals.length > MAX_APPROVALS)
-        yield unknown('which approval an action rests on')
-      else yield judge(execution, action, joined, `${spanOf(action.on)} acted without the approval it needed`)
+        report.unknown('which approval an action rests on')
+      else
+        judge(execution, action, joined, `${spanOf(action.on)} acted without the approval it needed`, report)
     }
   },
 }
@@ -212,18 +214,19 @@ function judgeApprovers(
   action: Action,
   joined: Joined,
   given: readonly Approval[],
-): Observation {
+  report: Report,
+): void {
   const approvers = given.flatMap(({ approver }) => (approver === undefined ? [] : [approver]))
-  if (approvers.length === 0) return unknown('who approved')
   const own =
     artifactsOf(execution)
       .at(action.on)
       ?.artifacts.filter(({ isApproval }) => !isApproval) ?? []
   const isRequester = (one: string): boolean =>
     joined.decision.subject === one || own.some(({ record }) => record.subject === one)
-  if (!approvers.every(isRequester)) return PASS
-  if (approvers.length < given.length) return unknown('who approved')
-  return judge(execution, action, joined, `${spanOf(action.on)} was approved by its own requester`, 'high')
+  if (!approvers.every(isRequester)) report.pass()
+  else if (approvers.length === 0 || approvers.length < given.length) report.unknown('who approved')
+  else
+    judge(execution, action, joined, `${spanOf(action.on)} was approved by its own requester`, report, 'high')
 }
 
 const obligationUnmet: Rule = {
@@ -242,7 +245,7 @@ const obligationUnmet: Rule = {
   ],
   remedy:
     'Do what the decision obliges to, and record it: `recordVerification` with the obligation as its target.',
-  *evaluate(execution) {
+  evaluate(execution, report) {
     const surroundings = surroundingsOf(execution)
     const met = new Map<string, Verification>()
     const failed = new Set<string>()
@@ -252,20 +255,20 @@ const obligationUnmet: Rule = {
       const known = met.get(one.targetId)
       if (one.outcome === 'pass' && (known === undefined || one.at < known.at)) met.set(one.targetId, one)
     }
-    for (const [action, joined] of decided(execution)) {
+    for (const [action, joined] of decidedActions(execution)) {
       const { obligations, enforcement } = joined.decision
       if (obligations.length === 0 || !binds(enforcement)) continue
       const unmet = obligations.slice(0, MAX_OBLIGATIONS).filter((obligation) => {
         const by = met.get(obligation)
         return by === undefined || by.at > action.on.end + tolerance(by.on, action.on)
       })
-      if (unmet.length === 0) yield PASS
+      if (unmet.length === 0) report.pass()
       else if (action.inferred || !isCertain(surroundings, action, joined))
-        yield unknown(`on which decision ${serviceOf(action.on)} acted`)
+        report.unknown(`on which decision ${serviceOf(action.on)} acted`)
       else if (met.size === 0 && !unmet.some((one) => failed.has(one)))
-        yield unknown('whether obligations were met')
+        report.unknown('whether obligations were met')
       else
-        yield fail(
+        report.fail(
           [action, joined.decision],
           `${spanOf(action.on)} ended with ${unmet.length} of ${obligations.length} obligations not met`,
         )
@@ -289,7 +292,7 @@ const conflicting: Rule = {
   ],
   remedy:
     'Find out which of the policies is meant to decide; a human who overrides one says so by a transition.',
-  *evaluate(execution) {
+  evaluate(execution, report) {
     const last = new Map<string, Decision>()
     const turns = turnsOf(execution)
     const byTime = execution.decisions
@@ -301,9 +304,9 @@ const conflicting: Rule = {
       const before = last.get(key)
       last.set(key, decision)
       if (before === undefined) continue
-      if (permits(before) === permits(decision) || isSuperseded(before, decision, turns)) yield PASS
+      if (permits(before) === permits(decision) || isSuperseded(before, decision, turns)) report.pass()
       else
-        yield fail(
+        report.fail(
           [decision, before],
           `${spanOf(decision.on)} and ${spanOf(before.on)} were given different answers about one action`,
         )
@@ -356,15 +359,15 @@ const contradicted: Rule = {
   ],
   remedy:
     'Look at what stands between the policy engine and the service: one of them does not say what happened.',
-  *evaluate(execution) {
+  evaluate(execution, report) {
     const words = engineWords(execution)
     if (words.size === 0) return
     for (const decision of execution.decisions) {
       const word = wordAbout(decision, words)
       if (word === undefined) continue
-      if (decision.outcome === word.outcome) yield PASS
+      if (decision.outcome === word.outcome) report.pass()
       else
-        yield fail(
+        report.fail(
           [decision, word],
           `${spanOf(decision.on)} says another answer than the log of its policy engine`,
         )
@@ -385,13 +388,13 @@ const withErrors: Rule = {
     'A note (low) about answers that do not bind (`dry_run`, `advisory`).',
   ],
   remedy: 'Correct the rules that fail; validate policies against the schema before they are used.',
-  *evaluate({ decisions }) {
+  evaluate({ decisions }, report) {
     for (const decision of decisions) {
       const { errors, outcome, enforcement } = decision
       if (outcome !== 'allow' && outcome !== 'transform') continue
-      if (errors === 0) yield PASS
+      if (errors === 0) report.pass()
       else
-        yield fail(
+        report.fail(
           [decision],
           `${spanOf(decision.on)} was allowed while ${errors} ${errors === 1 ? 'error' : 'errors'} kept rules from counting`,
           binds(enforcement) ? undefined : 'low',

@@ -1,10 +1,11 @@
 /** GC-D, whether a decision was followed: D01 to D05, D13. */
 import type { Action } from '../facts.ts'
 import type { Execution, Joined } from '../model.ts'
-import { fail, type Observation, PASS, type Rule, unknown } from '../rule.ts'
+import type { Report, Rule } from '../rule.ts'
 import {
   actionsThatRan,
   binds,
+  decidedActions,
   isCertain,
   secondsText,
   serviceOf,
@@ -35,21 +36,21 @@ const absent: Rule = {
     'Unknown for an action that was told from ordinary attributes; silent if its service sees no decisions, or answered 401 or 403.',
   ],
   remedy: 'Ask a policy before the action, or record by `recordDecision` why it may be done.',
-  *evaluate(execution) {
+  evaluate(execution, report) {
     const surroundings = surroundingsOf(execution)
     const { joins } = execution
     for (const action of actionsThatRan(execution)) {
       const { on } = action
-      if (joins.has(action) || surroundings.isBelowDecided(on)) yield PASS
+      if (joins.has(action) || surroundings.isBelowDecided(on)) report.pass()
       else if (action.inferred) {
         if (surroundings.seesDecisions(on.service))
-          yield unknown(`whether inferred actions of ${serviceOf(on)} need a decision`)
+          report.unknown(`whether inferred actions of ${serviceOf(on)} need a decision`)
       } else {
         const hidden = surroundings.hiddenDecisions(on)
-        if (surroundings.near(on).count > 0) yield unknown(`on which decision ${serviceOf(on)} acted`)
-        else if (action.decisionId !== undefined) yield unknown('a decision that an action names')
-        else if (hidden !== undefined) yield unknown(hidden)
-        else yield fail([action], `${spanOf(on)} acted without any decision`)
+        if (surroundings.near(on).count > 0) report.unknown(`on which decision ${serviceOf(on)} acted`)
+        else if (action.decisionId !== undefined) report.unknown('a decision that an action names')
+        else if (hidden !== undefined) report.unknown(hidden)
+        else report.fail([action], `${spanOf(on)} acted without any decision`)
       }
     }
   },
@@ -67,11 +68,11 @@ const denied: Rule = {
     ...DOUBTS,
   ],
   remedy: 'Do not go on after a denial; `governedAction` refuses by itself.',
-  *evaluate(execution) {
-    for (const [action, joined] of decided(execution)) {
+  evaluate(execution, report) {
+    for (const [action, joined] of decidedActions(execution)) {
       if (!binds(joined.decision.enforcement)) continue
-      if (joined.decision.outcome !== 'deny') yield PASS
-      else yield judge(execution, action, joined, `${spanOf(action.on)} acted although it had been denied`)
+      if (joined.decision.outcome !== 'deny') report.pass()
+      else judge(execution, action, joined, `${spanOf(action.on)} acted although it had been denied`, report)
     }
   },
 }
@@ -88,14 +89,14 @@ const shadowDenied: Rule = {
     'Silent where it is not certain on which decision the action rests, and about inferred actions.',
   ],
   remedy: 'Look at these before the policy is enforced.',
-  *evaluate(execution) {
+  evaluate(execution, report) {
     const surroundings = surroundingsOf(execution)
-    for (const [action, joined] of decided(execution)) {
+    for (const [action, joined] of decidedActions(execution)) {
       const { decision } = joined
       if (binds(decision.enforcement)) continue
-      if (decision.outcome !== 'deny') yield PASS
+      if (decision.outcome !== 'deny') report.pass()
       else if (!action.inferred && isCertain(surroundings, action, joined))
-        yield fail([action, decision], `${spanOf(action.on)} would have been denied`)
+        report.fail([action, decision], `${spanOf(action.on)} would have been denied`)
     }
   },
 }
@@ -114,17 +115,17 @@ const late: Rule = {
     'Unknown where it is not certain on which decision the action rests, and for inferred actions.',
   ],
   remedy: 'Wait for the decision before the action is begun.',
-  *evaluate(execution) {
+  evaluate(execution, report) {
     const surroundings = surroundingsOf(execution)
-    for (const [action, joined] of decided(execution)) {
+    for (const [action, joined] of decidedActions(execution)) {
       const { decision } = joined
       const { on } = action
       const isTimely = decision.at <= on.start + tolerance(decision.on, on)
-      if (isTimely || (surroundings.isWithin(decision.on, on) && decision.at <= on.end)) yield PASS
+      if (isTimely || (surroundings.isWithin(decision.on, on) && decision.at <= on.end)) report.pass()
       else if (action.inferred || !isCertain(surroundings, action, joined))
-        yield unknown(`on which decision ${serviceOf(on)} acted`)
+        report.unknown(`on which decision ${serviceOf(on)} acted`)
       else
-        yield fail(
+        report.fail(
           [action, decision],
           `${spanOf(on)} acted ${secondsText(decision.at - on.start)} before it was decided`,
           binds(decision.enforcement) ? undefined : 'low',
@@ -143,18 +144,19 @@ const failedOpen: Rule = {
     'Actions whose decision is an error, or that no policy had an answer: fails where the action was begun.',
   guards: ['Silent about answers that do not bind (`dry_run`, `advisory`).', ...DOUBTS],
   remedy: 'Treat errors of the policy engine, and questions that no policy answers, as denials.',
-  *evaluate(execution) {
-    for (const [action, joined] of decided(execution)) {
+  evaluate(execution, report) {
+    for (const [action, joined] of decidedActions(execution)) {
       const { decision } = joined
       if (!binds(decision.enforcement)) continue
       const isOpen = decision.outcome === 'error' || decision.outcome === 'not_applicable'
-      if (!isOpen) yield PASS
+      if (!isOpen) report.pass()
       else
-        yield judge(
+        judge(
           execution,
           action,
           joined,
           `${spanOf(action.on)} acted although ${decision.outcome === 'error' ? 'deciding had failed' : 'no policy had an answer'}`,
+          report,
         )
     }
   },
@@ -175,7 +177,7 @@ const unrecorded: Rule = {
     'Unknown where a span above has not come, or a segment was erased.',
   ],
   remedy: 'Record the decision that refuses as well as those that permit.',
-  *evaluate(execution) {
+  evaluate(execution, report) {
     const surroundings = surroundingsOf(execution)
     const { joins } = execution
     const explained = new Set(
@@ -190,24 +192,16 @@ const unrecorded: Rule = {
       if (action.inferred || action.outcome !== 'refused') continue
       if (reason === undefined || !/^(?:decision_|denied$)/.test(reason)) continue
       const hidden = surroundings.hiddenDecisions(on)
-      if (joins.has(action) || explained.has(surroundings.entryOf(on))) yield PASS
-      else if (hidden !== undefined) yield unknown(hidden)
-      else yield fail([action], `${spanOf(on)} was refused by a decision that is not here`)
+      if (joins.has(action) || explained.has(surroundings.entryOf(on))) report.pass()
+      else if (hidden !== undefined) report.unknown(hidden)
+      else report.fail([action], `${spanOf(on)} was refused by a decision that is not here`)
     }
     for (const { on } of execution.requests) {
       if (on.httpStatus !== 403 || on.kind !== 2 || !surroundings.seesDecisions(on.service)) continue
-      if (explained.has(surroundings.entryOf(on))) yield PASS
-      else yield unknown(`why ${serviceOf(on)} refused a request`)
+      if (explained.has(surroundings.entryOf(on))) report.pass()
+      else report.unknown(`why ${serviceOf(on)} refused a request`)
     }
   },
-}
-
-/** Actions that were begun and rest on a decision. */
-export function* decided(execution: Execution): Generator<[Action, Joined]> {
-  for (const action of actionsThatRan(execution)) {
-    const joined = execution.joins.get(action)
-    if (joined !== undefined) yield [action, joined]
-  }
 }
 
 /** A failure, unless there is doubt that the action rests on this decision. */
@@ -216,13 +210,14 @@ export function judge(
   action: Action,
   joined: Joined,
   detail: string,
+  report: Report,
   severity?: 'high',
-): Observation {
+): void {
   const surroundings = surroundingsOf(execution)
-  if (action.inferred) return unknown(`whether inferred actions of ${serviceOf(action.on)} were decided on`)
-  if (!isCertain(surroundings, action, joined) && surroundings.near(action.on).allows)
-    return unknown(`on which decision ${serviceOf(action.on)} acted`)
-  return fail([action, joined.decision], detail, severity)
+  if (action.inferred) report.unknown(`whether inferred actions of ${serviceOf(action.on)} were decided on`)
+  else if (!isCertain(surroundings, action, joined) && surroundings.near(action.on).allows)
+    report.unknown(`on which decision ${serviceOf(action.on)} acted`)
+  else report.fail([action, joined.decision], detail, severity)
 }
 
 export const DECISION: readonly Rule[] = [absent, denied, shadowDenied, late, failedOpen, unrecorded]

@@ -2,17 +2,19 @@
 import { type Artifact, type Artifacts, artifactsOf } from '../artifacts.ts'
 import type { Execution } from '../model.ts'
 import { SKEW } from '../model.ts'
-import { fail, PASS, type Rule, unknown } from '../rule.ts'
+import type { Rule } from '../rule.ts'
 import { fromSeconds, spanOf } from '../surroundings.ts'
 
 /** Artifacts that say where they come from, with their parent where that is known here. */
-function* handedOn(execution: Execution): Generator<[Artifact, Artifact | undefined, Artifacts]> {
+function handedOn(execution: Execution): (readonly [Artifact, Artifact | undefined])[] {
+  const found: (readonly [Artifact, Artifact | undefined])[] = []
   const artifacts = artifactsOf(execution)
   for (const artifact of artifacts.all) {
     const { parentFingerprint, parentId } = artifact.record
     if (parentFingerprint === undefined && parentId === undefined) continue
-    yield [artifact, artifacts.parentOf(artifact), artifacts]
+    found.push([artifact, artifacts.parentOf(artifact)])
   }
+  return found
 }
 
 const broken: Rule = {
@@ -29,34 +31,34 @@ const broken: Rule = {
     'Silent about artifacts without a chain of actors: that is impersonation, or a credential of its own.',
   ],
   remedy: 'Exchange the token that was presented, and have the issuer put its actors into the new one.',
-  *evaluate(execution) {
+  evaluate(execution, report) {
     for (const [{ record }, parent] of handedOn(execution)) {
       const { actorChain, subject } = record
       if (actorChain.length === 0) continue
-      if (parent === undefined) yield unknown('an artifact from which another one came')
+      if (parent === undefined) report.unknown('an artifact from which another one came')
       else {
         const before = parent.record.actorChain
         const rest = actorChain.slice(1)
         const isOther = rest.some((actor, at) => at < before.length && before[at] !== actor)
         const isLonger = rest.length > before.length && parent.record.subject !== undefined
         if (parent.record.subject === undefined && before.length === 0)
-          yield unknown('whom an artifact is about')
+          report.unknown('whom an artifact is about')
         else if (
           subject !== undefined &&
           parent.record.subject !== undefined &&
           subject !== parent.record.subject
         )
-          yield fail(
+          report.fail(
             [record, parent.record],
             `${spanOf(record.on)} took an authorization that was handed on for another principal`,
           )
         else if (isOther || isLonger)
-          yield fail(
+          report.fail(
             [record, parent.record],
             `${spanOf(record.on)} took an authorization whose actors are not those it came from`,
           )
-        else if (rest.length < before.length) yield unknown('actors that an issuer left out')
-        else yield PASS
+        else if (rest.length < before.length) report.unknown('actors that an issuer left out')
+        else report.pass()
       }
     }
   },
@@ -77,10 +79,10 @@ const widened: Rule = {
     'An issuer may let a token that it exchanges hold longer; only artifacts that their holders narrow (`biscuit`, `macaroon`, `ucan`, `zcap`) cannot.',
   ],
   remedy: 'Hand on no more than was given; have the issuer refuse to exchange for more.',
-  *evaluate(execution) {
+  evaluate(execution, report) {
     for (const [artifact, parent] of handedOn(execution)) {
       const { record, scope } = artifact
-      if (parent === undefined) yield unknown('an artifact from which another one came')
+      if (parent === undefined) report.unknown('an artifact from which another one came')
       else {
         const end = parent.expiresAt
         const isLonger =
@@ -90,16 +92,16 @@ const widened: Rule = {
           fromSeconds(artifact.expiresAt) > fromSeconds(end) + SKEW
         const isWider = isOutside(scope, parent.scope)
         if (isLonger)
-          yield fail(
+          report.fail(
             [record, parent.record],
             `${spanOf(record.on)} took an authorization that holds longer than the one it came from`,
           )
         else if (!isWider) {
-          if (scope !== undefined && parent.scope !== undefined) yield PASS
+          if (scope !== undefined && parent.scope !== undefined) report.pass()
         } else if (!areForOne(record.audience, parent.record.audience))
-          yield unknown('what scopes of another audience mean')
+          report.unknown('what scopes of another audience mean')
         else
-          yield fail(
+          report.fail(
             [record, parent.record],
             `${spanOf(record.on)} took an authorization with more scopes than the one it came from`,
           )
@@ -136,12 +138,12 @@ const deep: Rule = {
     'How often an artifact was handed on (`governance.delegation.depth`, or its chain of actors): fails over 8 times.',
   guards: ['Silent about artifacts that were not handed on.'],
   remedy: 'Begin again with a token of the principal’s own.',
-  *evaluate(execution) {
+  evaluate(execution, report) {
     for (const { record } of artifactsOf(execution).all) {
       const depth = Math.max(record.delegationDepth ?? 0, record.actorChain.length)
       if (depth > MAX_DEPTH)
-        yield fail([record], `${spanOf(record.on)} took an authorization that was handed on ${depth} times`)
-      else if (depth > 0) yield PASS
+        report.fail([record], `${spanOf(record.on)} took an authorization that was handed on ${depth} times`)
+      else if (depth > 0) report.pass()
     }
   },
 }
@@ -161,7 +163,7 @@ const rootless: Rule = {
     'Unknown where an artifact on the way is not in the execution, or the first is opaque: whom it is about is known to its issuer.',
   ],
   remedy: 'Accept no artifact whose chain does not end in a person or a workload that is known.',
-  *evaluate(execution) {
+  evaluate(execution, report) {
     const rootOf = rootsOf(artifactsOf(execution))
     for (const artifact of artifactsOf(execution).all) {
       const { record } = artifact
@@ -170,17 +172,17 @@ const rootless: Rule = {
       if (delegationDepth <= 0 && actorChain.length === 0 && !isNamed) continue
       const root = rootOf(artifact)
       if (root === 'cycle')
-        yield fail([record], `${spanOf(record.on)} took an authorization that came from itself`)
+        report.fail([record], `${spanOf(record.on)} took an authorization that came from itself`)
       else if (
         record.subject !== undefined ||
         record.delegationRoot !== undefined ||
         root.principals.size > 0
       )
-        yield PASS
+        report.pass()
       else if (root.record.parentFingerprint !== undefined || root.record.parentId !== undefined)
-        yield unknown('an artifact from which another one came')
-      else if (root !== artifact || record.type === 'opaque') yield unknown('whom an artifact is about')
-      else yield fail([record], `${spanOf(record.on)} took an authorization that was handed on by nobody`)
+        report.unknown('an artifact from which another one came')
+      else if (root !== artifact || record.type === 'opaque') report.unknown('whom an artifact is about')
+      else report.fail([record], `${spanOf(record.on)} took an authorization that was handed on by nobody`)
     }
   },
 }

@@ -2,7 +2,8 @@
 import { formatHex } from '../../bytes.ts'
 import { FIRST_LINK, linkAfter, linkedRuns, type Numbered } from '../emitter.ts'
 import type { Execution, Node } from '../model.ts'
-import { fail, type Observation, PASS, type Rule, type Subject } from '../rule.ts'
+import type { Report, Rule, Subject } from '../rule.ts'
+import { oncePerExecution } from '../surroundings.ts'
 
 /** Numbers that are missing for less than this may still be on their way: nanoseconds. */
 export const GAP_GRACE = 60_000_000_000n
@@ -14,7 +15,7 @@ interface NumberedNode {
 }
 
 /** Governed spans by their process, in the order of their numbers. */
-function byEmitter(execution: Execution): Map<string, NumberedNode[]> {
+const byEmitter = oncePerExecution((execution): ReadonlyMap<string, readonly NumberedNode[]> => {
   const emitters = new Map<string, NumberedNode[]>()
   for (const node of execution.spans) {
     if (node.emitter === undefined) continue
@@ -26,7 +27,7 @@ function byEmitter(execution: Execution): Map<string, NumberedNode[]> {
   for (const spans of emitters.values())
     spans.sort((a, b) => (a.seq < b.seq ? -1 : a.seq > b.seq ? 1 : a.node.place - b.node.place))
   return emitters
-}
+})
 
 const gap: Rule = {
   id: 'GC-C01',
@@ -42,39 +43,40 @@ const gap: Rule = {
     'That a number is missing is the word of the collector: nobody else can show it.',
   ],
   remedy: 'Switch the spool on, give the collector room, and do not sample governed spans.',
-  *evaluate(execution) {
+  evaluate(execution, report) {
     for (const [id, spans] of byEmitter(execution)) {
-      yield* missing(id, spans, execution)
-      yield PASS
+      findMissing(id, spans, execution, report)
+      report.pass()
     }
     for (const node of execution.spans) {
-      if (node.emitter !== undefined) yield* losses(node)
-      if (node.unfinished) yield fail([node], `span ${node.id} never ended: its service died before`)
+      if (node.emitter !== undefined) findLosses(node, report)
+      if (node.unfinished) report.fail([node], `span ${node.id} never ended: its service died before`)
       if (node.governed && node.sampled)
-        yield fail([node], `span ${node.id} was sampled: others of its kind were left out`)
+        report.fail([node], `span ${node.id} was sampled: others of its kind were left out`)
     }
   },
 }
 
 /** Numbers that have been missing for long between two spans of a process. */
-function* missing(
+function findMissing(
   id: string,
   spans: readonly NumberedNode[],
   { context, evaluatedAt }: Execution,
-): Iterable<Observation> {
+  report: Report,
+): void {
   for (const { from, to, noticedAt, emitter } of context.gaps) {
     if (emitter !== id || evaluatedAt - noticedAt < GAP_GRACE) continue
     const after = spans.find(({ seq }) => seq > to)
     const before = spans.findLast(({ seq }) => seq < from)
     if (after !== undefined && before !== undefined)
-      yield fail([after.node, before.node], `numbers ${from} to ${to} of emitter ${id} never came`)
+      report.fail([after.node, before.node], `numbers ${from} to ${to} of emitter ${id} never came`)
   }
 }
 
-function* losses(node: Node): Iterable<Observation> {
+function findLosses(node: Node, report: Report): void {
   const { id, dropped = 0, rejected = 0 } = node.emitter!
-  if (dropped > 0) yield fail([node], `emitter ${id} says that it lost ${dropped} governed spans`)
-  if (rejected > 0) yield fail([node], `emitter ${id} says that ${rejected} governed spans were refused`)
+  if (dropped > 0) report.fail([node], `emitter ${id} says that it lost ${dropped} governed spans`)
+  if (rejected > 0) report.fail([node], `emitter ${id} says that ${rejected} governed spans were refused`)
 }
 
 interface Linked extends Numbered, Subject {
@@ -96,16 +98,13 @@ const chain: Rule = {
   ],
   remedy:
     'Somebody has changed, left out or made up spans between the process and the collector: compare with the spool.',
-  *evaluate(execution) {
-    for (const [id, spans] of byEmitter(execution)) yield* checkChain(id, spans, execution)
+  evaluate(execution, report) {
+    for (const [id, spans] of byEmitter(execution)) checkChain(id, spans, execution, report)
   },
 }
 
-function* checkChain(
-  id: string,
-  spans: readonly NumberedNode[],
-  execution: Execution,
-): Iterable<Observation> {
+function checkChain(id: string, spans: readonly NumberedNode[], execution: Execution, report: Report): void {
+  if (!execution.context.neighbours.some(({ emitter }) => emitter === id) && !saysAnything(spans)) return
   const traceId = formatHex(execution.traceId)
   const own = spans.map(({ node, seq, prev }): Linked => {
     return { seq, prev, traceId, spanId: node.id, leaf: node.leaf, isOwn: true }
@@ -119,21 +118,21 @@ function* checkChain(
   for (const [at, span] of all.entries()) {
     const before = all[at - 1]
     if (before?.seq === span.seq && (before.isOwn || span.isOwn))
-      yield fail(
+      report.fail(
         before.isOwn ? [before, span] : [span, before],
         `number ${span.seq} of emitter ${id} comes twice`,
       )
   }
   const first = own.find(({ seq }) => seq === 0n)
   if (first?.prev !== undefined && first.prev !== FIRST_LINK)
-    yield fail([first], `the first span of emitter ${id} names one before it`)
+    report.fail([first], `the first span of emitter ${id} names one before it`)
   for (const run of linkedRuns(all)) {
     if (!run.some(({ isOwn }) => isOwn)) continue
     const last = run.at(-1)!
-    if (linkAfter(id, run.slice(0, -1)) === last.prev) yield PASS
+    if (linkAfter(id, run.slice(0, -1)) === last.prev) report.pass()
     else {
       const named = run.filter(({ isOwn }) => isOwn).at(-1)!
-      yield fail(
+      report.fail(
         last === named ? [last, run.at(-2)!] : [named, last],
         `the link of number ${last.seq} of emitter ${id} does not stand for what came before it`,
       )
@@ -141,17 +140,19 @@ function* checkChain(
   }
 }
 
+/** One of them has a link, or a number comes twice: without that there is nothing to compare. */
+function saysAnything(spans: readonly NumberedNode[]): boolean {
+  return spans.some(({ seq, prev }, at) => prev !== undefined || spans[at - 1]?.seq === seq)
+}
+
 /** Emitters of whose spans here a rule finds that some were lost, or that their chain does not hold. */
 export function brokenEmitters(execution: Execution): ReadonlySet<string> {
   const broken = new Set<string>()
-  const isFailure = ({ result }: Observation): boolean => result === 'fail'
   for (const [id, spans] of byEmitter(execution)) {
-    const seen = [
-      ...missing(id, spans, execution),
-      ...spans.flatMap(({ node }) => [...losses(node)]),
-      ...checkChain(id, spans, execution),
-    ]
-    if (seen.some(isFailure)) broken.add(id)
+    const report: Report = { pass() {}, unknown() {}, fail: () => broken.add(id) }
+    findMissing(id, spans, execution, report)
+    for (const { node } of spans) findLosses(node, report)
+    checkChain(id, spans, execution, report)
   }
   return broken
 }

@@ -1,6 +1,6 @@
 /** GC-T03: late spans that cannot be as old as they say. */
 import { type Node, SKEW } from '../model.ts'
-import { fail, PASS, type Rule, unknown } from '../rule.ts'
+import type { Rule } from '../rule.ts'
 
 const backdated: Rule = {
   id: 'GC-T03',
@@ -16,13 +16,13 @@ const backdated: Rule = {
     'Unknown for late governed spans without a number, unless their process died before they ended.',
   ],
   remedy: 'Compare with the spool of the process: somebody may have added to an execution that was over.',
-  *evaluate({ spans }) {
+  evaluate({ spans }, report) {
     const isLate = ({ governed, segment }: Node): boolean => governed && segment > 0
     if (!spans.some(isLate)) return
     const byEmitter = new Map<string, Node[]>()
     for (const node of spans) {
       if (node.emitter === undefined) {
-        if (isLate(node) && !node.unfinished) yield unknown('the number of a late span')
+        if (isLate(node) && !node.unfinished) report.unknown('the number of a late span')
         continue
       }
       const known = byEmitter.get(node.emitter.id)
@@ -37,11 +37,11 @@ const backdated: Rule = {
       for (const node of nodes) {
         if (isLate(node)) {
           if (node.end + SKEW < latest.end)
-            yield fail(
+            report.fail(
               [node, latest],
               `span ${node.id} says that it ended before number ${seqOf(latest)} did`,
             )
-          else yield PASS
+          else report.pass()
         }
         if (node.end > latest.end) latest = node
       }

@@ -3,7 +3,7 @@
 import type { PolicyVersion } from '../context.ts'
 import type { Decision } from '../facts.ts'
 import type { Execution } from '../model.ts'
-import { fail, PASS, type Rule, unknown } from '../rule.ts'
+import type { Rule } from '../rule.ts'
 
 /** For so long after a new version was first seen, old ones may still decide elsewhere: nanoseconds. */
 const ROLLOUT_GRACE = 300_000_000_000n
@@ -27,9 +27,8 @@ function statementsOf(decision: Decision, { context }: Execution): readonly Poli
 const nameOf = ({ version, digest }: PolicyVersion): string => (version === '' ? digest : version)
 
 /** Decisions that name a policy and its version. */
-function* versioned(execution: Execution): Iterable<Decision> {
-  for (const decision of execution.decisions)
-    if (decision.policyId !== undefined && versionOf(decision) !== undefined) yield decision
+function versioned({ decisions }: Execution): readonly Decision[] {
+  return decisions.filter((one) => one.policyId !== undefined && versionOf(one) !== undefined)
 }
 
 const stale: Rule = {
@@ -46,11 +45,11 @@ const stale: Rule = {
     'Unknown for decisions that name a policy and no version.',
   ],
   remedy: 'Find out why this engine did not get the new version, and load it.',
-  *evaluate(execution) {
+  evaluate(execution, report) {
     for (const decision of execution.decisions) {
       if (decision.policyId === undefined) continue
       if (versionOf(decision) === undefined) {
-        yield unknown('the version of a policy that decided')
+        report.unknown('the version of a policy that decided')
         continue
       }
       const { service } = decision.on
@@ -64,8 +63,8 @@ const stale: Rule = {
           nameOf(other) !== nameOf(own) &&
           decision.at - other.since > ROLLOUT_GRACE,
       )
-      if (newer === undefined) yield PASS
-      else yield fail([decision, newer], 'a newer version of the policy was in force at another service')
+      if (newer === undefined) report.pass()
+      else report.fail([decision, newer], 'a newer version of the policy was in force at another service')
     }
   },
 }
@@ -99,7 +98,7 @@ const mixed: Rule = {
     'Decisions of one execution by different versions of one policy, with no transition of the policy between them.',
   guards: ['A policy transition between both decisions explains it.'],
   remedy: 'Pin the version for the length of an execution, or record the change of the policy.',
-  *evaluate(execution) {
+  evaluate(execution, report) {
     const first = new Map<string, Decision>()
     const changes = policyChanges(execution)
     for (const decision of versioned(execution)) {
@@ -107,13 +106,13 @@ const mixed: Rule = {
       const known = first.get(key)
       if (known === undefined) {
         first.set(key, decision)
-        yield PASS
+        report.pass()
         continue
       }
       if (versionOf(known) === versionOf(decision)) continue
       const [from, to] = known.at < decision.at ? [known.at, decision.at] : [decision.at, known.at]
       if (!changes.liesBetween(from, to))
-        yield fail([decision, known], 'two versions of one policy decided in this execution')
+        report.fail([decision, known], 'two versions of one policy decided in this execution')
     }
   },
 }
@@ -128,18 +127,18 @@ const unlike: Rule = {
     'Decisions by a policy whose text is not the one that is known under its version, and policy bundles that were checked and refused.',
   guards: ['Texts are compared by their digest, where the engine gives version and digest.'],
   remedy: 'Load the policy from where it is signed, and give a changed policy a new version.',
-  *evaluate(execution) {
+  evaluate(execution, report) {
     for (const check of execution.verifications)
       if (check.type === 'policy_bundle' && check.outcome === 'fail')
-        yield fail([check], 'a policy bundle was refused')
+        report.fail([check], 'a policy bundle was refused')
     for (const decision of versioned(execution)) {
       const { policyVersion, policyDigest } = decision
       if (policyVersion === undefined || policyDigest === undefined) continue
       const other = statementsOf(decision, execution).find(
         ({ version, digest }) => version === policyVersion && digest !== '' && digest !== policyDigest,
       )
-      if (other === undefined) yield PASS
-      else yield fail([decision, other], 'the policy has another text than the one known under its version')
+      if (other === undefined) report.pass()
+      else report.fail([decision, other], 'the policy has another text than the one known under its version')
     }
   },
 }
@@ -154,7 +153,7 @@ const rollback: Rule = {
     'Decisions by a version of a policy that was in use before a newer one that the same service had already gone over to.',
   guards: ['A policy transition to this version, in this execution, explains it.'],
   remedy: 'Find out who loaded the old version again; if it was meant, record a policy transition.',
-  *evaluate(execution) {
+  evaluate(execution, report) {
     const wanted = new Set(execution.transitions.flatMap(({ type, to }) => (type === 'policy' ? [to] : [])))
     for (const decision of versioned(execution)) {
       const own = versionOf(decision)
@@ -166,8 +165,8 @@ const rollback: Rule = {
         (one) =>
           nameOf(one) !== own && before !== undefined && one.since > before.since && one.since < decision.at,
       )
-      if (newer === undefined || wanted.has(own)) yield PASS
-      else yield fail([decision, newer, before!], 'an older version of the policy decides again')
+      if (newer === undefined || wanted.has(own)) report.pass()
+      else report.fail([decision, newer, before!], 'an older version of the policy decides again')
     }
   },
 }
@@ -181,11 +180,11 @@ const unpinned: Rule = {
   looksAt: 'Decisions by whatever policy was the newest, where the engine did not say which one that was.',
   guards: ['Silent where the engine tells version or digest.'],
   remedy: 'Name the version, the model or the bundle in the request.',
-  *evaluate(execution) {
+  evaluate(execution, report) {
     for (const decision of execution.decisions) {
       if (decision.policyPinned === undefined) continue
-      if (decision.policyPinned || versionOf(decision) !== undefined) yield PASS
-      else yield fail([decision], 'nobody said which version of the policy decided')
+      if (decision.policyPinned || versionOf(decision) !== undefined) report.pass()
+      else report.fail([decision], 'nobody said which version of the policy decided')
     }
   },
 }

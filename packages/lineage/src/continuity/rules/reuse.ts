@@ -1,7 +1,7 @@
 /** GC-A09 and GC-A11: what became of an artifact elsewhere. */
 import type { Authorization } from '../facts.ts'
 import { type Execution, type Node, SKEW } from '../model.ts'
-import { fail, PASS, type Rule, type Subject } from '../rule.ts'
+import type { Rule, Subject } from '../rule.ts'
 import { oneTimeNames } from '../testimony.ts'
 
 /** What an artifact may be revoked by, in the order in which it is looked for; several values where there are. */
@@ -28,10 +28,10 @@ const revoked: Rule = {
     'Revocations count as far as the collector had received them when it judged.',
   ],
   remedy: 'Check artifacts again during long executions, and end what rests on a revoked one.',
-  *evaluate(execution) {
+  evaluate(execution, report) {
     const revocations = revocationsOf(execution)
     if (revocations.size === 0) {
-      if (execution.actions.some(({ on }) => on.authority !== undefined)) yield PASS
+      if (execution.actions.some(({ on }) => on.authority !== undefined)) report.pass()
       return
     }
     const known = new Map<Node, Revoked | undefined>()
@@ -42,15 +42,15 @@ const revoked: Rule = {
       if (!known.has(authority)) known.set(authority, firstRevoked(authority, revocations))
       const revoked = known.get(authority)
       if (revoked === undefined) {
-        yield PASS
+        report.pass()
         continue
       }
       const { artifact, by } = revoked
       if (action.on.start > by.at + SKEW)
-        yield fail([action, artifact, by], `the artifact was revoked before span ${action.on.id} began`)
+        report.fail([action, artifact, by], `the artifact was revoked before span ${action.on.id} began`)
       else if (action.on.end > by.at + SKEW)
-        yield fail([action, artifact, by], `the artifact was revoked while span ${action.on.id} ran`, 'high')
-      else yield PASS
+        report.fail([action, artifact, by], `the artifact was revoked while span ${action.on.id} ran`, 'high')
+      else report.pass()
     }
   },
 }
@@ -112,7 +112,7 @@ const replayed: Rule = {
     'Later segments of one execution are the same execution.',
   ],
   remedy: 'Let whoever accepts an approval or a transaction token remember what was used.',
-  *evaluate(execution) {
+  evaluate(execution, report) {
     const uses = new Map(execution.context.uses.map((use) => [JSON.stringify([use.by, use.value]), use]))
     const seen = new Set<string>()
     for (const artifact of execution.authorizations)
@@ -121,8 +121,8 @@ const replayed: Rule = {
         if (seen.has(key)) continue
         seen.add(key)
         const other = uses.get(key)
-        if (other === undefined) yield PASS
-        else yield fail([artifact, other], `the ${by} was used in another execution before`)
+        if (other === undefined) report.pass()
+        else report.fail([artifact, other], `the ${by} was used in another execution before`)
       }
     const approvals = new Map<Node, readonly (readonly [string, Authorization])[]>()
     const digests = new Map<string, string>()
@@ -135,7 +135,7 @@ const replayed: Rule = {
         const known = digests.get(approval)
         if (known === undefined) digests.set(approval, digest)
         else if (known !== digest)
-          yield fail([{ leaf }, artifact], 'one approval was used for two different actions')
+          report.fail([{ leaf }, artifact], 'one approval was used for two different actions')
       }
     }
   },

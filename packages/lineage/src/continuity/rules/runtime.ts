@@ -1,7 +1,7 @@
 /** GC-R01, R02, R03, R05, R07: the states that an execution says it is in, and the life of a process. */
 import { formatHex } from '../../bytes.ts'
 import { type Execution, type Node, SKEW } from '../model.ts'
-import { fail, type Observation, PASS, type Rule, unknown } from '../rule.ts'
+import type { Report, Rule } from '../rule.ts'
 import {
   HELD,
   isState,
@@ -41,30 +41,30 @@ const openEnd: Rule = {
   ],
   remedy:
     'Find out what became of it, and let whatever ends it say so; `withExecution` does, and a process that ends by SIGTERM or by itself.',
-  *evaluate(execution) {
-    yield* lifeOf(execution)
+  evaluate(execution, report) {
+    judgeLife(execution, report)
     for (const timeline of statesOf(execution).timelines) {
       const own = timeline.filter(({ transition }) => transition?.trigger !== GATE)
       const last = own.at(-1)
       if (last === undefined) continue
-      if (TERMINAL.has(last.state)) yield PASS
-      else if (execution.erased.length > 0) yield unknown('what was erased of the execution')
+      if (TERMINAL.has(last.state)) report.pass()
+      else if (execution.erased.length > 0) report.unknown('what was erased of the execution')
       else if (execution.evaluatedAt - last.at > TIME_TO_END)
-        yield fail([last.subject], `span ${last.on.id} said last that it is ${last.state}`)
-      else yield unknown(`how the execution ends: it is ${last.state}`, last.at + TIME_TO_END + 1n)
+        report.fail([last.subject], `span ${last.on.id} said last that it is ${last.state}`)
+      else report.unknown(`how the execution ends: it is ${last.state}`, last.at + TIME_TO_END + 1n)
     }
   },
 }
 
 /** Whether the process whose signs of life these are has said goodbye, or may still live. Their trace has its id. */
-function* lifeOf({ spans, traceId, evaluatedAt, erased }: Execution): Iterable<Observation> {
+function judgeLife({ spans, traceId, evaluatedAt, erased }: Execution, report: Report): void {
   const id = formatHex(traceId)
   const signs = spans.filter(
     ({ name, emitter }) => emitter?.id === id && (name === HELLO || name === HEARTBEAT || name === GOODBYE),
   )
   if (signs.length === 0) return
   if (signs.some(({ name }) => name === GOODBYE)) {
-    yield PASS
+    report.pass()
     return
   }
   signs.sort((a, b) => (a.start < b.start ? -1 : a.start > b.start ? 1 : a.place - b.place))
@@ -79,9 +79,9 @@ function* lifeOf({ spans, traceId, evaluatedAt, erased }: Execution): Iterable<O
     if (before !== undefined && sign.start - before.start > beat) beat = sign.start - before.start
   }
   const silentAt = last.start + BEATS_TO_SILENCE * beat
-  if (evaluatedAt <= silentAt) yield unknown(`whether emitter ${id} still lives`, silentAt + 1n)
-  else if (erased.length > 0) yield unknown('what was erased of the execution')
-  else yield fail([last], `emitter ${id} gave no sign of life any more, and said no goodbye`, 'medium')
+  if (evaluatedAt <= silentAt) report.unknown(`whether emitter ${id} still lives`, silentAt + 1n)
+  else if (erased.length > 0) report.unknown('what was erased of the execution')
+  else report.fail([last], `emitter ${id} gave no sign of life any more, and said no goodbye`, 'medium')
 }
 
 const illegal: Rule = {
@@ -97,31 +97,35 @@ const illegal: Rule = {
     'A human may override anything that is not sealed.',
   ],
   remedy: 'Find out who changed the state past the checks that belong between the two.',
-  *evaluate({ transitions }) {
+  evaluate({ transitions }, report) {
     for (const transition of transitions) {
       const { type, from, to, on } = transition
       if (type !== 'state' || from === undefined || to === undefined) continue
-      if (!isState(from) || !isState(to)) yield unknown(`what a state means that span ${on.id} names`)
-      else if (mayFollow(from, to)) yield PASS
-      else yield fail([transition], `span ${on.id} goes from ${from} to ${to}`)
+      if (!isState(from) || !isState(to)) report.unknown(`what a state means that span ${on.id} names`)
+      else if (mayFollow(from, to)) report.pass()
+      else report.fail([transition], `span ${on.id} goes from ${from} to ${to}`)
     }
   },
 }
 
-/** Actions that ran, each with the state that its part of the execution was certainly in when it began. */
-function* actionsInState(execution: Execution): Iterable<{
+interface ActionInState {
   readonly node: Node
   readonly last: StateChange
   readonly next: StateChange | undefined
-}> {
+}
+
+/** Actions that ran, each with the state that its part of the execution was certainly in when it began. */
+function actionsInState(execution: Execution): readonly ActionInState[] {
+  const found: ActionInState[] = []
   const states = statesOf(execution)
-  if (states.timelines.length === 0) return
+  if (states.timelines.length === 0) return found
   for (const { on: node, outcome, inferred } of execution.actions) {
     if (outcome === 'refused' || (inferred && !node.governed)) continue
     const timeline = states.of(node)
     const state = timeline && stateBefore(timeline, node, node.start)
-    if (state !== undefined) yield { node, ...state }
+    if (state !== undefined) found.push({ node, ...state })
   }
+  return found
 }
 
 const afterEnd: Rule = {
@@ -138,15 +142,15 @@ const afterEnd: Rule = {
     'After an end that only the attribute of the first span tells it is a medium finding: work that was not waited for.',
   ],
   remedy: 'Stop what still runs when an execution ends, and wait for what belongs to it.',
-  *evaluate(execution) {
+  evaluate(execution, report) {
     for (const { node, last } of actionsInState(execution))
       if (TERMINAL.has(last.state))
-        yield fail(
+        report.fail(
           [node, last.subject],
           `the action of span ${node.id} began after the execution was ${last.state}`,
           last.transition === undefined ? 'medium' : undefined,
         )
-      else yield PASS
+      else report.pass()
   },
 }
 
@@ -162,11 +166,11 @@ const whileHeld: Rule = {
     'Clocks of different processes may differ by two seconds, at the beginning of the hold and at its end.',
   ],
   remedy: 'Ask for the state of the execution before each action, and refuse while it is held.',
-  *evaluate(execution) {
+  evaluate(execution, report) {
     for (const { node, last, next } of actionsInState(execution)) {
-      if (!HELD.has(last.state)) yield PASS
+      if (!HELD.has(last.state)) report.pass()
       else if (next === undefined || next.at - node.start > toleranceOf(next.on, node))
-        yield fail([node, last.subject], `the action of span ${node.id} began in state ${last.state}`)
+        report.fail([node, last.subject], `the action of span ${node.id} began in state ${last.state}`)
     }
   },
 }
@@ -187,7 +191,7 @@ const lapsed: Rule = {
     'Unknown where a segment was erased.',
   ],
   remedy: 'Verify the artifact, or ask its issuer, again during long executions.',
-  *evaluate(execution) {
+  evaluate(execution, report) {
     const times: bigint[] = []
     for (const { verification, inherited, at } of execution.authorizations)
       if (verification === 'verified' && !inherited) times.push(at)
@@ -205,9 +209,9 @@ const lapsed: Rule = {
       while (next < times.length && times[next]! <= on.start + SKEW) next++
       const last = times[next - 1]
       if (last === undefined) continue
-      if (on.start - last <= REVERIFY) yield PASS
-      else if (execution.erased.length > 0) yield unknown('what was verified in a segment that was erased')
-      else yield fail([on], `nothing was verified in the hour before the action of span ${on.id}`)
+      if (on.start - last <= REVERIFY) report.pass()
+      else if (execution.erased.length > 0) report.unknown('what was verified in a segment that was erased')
+      else report.fail([on], `nothing was verified in the hour before the action of span ${on.id}`)
     }
   },
 }

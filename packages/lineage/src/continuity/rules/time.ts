@@ -1,7 +1,7 @@
 /** GC-T01 and GC-T02: clocks. */
 import type { Skew } from '../context.ts'
 import { type Node, SKEW } from '../model.ts'
-import { fail, PASS, type Rule } from '../rule.ts'
+import type { Rule } from '../rule.ts'
 
 const PRODUCER = 4
 const CONSUMER = 5
@@ -30,11 +30,11 @@ const regression: Rule = {
     'Only governed spans are looked at.',
   ],
   remedy: 'Synchronise the clocks of the services; times that contradict each other prove no order.',
-  *evaluate(execution) {
+  evaluate(execution, report) {
     for (const node of execution.spans) {
       if (!node.governed || node.kind > CONSUMER) continue
       if (node.end !== 0n && node.end < node.start) {
-        yield fail([node], `span ${node.id} ends before it begins`)
+        report.fail([node], `span ${node.id} ends before it begins`)
         continue
       }
       const { parent } = node
@@ -44,8 +44,8 @@ const regression: Rule = {
       const allowed = isOneClock ? ONE_CLOCK : SKEW
       const start = node.start - (isOneClock ? 0n : skewOf(parent, node, execution.context.skews))
       if (start < parent.start - allowed)
-        yield fail([node, parent], `span ${node.id} begins before its parent`)
-      else yield PASS
+        report.fail([node, parent], `span ${node.id} begins before its parent`)
+      else report.pass()
     }
   },
 }
@@ -64,20 +64,20 @@ const received: Rule = {
     'The first span of each service is named, and not each one.',
   ],
   remedy: 'Synchronise the clock of the service with that of the collector.',
-  *evaluate(execution) {
+  evaluate(execution, report) {
     const told = new Set<string>()
     for (const node of execution.spans) {
       if (!node.governed || node.end === 0n || node.receivedAt === 0n) continue
       const isEarly = node.end > node.receivedAt + SKEW
       if (!isEarly && node.receivedAt - node.end <= LATE) {
-        yield PASS
+        report.pass()
         continue
       }
       const detail = isEarly ? 'end in the future' : 'came over an hour late'
       const key = JSON.stringify([node.service.name, detail])
       if (told.has(key)) continue
       told.add(key)
-      yield fail(
+      report.fail(
         [node],
         `spans of ${node.service.name || 'a service'} ${detail}`,
         isEarly ? 'high' : undefined,
