@@ -23,6 +23,7 @@ import {
 } from '@rootspan/lineage/continuity/context'
 import type { Authorization } from '@rootspan/lineage/continuity/facts'
 import { type Execution, type Node, SKEW } from '@rootspan/lineage/continuity/model'
+import { byEmitter } from '@rootspan/lineage/continuity/rules/emitter'
 import { policyOf, versionOf } from '@rootspan/lineage/continuity/rules/policy'
 import { revocableBy } from '@rootspan/lineage/continuity/rules/reuse'
 import { oneTimeNames, revokedNames } from '@rootspan/lineage/continuity/testimony'
@@ -41,6 +42,8 @@ const MAX_CLOCKS = 4096
 /** Samples of which the median is how far a clock is off; and how many there must be. */
 const SAMPLES = 15
 const ENOUGH_SAMPLES = 5
+/** A clock that is off by less says nothing: nanoseconds. */
+const TOLD_SKEW = SKEW / 2n
 
 const CLIENT = 3
 const SERVER = 2
@@ -51,7 +54,7 @@ export class Knowledge {
   /** By policy; each by service, versions in the order in which they were seen first. */
   readonly #policies = new Bounded<Map<string, PolicyVersion[]>>(MAX_POLICIES)
   readonly #emitters = new Bounded<Numbering>(MAX_EMITTERS)
-  readonly #clocks = new Bounded<{ skew: Skew; samples: bigint[] }>(MAX_CLOCKS)
+  readonly #clocks = new Bounded<Clock>(MAX_CLOCKS)
   /** Those that may have gaps nobody has asked for, by their keys, with their tenants. */
   readonly #gapped = new Map<string, string>()
   #rows: KnowledgeRow[] = []
@@ -65,7 +68,7 @@ export class Knowledge {
       for (const one of revocations) this.#revocations.put(formatHex(id), one)
       for (const one of uses) this.#uses.put(formatHex(id), one)
       for (const one of policies)
-        this.#versions(tenant, JSON.stringify([one.engine, one.policy]), one.service).push(one)
+        this.#versions(tenant, policyOf({ engine: one.engine, policyId: one.policy })!, one.service).push(one)
     }
     for (const services of this.#policies.values())
       for (const versions of services.values()) versions.sort((a, b) => (a.since < b.since ? -1 : 1))
@@ -83,18 +86,17 @@ export class Knowledge {
    * learned from once.
    */
   contextOf(execution: Execution, since: number): Context {
-    const fresh = execution.spans.slice(firstOf(execution, since))
-    // In the order of numbers, so that those below the first one in the log are missed, too.
-    for (const node of bySequence(fresh)) this.#learnNumber(node, execution)
-    const context = {
-      revocations: this.#revocationsOf(execution),
-      uses: this.#usesOf(execution),
-      policies: this.#policiesOf(execution),
-      ...this.#numberingOf(execution),
-      skews: this.#skewsOf(execution),
-    }
-    for (const node of fresh) this.#learnFacts(node, execution)
-    return context
+    const { neighbours, gaps } = this.#learnNumbers(execution, since)
+    const revocations = this.#revocationsOf(execution)
+    const uses = this.#usesOf(execution)
+    const policies = this.#policiesOf(execution)
+    const skews = this.#skewsOf(execution)
+    const { spans } = execution
+    for (let place = firstOf(execution, since); place < spans.length; place++)
+      this.#learnFacts(spans[place]!, execution)
+    const lists = [revocations, uses, policies, neighbours, gaps, skews]
+    if (lists.every(({ length }) => length === 0)) return EMPTY_CONTEXT
+    return { revocations, uses, policies, neighbours, gaps, skews }
   }
 
   #learnFacts(node: Node, { tenant, traceId }: Execution): void {
@@ -160,7 +162,7 @@ export class Knowledge {
   }
 
   #versions(tenant: string, policy: string, service: string): PolicyVersion[] {
-    const key = JSON.stringify([tenant, policy])
+    const key = keyOf(tenant, policy)
     let services = this.#policies.get(key)
     if (services === undefined) {
       services = new Map()
@@ -176,28 +178,39 @@ export class Knowledge {
 
   #learnClock(caller: Node, callee: Node, tenant: string): void {
     if (caller.service.name === callee.service.name) return
-    const key = JSON.stringify([tenant, caller.service.name, callee.service.name])
-    const offset = (callee.start - caller.start + callee.end - caller.end) / 2n
-    const samples = [...(this.#clocks.get(key)?.samples ?? []), offset].slice(-SAMPLES)
-    const median = samples.toSorted((a, b) => (a < b ? -1 : 1))[samples.length >> 1]!
-    const skew = { caller: caller.service.name, callee: callee.service.name, offset: median }
-    this.#clocks.put(key, { skew, samples })
+    const key = keyOf(tenant, caller.service.name, callee.service.name)
+    let clock = this.#clocks.get(key)
+    if (clock === undefined) {
+      clock = new Clock()
+      this.#clocks.put(key, clock)
+    }
+    clock.add((callee.start - caller.start + callee.end - caller.end) / 2n)
   }
 
-  #learnNumber(node: Node, { tenant, traceId, evaluatedAt }: Execution): void {
-    if (node.emitter === undefined) return
-    const { id, seq, prev = '' } = node.emitter
-    const key = JSON.stringify([tenant, id])
-    let numbering = this.#emitters.get(key)
-    if (numbering === undefined) {
-      numbering = new Numbering(id, seq)
-      this.#emitters.put(key, numbering)
+  /** Learns the numbers of segments from `since` on, and says what is missing or wrong around those of the execution. */
+  #learnNumbers(execution: Execution, since: number): Pick<Context, 'neighbours' | 'gaps'> {
+    const { tenant, evaluatedAt } = execution
+    const traceId = formatHex(execution.traceId)
+    const neighbours: Neighbour[] = []
+    const gaps: Gap[] = []
+    for (const [id, spans] of byEmitter(execution)) {
+      const key = keyOf(tenant, id)
+      let numbering = this.#emitters.get(key)
+      // In the order of numbers, so that those below the first one in the log are missed, too.
+      for (const { node, seq, prev = '' } of spans) {
+        if (node.segment < since) continue
+        if (numbering === undefined) {
+          numbering = new Numbering(id, seq)
+          this.#emitters.put(key, numbering)
+        }
+        numbering.add({ seq, prev, traceId, spanId: node.id, leaf: node.leaf }, evaluatedAt)
+      }
+      if (numbering === undefined) continue
+      if (numbering.hasNewGaps) this.#gapped.set(key, tenant)
+      gaps.push(...numbering.gapsBetween(spans[0]!.seq, spans.at(-1)!.seq))
+      neighbours.push(...numbering.against(traceId))
     }
-    numbering.add(
-      { emitter: id, seq, prev, spanId: parseHex(node.id), leaf: node.leaf, traceId },
-      evaluatedAt,
-    )
-    if (numbering.hasNewGaps) this.#gapped.set(key, tenant)
+    return { neighbours: neighbours.slice(0, MAX_STATEMENTS), gaps: gaps.slice(0, MAX_STATEMENTS) }
   }
 
   /**
@@ -248,7 +261,9 @@ export class Knowledge {
       const policy = policyOf(decision)
       if (policy === undefined || seen.has(policy)) continue
       seen.add(policy)
-      const all = [...(this.#policies.get(JSON.stringify([tenant, policy]))?.values() ?? [])].flat()
+      const services = this.#policies.get(keyOf(tenant, policy))
+      if (services === undefined) continue
+      const all = [...services.values()].flat()
       const differs = all.some(
         (one) =>
           one.version !== (decision.policyVersion ?? '') || one.digest !== (decision.policyDigest ?? ''),
@@ -258,50 +273,49 @@ export class Knowledge {
     return found
   }
 
-  #numberingOf({ tenant, traceId, spans }: Execution): Pick<Context, 'neighbours' | 'gaps'> {
-    const ranges = new Map<string, { low: bigint; high: bigint }>()
-    for (const { emitter } of spans) {
-      if (emitter === undefined) continue
-      const { id, seq } = emitter
-      const range = ranges.get(id)
-      if (range === undefined) ranges.set(id, { low: seq, high: seq })
-      else if (seq < range.low) range.low = seq
-      else if (seq > range.high) range.high = seq
-    }
-    const neighbours = new Set<Neighbour>()
-    const gaps: Gap[] = []
-    const trace = formatHex(traceId)
-    for (const [id, { low, high }] of ranges) {
-      const numbering = this.#emitters.get(JSON.stringify([tenant, id]))
-      if (numbering === undefined) continue
-      gaps.push(...numbering.gapsBetween(low, high))
-      for (const other of numbering.against(trace)) neighbours.add(other)
-    }
-    return { neighbours: [...neighbours].slice(0, MAX_STATEMENTS), gaps: gaps.slice(0, MAX_STATEMENTS) }
-  }
-
   #skewsOf({ tenant, spans }: Execution): Skew[] {
     const found = new Map<string, Skew>()
     for (const node of spans) {
       const caller = node.parent?.service.name
       if (caller === undefined || caller === node.service.name || !node.governed) continue
-      const key = JSON.stringify([tenant, caller, node.service.name])
-      const clock = this.#clocks.get(key)
-      if (clock === undefined || clock.samples.length < ENOUGH_SAMPLES) continue
-      const { offset } = clock.skew
-      if ((offset > SKEW / 2n || offset < -SKEW / 2n) && found.size < MAX_STATEMENTS)
-        found.set(key, clock.skew)
+      const key = keyOf(tenant, caller, node.service.name)
+      const offset = this.#clocks.get(key)?.offset ?? 0n
+      if ((offset > TOLD_SKEW || offset < -TOLD_SKEW) && found.size < MAX_STATEMENTS)
+        found.set(key, { caller, callee: node.service.name, offset })
     }
     return [...found.values()]
   }
 }
 
-/** Nodes that have a number, in its order. */
-function bySequence(nodes: readonly Node[]): Node[] {
-  const seqOf = ({ emitter }: Node): bigint => emitter!.seq
-  return nodes
-    .filter(({ emitter }) => emitter !== undefined)
-    .sort((a, b) => (seqOf(a) < seqOf(b) ? -1 : seqOf(a) > seqOf(b) ? 1 : a.place - b.place))
+/** How far the clock of one service is off against that of another: of the latest samples the median. */
+class Clock {
+  /** In the order in which they came, round and round; and by their size. */
+  readonly #samples: bigint[] = []
+  readonly #sorted: bigint[] = []
+  #next = 0
+
+  add(offset: bigint): void {
+    const sorted = this.#sorted
+    if (sorted.length === SAMPLES) sorted.splice(sorted.indexOf(this.#samples[this.#next]!), 1)
+    this.#samples[this.#next] = offset
+    this.#next = (this.#next + 1) % SAMPLES
+    let at = sorted.length
+    while (at > 0 && sorted[at - 1]! > offset) at--
+    sorted.splice(at, 0, offset)
+  }
+
+  /** Nanoseconds; undefined while there are too few samples. */
+  get offset(): bigint | undefined {
+    const { length } = this.#sorted
+    return length < ENOUGH_SAMPLES ? undefined : this.#sorted[length >> 1]
+  }
+}
+
+/** Several names as one: with the length of each, so that no others make the same. */
+function keyOf(...names: readonly string[]): string {
+  let key = ''
+  for (const name of names) key += `${name.length}:${name}`
+  return key
 }
 
 /** A map that forgets what was put into it first. */

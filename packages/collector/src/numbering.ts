@@ -1,5 +1,5 @@
 /** The numbering of one process as far as its spans came: what is missing, comes twice, or is not what a link stands for. */
-import { formatHex } from '@rootspan/lineage/bytes'
+import { parseHex } from '@rootspan/lineage/bytes'
 import type { Gap, Neighbour } from '@rootspan/lineage/continuity/context'
 import { linkAfter, type Numbered } from '@rootspan/lineage/continuity/emitter'
 
@@ -11,16 +11,23 @@ const MAX_RUN = 100
 /** Wrong runs and numbers that came twice which are kept. */
 const MAX_WRONG = 64
 
+/** A span of the process, with the leaf hash of its record. */
+export interface Sent extends Numbered {
+  /** Its link; empty where it has none. */
+  readonly prev: string
+  readonly leaf: Uint8Array
+}
+
 export class Numbering {
   readonly #emitter: string
   /** By number, the latest ones that came. */
-  readonly #window = new Map<bigint, Neighbour>()
+  readonly #window = new Map<bigint, Sent>()
   /** Their numbers in the order in which they came, round and round: the oldest key of a map takes long to find. */
   readonly #arrived: bigint[] = []
   #next = 0
   /** Numbers of spans with links whose runs are not whole yet. */
   readonly #unchecked = new Set<bigint>()
-  #wrong: (readonly Neighbour[])[] = []
+  readonly #wrong: (readonly Sent[])[] = []
   readonly #gaps: Gap[] = []
   /** Since when the newest gap is there of which {@link aroundGaps} has told. */
   #told = -1n
@@ -33,7 +40,7 @@ export class Numbering {
   }
 
   /** A span came; `now` in nanoseconds since 1970. One hash for each link. */
-  add(span: Neighbour, now: bigint): void {
+  add(span: Sent, now: bigint): void {
     const { seq } = span
     const twin = this.#window.get(seq)
     if (twin !== undefined) {
@@ -50,6 +57,7 @@ export class Numbering {
     } else if (seq < this.#highest) this.#fill(seq)
     if (seq > this.#highest) this.#highest = seq
     if (span.prev !== '' && seq > 0n) this.#unchecked.add(seq)
+    if (this.#unchecked.size === 0) return
     for (const linked of this.#unchecked)
       if (seq <= linked && linked - seq <= MAX_RUN) this.#check(linked)
       else if (this.#highest - linked > MAX_WINDOW) this.#unchecked.delete(linked)
@@ -63,7 +71,7 @@ export class Numbering {
 
   /** Checks the link of a span, if all that it stands for is there. */
   #check(linked: bigint): void {
-    const run: Neighbour[] = []
+    const run: Sent[] = []
     for (let seq = linked - 1n; run.length <= MAX_RUN; seq--) {
       const span = this.#window.get(seq)
       if (span === undefined) return
@@ -73,20 +81,27 @@ export class Numbering {
     this.#unchecked.delete(linked)
     const last = this.#window.get(linked)
     if (last === undefined || run[0]!.prev === '') return
-    if (linkAfter(this.#emitter, run.map(numberedOf)) !== last.prev) this.#note([...run, last])
+    if (linkAfter(this.#emitter, run) !== last.prev) this.#note([...run, last])
   }
 
-  #note(spans: readonly Neighbour[]): void {
+  #note(spans: readonly Sent[]): void {
     this.#wrong.push(spans)
     if (this.#wrong.length > MAX_WRONG) this.#wrong.shift()
   }
 
-  /** Spans of other traces that show something wrong with one of this trace. */
-  *against(traceId: string): Iterable<Neighbour> {
-    for (const spans of this.#wrong) {
-      const isOwn = (span: Neighbour): boolean => formatHex(span.traceId) === traceId
-      if (spans.some(isOwn)) for (const span of spans) if (!isOwn(span)) yield span
-    }
+  /** Spans of other traces that show something wrong with one of this trace, each once. */
+  against(traceId: string): Neighbour[] {
+    if (this.#wrong.length === 0) return []
+    const found = new Set<Sent>()
+    const isOwn = (span: Sent): boolean => span.traceId === traceId
+    for (const spans of this.#wrong)
+      if (spans.some(isOwn)) for (const span of spans) if (!isOwn(span)) found.add(span)
+    return [...found].map((span) => ({
+      ...span,
+      emitter: this.#emitter,
+      spanId: parseHex(span.spanId),
+      traceId: parseHex(span.traceId),
+    }))
   }
 
   get hasNewGaps(): boolean {
@@ -101,27 +116,22 @@ export class Numbering {
     const gaps = this.#gaps.filter(({ noticedAt }) => noticedAt > this.#told && noticedAt <= noticedBefore)
     if (gaps.length === 0) return []
     this.#told = gaps.at(-1)!.noticedAt
-    const ranges = new Map<string, { traceId: Uint8Array; low: bigint; high: bigint }>()
+    const ranges = new Map<string, { low: bigint; high: bigint }>()
     for (const [seq, { traceId }] of this.#window) {
-      const key = formatHex(traceId)
-      const range = ranges.get(key)
-      if (range === undefined) ranges.set(key, { traceId, low: seq, high: seq })
+      const range = ranges.get(traceId)
+      if (range === undefined) ranges.set(traceId, { low: seq, high: seq })
       else if (seq < range.low) range.low = seq
       else if (seq > range.high) range.high = seq
     }
-    return [...ranges.values()]
-      .filter(({ low, high }) => gaps.some(({ from, to }) => from > low && to < high))
-      .map(({ traceId }) => traceId)
+    return [...ranges]
+      .filter(([, { low, high }]) => gaps.some(({ from, to }) => from > low && to < high))
+      .map(([traceId]) => parseHex(traceId))
   }
 
   /** Gaps that lie between two numbers. */
   gapsBetween(low: bigint, high: bigint): readonly Gap[] {
     return this.#gaps.filter(({ from, to }) => from > low && to < high)
   }
-}
-
-function numberedOf({ seq, prev, traceId, spanId }: Neighbour): Numbered {
-  return { seq, prev, traceId: formatHex(traceId), spanId: formatHex(spanId) }
 }
 
 /** What is left of a gap when a number of it has come. */

@@ -9,6 +9,7 @@
 import { sha256 } from '#crypto'
 import { concatBytes, equalBytes, parseUtf8, utf8 } from '../bytes.ts'
 import { MalformedError } from '../errors.ts'
+import { NO_BYTES } from '../record/entry.ts'
 import { BYTES, FIXED64, WireReader, WireWriter } from '../wire.ts'
 import type { Subject } from './rule.ts'
 
@@ -131,6 +132,7 @@ type Statement = Readonly<Record<string, string | bigint | Uint8Array>>
 
 /** Empty for a context that says nothing. Every field of a statement is written, whatever its value. */
 export function encodeContext(context: Context): Uint8Array {
+  if (context === EMPTY_CONTEXT) return NO_BYTES
   const out = new WireWriter()
   for (const [at, [sort, shape]] of SORTS.entries())
     for (const statement of context[sort]) {

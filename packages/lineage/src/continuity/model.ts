@@ -155,6 +155,8 @@ export interface Execution {
   /** Numbers of segments of which something was erased: what that was is unknown. */
   readonly erased: readonly number[]
   readonly context: Context
+  /** What was worked out of it, whatever the context is (surroundings.ts, oncePerExecution). */
+  readonly derived: Map<unknown, unknown>
 }
 
 export interface ExecutionHead {
@@ -368,6 +370,7 @@ export class ExecutionBuilder {
       joins: this.#join(actions),
       erased: this.#erased,
       context,
+      derived: new Map(),
     }
   }
 

@@ -235,16 +235,17 @@ function orderOf(spans: readonly Node[]): { readonly from: Int32Array; readonly 
 
 export const surroundingsOf = oncePerExecution((execution) => new Surroundings(execution))
 
-/** What several rules need: worked out when the first one asks, and kept for as long as the execution is. */
-export function oncePerExecution<T extends object>(
-  make: (execution: Execution) => T,
-): (execution: Execution) => T {
-  const known = new WeakMap<Execution, T>()
+/**
+ * What several rules need of an execution: worked out when the first one asks, and kept with it. It must not depend on the
+ * context, with which an execution may be looked at again.
+ */
+export function oncePerExecution<T>(make: (execution: Execution) => T): (execution: Execution) => T {
   return (execution) => {
-    let found = known.get(execution)
+    const { derived } = execution
+    let found = derived.get(make) as T | undefined
     if (found === undefined) {
       found = make(execution)
-      known.set(execution, found)
+      derived.set(make, found)
     }
     return found
   }

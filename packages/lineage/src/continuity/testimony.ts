@@ -65,6 +65,7 @@ export interface Named {
 }
 
 type Name = readonly [by: string, value: string]
+const NO_NAMES: readonly Name[] = []
 
 /**
  * What a revocation revokes. An artifact with a name of its own is that artifact; only without one is everything of its
@@ -84,7 +85,8 @@ export function revokedNames({ fingerprint, id, subject, transaction }: Named): 
 }
 
 /** Names under which an artifact may be used in one execution only. */
-export function oneTimeNames({ transaction, approvalId, type, id }: Named): Name[] {
+export function oneTimeNames({ transaction, approvalId, type, id }: Named): readonly Name[] {
+  if (transaction === undefined && approvalId === undefined && type !== 'approval') return NO_NAMES
   return said([
     ['transaction', transaction],
     ['approval', approvalId ?? (type === 'approval' ? id : undefined)],

@@ -8,14 +8,14 @@ import { oncePerExecution } from '../surroundings.ts'
 /** Numbers that are missing for less than this may still be on their way: nanoseconds. */
 export const GAP_GRACE = 60_000_000_000n
 
-interface NumberedNode {
+export interface NumberedNode {
   readonly node: Node
   readonly seq: bigint
   readonly prev: string | undefined
 }
 
 /** Governed spans by their process, in the order of their numbers. */
-const byEmitter = oncePerExecution((execution): ReadonlyMap<string, readonly NumberedNode[]> => {
+export const byEmitter = oncePerExecution((execution): ReadonlyMap<string, readonly NumberedNode[]> => {
   const emitters = new Map<string, NumberedNode[]>()
   for (const node of execution.spans) {
     if (node.emitter === undefined) continue

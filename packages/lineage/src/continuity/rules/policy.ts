@@ -9,8 +9,11 @@ import type { Rule } from '../rule.ts'
 const ROLLOUT_GRACE = 300_000_000_000n
 
 /** The policy that decided, as a key; undefined where the decision names none. */
-export function policyOf({ engine, policyId }: Decision): string | undefined {
-  return policyId === undefined ? undefined : JSON.stringify([engine ?? '', policyId])
+export function policyOf({
+  engine = '',
+  policyId,
+}: Pick<Decision, 'engine' | 'policyId'>): string | undefined {
+  return policyId === undefined ? undefined : `${engine.length}:${engine}${policyId}`
 }
 
 /** Its version as a key: as the engine names it, else by its text; undefined where neither is known. */
