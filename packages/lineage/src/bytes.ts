@@ -62,8 +62,24 @@ export function putU32(out: Uint8Array, at: number, value: number): number {
 
 const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'))
 
-/** Lower-case hex. */
+const DIGITS = Array.from('0123456789abcdef', (digit) => digit.charCodeAt(0))
+
+/** Characters of a span id, a trace id and a hash, written again each time. */
+const ID_CODES: number[] = new Array(16).fill(0)
+const TRACE_CODES: number[] = new Array(32).fill(0)
+const HASH_CODES: number[] = new Array(64).fill(0)
+
+/** Lower-case hex. Ids and hashes are made at once: text that grows is put together again by whoever looks it up. */
 export function formatHex(bytes: Uint8Array): string {
+  const { length } = bytes
+  const codes = length === 8 ? ID_CODES : length === 16 ? TRACE_CODES : length === 32 ? HASH_CODES : undefined
+  if (codes !== undefined) {
+    for (let at = 0; at < length; at++) {
+      codes[2 * at] = DIGITS[bytes[at]! >> 4]!
+      codes[2 * at + 1] = DIGITS[bytes[at]! & 15]!
+    }
+    return String.fromCharCode.apply(null, codes)
+  }
   let out = ''
   for (let at = 0; at < bytes.length; at++) out += HEX[bytes[at]!]
   return out

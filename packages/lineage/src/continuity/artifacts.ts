@@ -2,6 +2,8 @@
  * Artifacts of an execution, for rules: all that its spans say of one token, session or approval, taken together; and
  * which of them are in force at a span. Everything is worked out once for an execution, in linear time.
  */
+
+import { SmallMap } from '../record/small-map.ts'
 import type { Authorization, Verification } from './facts.ts'
 import type { Execution, Node } from './model.ts'
 import { descend, oncePerExecution, surroundingsOf } from './surroundings.ts'
@@ -73,14 +75,17 @@ interface Growing {
 export class Artifacts {
   readonly #execution: Execution
   readonly #all: Growing[] = []
-  readonly #byKey = new Map<string, Growing>()
-  readonly #ofRecord = new Map<Authorization, Growing>()
+  readonly #byFingerprint = new SmallMap<string, Growing>()
+  readonly #byId = new SmallMap<string, Growing>()
+  /** Those that have neither. */
+  readonly #bySubject = new SmallMap<string, Growing>()
+  readonly #ofRecord = new SmallMap<Authorization, Growing>()
   /** For each artifact another of its family, or itself. */
   readonly #family: number[] = []
-  readonly #above = new Map<Node, Authority>()
-  readonly #besides = new Map<Node, Authority>()
+  readonly #above = new SmallMap<Node, Authority>()
+  readonly #besides = new SmallMap<Node, Authority>()
   #beside: readonly (Node | undefined)[] | undefined
-  readonly #byEntry = new Map<Node, Authorization[]>()
+  readonly #byEntry = new SmallMap<Node, Authorization[]>()
 
   constructor(execution: Execution) {
     this.#execution = execution
@@ -90,7 +95,7 @@ export class Artifacts {
     for (const record of execution.authorizations) {
       const entry = surroundingsOf(execution).entryOf(record.on)
       const records = this.#byEntry.get(entry)
-      if (records === undefined) this.#byEntry.set(entry, [record])
+      if (records === undefined) this.#byEntry.add(entry, [record])
       else records.push(record)
     }
   }
@@ -104,13 +109,16 @@ export class Artifacts {
   }
 
   byFingerprint(fingerprint: string | undefined): Artifact | undefined {
-    return fingerprint === undefined ? undefined : this.#byKey.get(`fingerprint ${fingerprint}`)
+    return fingerprint === undefined ? undefined : this.#byFingerprint.get(fingerprint)
   }
 
   /** The artifact from which one says that it comes, if it is known here. */
   parentOf({ record: { parentFingerprint, parentId } }: Artifact): Artifact | undefined {
-    const byId = parentId === undefined ? undefined : this.#byKey.get(`id ${parentId}`)
-    return this.byFingerprint(parentFingerprint) ?? byId
+    return this.byFingerprint(parentFingerprint) ?? this.#byIdOf(parentId)
+  }
+
+  #byIdOf(id: string | undefined): Artifact | undefined {
+    return id === undefined ? undefined : this.#byId.get(id)
   }
 
   familyOf({ place }: Artifact): number {
@@ -133,11 +141,11 @@ export class Artifacts {
     return beside?.artifacts.some(isUsable) || above === undefined ? beside : above
   }
 
-  #authorityOf(known: Map<Node, Authority>, node: Node, records: readonly Authorization[]): Authority {
+  #authorityOf(known: SmallMap<Node, Authority>, node: Node, records: readonly Authorization[]): Authority {
     let found = known.get(node)
     if (found === undefined) {
       found = this.#sum(records)
-      known.set(node, found)
+      known.add(node, found)
     }
     return found
   }
@@ -146,7 +154,7 @@ export class Artifacts {
   #entryBeside(node: Node): Node | undefined {
     const surroundings = surroundingsOf(this.#execution)
     this.#beside ??= descend<Node | undefined>(this.#execution.spans, (one, above) =>
-      surroundings.entryOf(one) === one && this.#byEntry.has(one) ? one : above,
+      surroundings.entryOf(one) === one && this.#byEntry.get(one) !== undefined ? one : above,
     )
     return this.#beside[node.place]
   }
@@ -159,16 +167,18 @@ export class Artifacts {
     const inForce = verified.length > 0 ? verified : artifacts
     const own = inForce.filter((one) => !one.isApproval)
     const bound = own.length > 0 ? own : inForce
-    const ends = bound.flatMap(({ expiresAt }) => (expiresAt === undefined ? [] : [expiresAt]))
-    const begins = bound.flatMap(({ notBefore }) => (notBefore === undefined ? [] : [notBefore]))
     const kept = artifacts.slice(0, MAX_IN_FORCE)
     return {
       artifacts: kept,
       isCut: kept.length < artifacts.length,
       isVerified: verified.length > 0,
       isPublic: artifacts.some(({ record }) => record.type === 'anonymous'),
-      expiresAt: ends.length === bound.length ? largest(ends) : undefined,
-      notBefore: begins.length === bound.length ? smallest(begins) : undefined,
+      expiresAt: bound.every((one) => one.expiresAt !== undefined)
+        ? bound.map((one) => one.expiresAt).reduce(larger, undefined)
+        : undefined,
+      notBefore: bound.every((one) => one.notBefore !== undefined)
+        ? bound.map((one) => one.notBefore).reduce(smaller, undefined)
+        : undefined,
       families: new Set(kept.map((one) => this.familyOf(one))),
     }
   }
@@ -176,19 +186,17 @@ export class Artifacts {
   #add(record: Authorization): void {
     const { fingerprint, id, subject } = record
     // A password has neither fingerprint nor id: it is known by whom it stands for.
-    const key =
+    const [index, key] =
       fingerprint !== undefined
-        ? `fingerprint ${fingerprint}`
+        ? [this.#byFingerprint, fingerprint]
         : id !== undefined
-          ? `id ${id}`
-          : subject !== undefined
-            ? `subject ${subject}`
-            : undefined
-    const known = key === undefined ? undefined : this.#byKey.get(key)
+          ? [this.#byId, id]
+          : [this.#bySubject, subject]
+    const known = key === undefined ? undefined : index.get(key)
     const artifact = known ?? this.#create(record)
-    if (key !== undefined && known === undefined) this.#byKey.set(key, artifact)
-    if (id !== undefined && !this.#byKey.has(`id ${id}`)) this.#byKey.set(`id ${id}`, artifact)
-    this.#ofRecord.set(record, artifact)
+    if (key !== undefined && known === undefined) index.add(key, artifact)
+    if (id !== undefined && this.#byId.get(id) === undefined) this.#byId.add(id, artifact)
+    this.#ofRecord.add(record, artifact)
     const isBetter = record.verification === 'verified' && artifact.origin?.verification !== 'verified'
     if (!record.inherited && (artifact.origin === undefined || isBetter)) {
       artifact.origin = record
@@ -198,13 +206,14 @@ export class Artifacts {
       artifact.isVerified ||= record.verification === 'verified'
       artifact.flaw = worse(artifact.flaw, record.verification)
     }
-    artifact.expiresAt = smallest([artifact.expiresAt, record.expiresAt])
-    artifact.notBefore = largest([artifact.notBefore, record.notBefore])
+    artifact.expiresAt = smaller(artifact.expiresAt, record.expiresAt)
+    artifact.notBefore = larger(artifact.notBefore, record.notBefore)
     const isApproval =
       record.approvalId !== undefined && record.type === undefined && fingerprint === undefined
     artifact.isApproval ||= isApproval || record.type === 'approval'
-    for (const one of [subject, record.clientId, ...record.actorChain])
-      if (one !== undefined) artifact.principals.add(one)
+    if (subject !== undefined) artifact.principals.add(subject)
+    if (record.clientId !== undefined) artifact.principals.add(record.clientId)
+    for (const one of record.actorChain) artifact.principals.add(one)
     if (record.scope !== undefined) {
       artifact.scope ??= new Set()
       for (const one of record.scope) artifact.scope.add(one)
@@ -239,8 +248,7 @@ export class Artifacts {
       const { type, targetFingerprint, targetId, on } = verification
       if (type !== undefined && type !== 'credential' && type !== 'revocation' && type !== 'approval')
         continue
-      const byId = targetId === undefined ? undefined : this.#byKey.get(`id ${targetId}`)
-      const named = (this.byFingerprint(targetFingerprint) ?? byId) as Growing | undefined
+      const named = (this.byFingerprint(targetFingerprint) ?? this.#byIdOf(targetId)) as Growing | undefined
       if (named !== undefined) take(named, verification)
       else if (targetFingerprint === undefined && targetId === undefined) {
         const before = unnamed.get(on)
@@ -259,6 +267,7 @@ export class Artifacts {
 
   /** Joins artifacts into families: exchanged, of one transaction, of one subject and presented anew, said to follow. */
   #relate(): void {
+    if (this.#all.length < 2) return
     const first = new Map<string, Artifact>()
     const join = (key: string, artifact: Artifact): void => {
       const other = first.get(key)
@@ -277,7 +286,7 @@ export class Artifacts {
     for (const { type, targetFingerprint, causeId } of this.#execution.transitions) {
       if (type !== 'authority' || causeId === undefined) continue
       const target = this.byFingerprint(targetFingerprint)
-      const cause = this.#byKey.get(`id ${causeId}`)
+      const cause = this.#byId.get(causeId)
       if (target !== undefined && cause !== undefined) this.#union(target, cause)
     }
   }
@@ -302,18 +311,18 @@ function take(artifact: Growing, { outcome, checks, unchecked, reason }: Verific
   }
 }
 
-const FLAWS = ['failed', 'skipped', 'unverified'] as const
-
 function worse(a: Artifact['flaw'], b: string | undefined): Artifact['flaw'] {
-  return FLAWS.find((one) => one === a || one === b)
+  if (a === 'failed' || b === 'failed') return 'failed'
+  if (a === 'skipped' || b === 'skipped') return 'skipped'
+  return a === 'unverified' || b === 'unverified' ? 'unverified' : undefined
 }
 
-function smallest(numbers: readonly (number | undefined)[]): number | undefined {
-  return numbers.reduce((a, b) => (a === undefined || (b !== undefined && b < a) ? b : a), undefined)
+function smaller(a: number | undefined, b: number | undefined): number | undefined {
+  return a === undefined || (b !== undefined && b < a) ? b : a
 }
 
-function largest(numbers: readonly (number | undefined)[]): number | undefined {
-  return numbers.reduce((a, b) => (a === undefined || (b !== undefined && b > a) ? b : a), undefined)
+function larger(a: number | undefined, b: number | undefined): number | undefined {
+  return a === undefined || (b !== undefined && b > a) ? b : a
 }
 
 export const artifactsOf = oncePerExecution((execution) => new Artifacts(execution))

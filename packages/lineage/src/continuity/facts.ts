@@ -3,7 +3,6 @@
  * `governance/facts.ts`; here their values become text and numbers. A value of another type than expected is absent.
  */
 
-import { NAMESPACE } from '../governance/attributes.ts'
 import type { Claim } from '../governance/facts.ts'
 import type { AnyValue } from '../otlp/value.ts'
 import type { Node } from './model.ts'
@@ -135,17 +134,20 @@ export interface EmitterMark {
   readonly interval: number | undefined
 }
 
-/** Reads the claims of one record. Of several with one key the first counts. Keys are without the namespace. */
+const NO_CLAIMS: readonly Claim[] = []
+
+/** Reads the claims of one record. Of several with one key the first counts. */
 export class ClaimReader {
   readonly #values = new Map<string, AnyValue>()
 
-  /** Claims of later lists count where earlier ones do not have the key. */
-  constructor(...lists: readonly (readonly Claim[])[]) {
-    for (const claims of lists)
-      for (const { key, said } of claims) {
-        const name = key.startsWith(NAMESPACE) ? key.slice(NAMESPACE.length) : undefined
-        if (name !== undefined && !this.#values.has(name)) this.#values.set(name, said)
-      }
+  /** `more` counts where `claims` do not have the key. */
+  constructor(claims: readonly Claim[], more: readonly Claim[] = NO_CLAIMS) {
+    this.#add(more)
+    this.#add(claims)
+  }
+
+  #add(claims: readonly Claim[]): void {
+    for (let at = claims.length - 1; at >= 0; at--) this.#values.set(claims[at]!.key, claims[at]!.said)
   }
 
   text(key: string): string | undefined {
@@ -182,106 +184,106 @@ export class ClaimReader {
 export function readAuthorization(base: FactBase, claims: ClaimReader): Authorization {
   return {
     ...base,
-    id: claims.text('authorization.id'),
-    type: claims.text('authorization.type'),
-    fingerprint: claims.text('authorization.fingerprint'),
-    issuer: claims.text('authorization.issuer'),
-    subject: claims.text('authorization.subject'),
-    clientId: claims.text('authorization.client.id'),
-    actorChain: claims.list('authorization.actor.chain') ?? [],
-    audience: claims.list('authorization.audience'),
-    scope: claims.list('authorization.scope'),
-    issuedAt: claims.number('authorization.issued_at'),
-    notBefore: claims.number('authorization.not_before'),
-    expiresAt: claims.number('authorization.expires_at'),
-    confirmation: claims.text('authorization.confirmation'),
-    verification: claims.text('authorization.verification'),
-    status: claims.text('authorization.status'),
-    transaction: claims.text('authorization.transaction.id'),
-    parentId: claims.text('authorization.parent.id'),
-    parentFingerprint: claims.text('authorization.parent.fingerprint'),
-    delegationDepth: claims.number('delegation.depth'),
-    delegationRoot: claims.text('delegation.root'),
-    inherited: claims.flag('authorization.inherited') === true,
-    method: claims.text('authorization.method'),
-    approvalId: claims.text('approval.id'),
-    approver: claims.text('approval.approver.id'),
+    id: claims.text('governance.authorization.id'),
+    type: claims.text('governance.authorization.type'),
+    fingerprint: claims.text('governance.authorization.fingerprint'),
+    issuer: claims.text('governance.authorization.issuer'),
+    subject: claims.text('governance.authorization.subject'),
+    clientId: claims.text('governance.authorization.client.id'),
+    actorChain: claims.list('governance.authorization.actor.chain') ?? [],
+    audience: claims.list('governance.authorization.audience'),
+    scope: claims.list('governance.authorization.scope'),
+    issuedAt: claims.number('governance.authorization.issued_at'),
+    notBefore: claims.number('governance.authorization.not_before'),
+    expiresAt: claims.number('governance.authorization.expires_at'),
+    confirmation: claims.text('governance.authorization.confirmation'),
+    verification: claims.text('governance.authorization.verification'),
+    status: claims.text('governance.authorization.status'),
+    transaction: claims.text('governance.authorization.transaction.id'),
+    parentId: claims.text('governance.authorization.parent.id'),
+    parentFingerprint: claims.text('governance.authorization.parent.fingerprint'),
+    delegationDepth: claims.number('governance.delegation.depth'),
+    delegationRoot: claims.text('governance.delegation.root'),
+    inherited: claims.flag('governance.authorization.inherited') === true,
+    method: claims.text('governance.authorization.method'),
+    approvalId: claims.text('governance.approval.id'),
+    approver: claims.text('governance.approval.approver.id'),
   }
 }
 
 export function readDecision(base: FactBase, claims: ClaimReader): Decision {
   return {
     ...base,
-    id: claims.text('decision.id'),
-    outcome: claims.text('decision.outcome'),
-    enforcement: claims.text('decision.enforcement'),
-    effect: claims.text('decision.effect'),
-    reason: claims.text('decision.reason.code'),
-    ruleIds: claims.list('decision.rule.ids') ?? [],
-    errors: claims.number('decision.errors.count') ?? 0,
-    ttl: claims.number('decision.ttl'),
-    cached: claims.flag('decision.cached') === true,
-    engine: claims.text('decision.engine.name'),
-    engineVersion: claims.text('decision.engine.version'),
-    policyId: claims.text('policy.id'),
-    policyVersion: claims.text('policy.version'),
-    policyDigest: claims.text('policy.digest'),
-    policySet: claims.text('policy.set.id'),
-    policyEffectiveAt: claims.number('policy.effective_at'),
-    policyPinned: claims.flag('policy.pinned'),
-    subject: claims.text('decision.subject.id'),
-    action: claims.text('action.name') ?? claims.text('decision.action.name'),
-    actionDigest: claims.text('action.digest'),
-    resourceType: claims.text('decision.resource.type'),
-    resourceId: claims.text('decision.resource.id'),
-    obligations: claims.list('decision.obligations') ?? [],
-    fingerprint: claims.text('authorization.fingerprint'),
-    approvalId: claims.text('approval.id'),
+    id: claims.text('governance.decision.id'),
+    outcome: claims.text('governance.decision.outcome'),
+    enforcement: claims.text('governance.decision.enforcement'),
+    effect: claims.text('governance.decision.effect'),
+    reason: claims.text('governance.decision.reason.code'),
+    ruleIds: claims.list('governance.decision.rule.ids') ?? [],
+    errors: claims.number('governance.decision.errors.count') ?? 0,
+    ttl: claims.number('governance.decision.ttl'),
+    cached: claims.flag('governance.decision.cached') === true,
+    engine: claims.text('governance.decision.engine.name'),
+    engineVersion: claims.text('governance.decision.engine.version'),
+    policyId: claims.text('governance.policy.id'),
+    policyVersion: claims.text('governance.policy.version'),
+    policyDigest: claims.text('governance.policy.digest'),
+    policySet: claims.text('governance.policy.set.id'),
+    policyEffectiveAt: claims.number('governance.policy.effective_at'),
+    policyPinned: claims.flag('governance.policy.pinned'),
+    subject: claims.text('governance.decision.subject.id'),
+    action: claims.text('governance.action.name') ?? claims.text('governance.decision.action.name'),
+    actionDigest: claims.text('governance.action.digest'),
+    resourceType: claims.text('governance.decision.resource.type'),
+    resourceId: claims.text('governance.decision.resource.id'),
+    obligations: claims.list('governance.decision.obligations') ?? [],
+    fingerprint: claims.text('governance.authorization.fingerprint'),
+    approvalId: claims.text('governance.approval.id'),
   }
 }
 
 export function readVerification(base: FactBase, claims: ClaimReader): Verification {
   return {
     ...base,
-    type: claims.text('verification.type'),
-    outcome: claims.text('verification.result'),
-    method: claims.text('verification.method'),
-    reason: claims.text('verification.reason.code'),
-    checks: claims.list('verification.checks') ?? [],
-    unchecked: claims.list('verification.unchecked') ?? [],
-    targetId: claims.text('verification.target.id'),
-    targetFingerprint: claims.text('verification.target.fingerprint'),
+    type: claims.text('governance.verification.type'),
+    outcome: claims.text('governance.verification.result'),
+    method: claims.text('governance.verification.method'),
+    reason: claims.text('governance.verification.reason.code'),
+    checks: claims.list('governance.verification.checks') ?? [],
+    unchecked: claims.list('governance.verification.unchecked') ?? [],
+    targetId: claims.text('governance.verification.target.id'),
+    targetFingerprint: claims.text('governance.verification.target.fingerprint'),
   }
 }
 
 export function readTransition(base: FactBase, claims: ClaimReader): Transition {
   return {
     ...base,
-    type: claims.text('transition.type'),
-    from: claims.text('transition.from'),
-    to: claims.text('transition.to'),
-    trigger: claims.text('transition.trigger'),
-    causeId: claims.text('transition.cause.id'),
-    targetFingerprint: claims.text('transition.target.fingerprint'),
-    engine: claims.text('transition.engine.name'),
+    type: claims.text('governance.transition.type'),
+    from: claims.text('governance.transition.from'),
+    to: claims.text('governance.transition.to'),
+    trigger: claims.text('governance.transition.trigger'),
+    causeId: claims.text('governance.transition.cause.id'),
+    targetFingerprint: claims.text('governance.transition.target.fingerprint'),
+    engine: claims.text('governance.transition.engine.name'),
   }
 }
 
 export function readAction(base: FactBase, claims: ClaimReader): Action {
   return {
     ...base,
-    inferred: claims.flag('action.inferred') === true,
-    name: claims.text('action.name'),
-    type: claims.text('action.type'),
-    outcome: claims.text('action.outcome'),
-    digest: claims.text('action.digest'),
-    decisionId: claims.text('decision.id'),
-    resourceType: claims.text('action.resource.type'),
-    resourceId: claims.text('action.resource.id'),
-    reason: claims.text('action.reason.code'),
-    risk: claims.text('action.risk'),
-    reversible: claims.flag('action.reversible'),
-    requiredScope: claims.list('action.required_scope') ?? [],
+    inferred: claims.flag('governance.action.inferred') === true,
+    name: claims.text('governance.action.name'),
+    type: claims.text('governance.action.type'),
+    outcome: claims.text('governance.action.outcome'),
+    digest: claims.text('governance.action.digest'),
+    decisionId: claims.text('governance.decision.id'),
+    resourceType: claims.text('governance.action.resource.type'),
+    resourceId: claims.text('governance.action.resource.id'),
+    reason: claims.text('governance.action.reason.code'),
+    risk: claims.text('governance.action.risk'),
+    reversible: claims.flag('governance.action.reversible'),
+    requiredScope: claims.list('governance.action.required_scope') ?? [],
   }
 }
 
@@ -289,24 +291,24 @@ export function readRequest(base: FactBase, claims: ClaimReader): Request {
   return {
     ...base,
     inferred: false,
-    id: claims.text('execution.id'),
-    kind: claims.text('execution.kind'),
-    state: claims.text('execution.state'),
-    parentId: claims.text('execution.parent.id'),
+    id: claims.text('governance.execution.id'),
+    kind: claims.text('governance.execution.kind'),
+    state: claims.text('governance.execution.state'),
+    parentId: claims.text('governance.execution.parent.id'),
   }
 }
 
 /** Of a span's own claims; undefined where they name no emitter or no number. */
 export function readEmitter(claims: ClaimReader): EmitterMark | undefined {
-  const id = claims.text('emitter.id')
-  const seq = claims.integer('emitter.seq')
+  const id = claims.text('governance.emitter.id')
+  const seq = claims.integer('governance.emitter.seq')
   if (id === undefined || seq === undefined) return undefined
   return {
     id,
     seq,
-    prev: claims.text('emitter.prev'),
-    dropped: claims.number('emitter.dropped'),
-    rejected: claims.number('emitter.rejected'),
-    interval: claims.number('emitter.interval'),
+    prev: claims.text('governance.emitter.prev'),
+    dropped: claims.number('governance.emitter.dropped'),
+    rejected: claims.number('governance.emitter.rejected'),
+    interval: claims.number('governance.emitter.interval'),
   }
 }

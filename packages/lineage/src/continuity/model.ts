@@ -9,7 +9,7 @@ import { ACTION_DIGEST, ACTION_NAME, DECISION_ID, NAMESPACE } from '../governanc
 import type { Claim, Fact, SpanFacts } from '../governance/facts.ts'
 import { factsOf } from '../governance/facts.ts'
 import { Kind } from '../governance/kind.ts'
-import { decodeSpan, type Span } from '../otlp/decode.ts'
+import { decodeSpan, type KeyValue, type Span, type SpanLink } from '../otlp/decode.ts'
 import { KeyNames } from '../otlp/key-names.ts'
 import { decodeEither, LOG_RECORD } from '../otlp/log-record.ts'
 import { FLAG_HAS_IS_REMOTE, FLAG_IS_REMOTE } from '../otlp/span-table.ts'
@@ -55,7 +55,9 @@ export interface PartSpan {
   readonly leaf: Uint8Array
   readonly factLeaves: readonly Uint8Array[]
   readonly parent: Parent
-  /** Leaf hash of the parent's record where `parent` is linked. */
+  /** Where `parent` is linked: its place in this part, if it is in it and whoever adds it knows; */
+  readonly parentAt?: number | undefined
+  /** else the leaf hash of its record. */
   readonly parentLeaf: Uint8Array
 }
 
@@ -177,10 +179,10 @@ interface GrowingNode extends Node {
   unfinished: boolean
   request: Request | undefined
   action: Action | undefined
-  readonly authorizations: Authorization[]
-  readonly verifications: Verification[]
-  readonly decisions: Decision[]
-  readonly transitions: Transition[]
+  authorizations: Authorization[]
+  verifications: Verification[]
+  decisions: Decision[]
+  transitions: Transition[]
 }
 
 /**
@@ -190,23 +192,22 @@ interface GrowingNode extends Node {
 export class ExecutionBuilder {
   readonly #erased: number[] = []
   readonly #nodes: GrowingNode[] = []
-  readonly #byLeaf = new Map<string, GrowingNode>()
-  /** The record that stands for a span id: the first one. */
-  readonly #byId = new Map<string, GrowingNode>()
-  readonly #parentLeaves: Uint8Array[] = []
+  /** For each node its parent's place; or the leaf hash of its parent's record, empty where it has none. */
+  readonly #parents: (number | Uint8Array)[] = []
+  readonly #index = new NodeIndex(this.#nodes)
   /** By {@link Described.key}. */
   readonly #services = new Map<string, Service>()
   readonly #governed: GovernedSpan[] = []
   readonly #logs: GrowingNode[] = []
-  /** The first span, not log record, of each id. */
-  readonly #spanOf = new Map<string, GrowingNode>()
 
   add({ segment, spans, isWhole }: Part): void {
     if (!isWhole) this.#erased.push(segment)
-    for (const span of spans) this.#addSpan(segment, span)
+    const first = this.#nodes.length
+    for (const span of spans) this.#addSpan(segment, span, first)
   }
 
-  #addSpan(segment: number, part: PartSpan): void {
+  /** `first` is the place of the segment's first span. */
+  #addSpan(segment: number, part: PartSpan, first: number): void {
     const { input, decoded } = part
     const span = decoded?.span ?? decodeInput(input)
     const service = this.#serviceOf(input)
@@ -233,14 +234,10 @@ export class ExecutionBuilder {
       remote: input.remote,
       httpStatus: httpStatusOf(span),
       droppedCount: span.droppedAttributesCount + span.droppedEventsCount + span.droppedLinksCount,
-      sampled: /(?:^|,)\s*ot=[^,]*\bth:(?!0(?:[;,]|$))/.test(span.traceState),
+      sampled: span.traceState !== '' && SAMPLED.test(span.traceState),
       truncatedCount: input.governed ? truncatedCountOf(span) : 0,
       redactedCount: redactedCountOf(span),
-      links: span.links.map(({ traceId, spanId, flags }) => ({
-        traceId: formatHex(traceId),
-        spanId: formatHex(spanId),
-        remote: (flags & FLAG_HAS_IS_REMOTE) === 0 ? undefined : (flags & FLAG_IS_REMOTE) !== 0,
-      })),
+      links: span.links.length === 0 ? NONE : span.links.map(linkOf),
       receivedAt: receipt.receivedAt,
       peer: receipt.peer,
       receiver: receipt.receiver,
@@ -248,18 +245,15 @@ export class ExecutionBuilder {
       unfinished: false,
       request: undefined,
       action: undefined,
-      authorizations: [],
-      verifications: [],
-      decisions: [],
-      transitions: [],
+      authorizations: NONE,
+      verifications: NONE,
+      decisions: NONE,
+      transitions: NONE,
       authority: undefined,
     }
     this.#nodes.push(node)
-    this.#parentLeaves.push(part.parentLeaf)
-    this.#byLeaf.set(keyOf(part.leaf), node)
-    if (!this.#byId.has(node.id)) this.#byId.set(node.id, node)
+    this.#parents.push(part.parentAt === undefined ? part.parentLeaf : first + part.parentAt)
     if (node.kind === LOG_RECORD) this.#logs.push(node)
-    else if (!this.#spanOf.has(node.id)) this.#spanOf.set(node.id, node)
     if (input.governed) this.#addFacts(node, part, span)
     this.#addInferred(node, inferred)
   }
@@ -268,7 +262,7 @@ export class ExecutionBuilder {
     const facts = part.decoded?.facts ?? factsOf(span)
     const own = new ClaimReader(facts.claims)
     node.emitter = readEmitter(own)
-    node.unfinished = own.flag('emitter.unfinished') === true
+    node.unfinished = own.flag('governance.emitter.unfinished') === true
     for (const [at, fact] of facts.facts.entries()) this.#addFact(node, part.factLeaves[at]!, fact, facts)
     const base = { on: node, leaf: part.leaf, at: node.start }
     if (facts.kind === Kind.action) node.action = readAction(base, own)
@@ -296,31 +290,17 @@ export class ExecutionBuilder {
   }
 
   #addFact(node: GrowingNode, leaf: Uint8Array, fact: Fact, facts: SpanFacts): void {
-    const base = { on: node, leaf, at: fact.time !== 0n ? fact.time : node.start }
-    if (fact.kind === Kind.authorization)
-      node.authorizations.push(readAuthorization(base, new ClaimReader(fact.claims)))
-    else if (fact.kind === Kind.verification)
-      node.verifications.push(
-        readVerification(
-          { ...base, at: fact.time !== 0n ? fact.time : node.end },
-          new ClaimReader(fact.claims),
-        ),
-      )
-    else if (fact.kind === Kind.decision)
-      // What the event of a decision does not say, its span may.
-      node.decisions.push(
-        readDecision(
-          { ...base, at: fact.time !== 0n ? fact.time : node.end },
-          new ClaimReader(
-            fact.claims,
-            facts.claims.filter(({ key }) => JOIN_KEYS.has(key)),
-          ),
-        ),
-      )
-    else if (fact.kind === Kind.transition)
-      node.transitions.push(readTransition(base, new ClaimReader(fact.claims)))
-    else if (fact.kind === Kind.request) node.request ??= readRequest(base, new ClaimReader(fact.claims))
-    else if (fact.kind === Kind.action) node.action ??= readAction(base, new ClaimReader(fact.claims))
+    const { kind, time } = fact
+    const isDone = kind === Kind.verification || kind === Kind.decision
+    const base = { on: node, leaf, at: time !== 0n ? time : isDone ? node.end : node.start }
+    // What the event of a decision does not say, its span may.
+    const claims = new ClaimReader(fact.claims, kind === Kind.decision ? joinClaims(facts) : undefined)
+    if (kind === Kind.authorization) addTo(node, 'authorizations', readAuthorization(base, claims))
+    else if (kind === Kind.verification) addTo(node, 'verifications', readVerification(base, claims))
+    else if (kind === Kind.decision) addTo(node, 'decisions', readDecision(base, claims))
+    else if (kind === Kind.transition) addTo(node, 'transitions', readTransition(base, claims))
+    else if (kind === Kind.request) node.request ??= readRequest(base, claims)
+    else if (kind === Kind.action) node.action ??= readAction(base, claims)
   }
 
   /** What nobody said, and ordinary attributes tell. */
@@ -355,17 +335,33 @@ export class ExecutionBuilder {
     this.#attachLogs()
     this.#linkParents()
     this.#findAuthority()
-    const spoken = nodes.filter(({ about }) => about === undefined)
-    const actions = nodes.flatMap(({ action }) => (action === undefined ? [] : [action]))
+    const requests: Request[] = []
+    const authorizations: Authorization[] = []
+    const verifications: Verification[] = []
+    const decisions: Decision[] = []
+    const transitions: Transition[] = []
+    const actions: Action[] = []
+    for (const node of nodes) {
+      if (node.request !== undefined) requests.push(node.request)
+      if (node.action !== undefined) actions.push(node.action)
+      if (node.about !== undefined) continue
+      for (const one of node.authorizations) authorizations.push(one)
+      for (const one of node.verifications) verifications.push(one)
+      for (const one of node.decisions) decisions.push(one)
+      for (const one of node.transitions) transitions.push(one)
+    }
+    const { tenant, traceId, evaluatedAt } = head
     return {
-      ...head,
+      tenant,
+      traceId,
+      evaluatedAt,
       spans: nodes,
       services: [...this.#services.values()],
-      requests: nodes.flatMap(({ request }) => (request === undefined ? [] : [request])),
-      authorizations: spoken.flatMap((node) => node.authorizations),
-      verifications: spoken.flatMap((node) => node.verifications),
-      decisions: spoken.flatMap((node) => node.decisions),
-      transitions: spoken.flatMap((node) => node.transitions),
+      requests,
+      authorizations,
+      verifications,
+      decisions,
+      transitions,
       actions,
       joins: this.#join(actions),
       erased: this.#erased,
@@ -381,22 +377,28 @@ export class ExecutionBuilder {
   #attachLogs(): void {
     for (const log of this.#logs) {
       if (log.about !== undefined) continue
-      const about = this.#spanOf.get(log.id)
+      const about = this.#index.spanOf(log.id)
       if (about === undefined || isOfAnother(log, about)) continue
       log.about = about
-      about.authorizations.push(...log.authorizations)
-      about.verifications.push(...log.verifications)
-      about.decisions.push(...log.decisions)
-      about.transitions.push(...log.transitions)
+      for (const one of log.authorizations) addTo(about, 'authorizations', one)
+      for (const one of log.verifications) addTo(about, 'verifications', one)
+      for (const one of log.decisions) addTo(about, 'decisions', one)
+      for (const one of log.transitions) addTo(about, 'transitions', one)
     }
   }
 
   /** Linked parents by their leaf; who waited, by whom came later under the id. A cycle over several segments stays open. */
   #linkParents(): void {
     const nodes = this.#nodes
-    for (const [place, node] of nodes.entries())
-      if (node.parentState === Parent.linked)
-        node.parent = this.#byLeaf.get(keyOf(this.#parentLeaves[place]!))
+    let isOpen = this.#logs.length > 0
+    for (let place = 0; place < nodes.length; place++) {
+      const node = nodes[place]!
+      if (node.parentState === Parent.linked) {
+        const parent = this.#parents[place]!
+        node.parent = typeof parent === 'number' ? nodes[parent] : this.#index.ofLeaf(parent)
+      } else if (node.parentState === Parent.awaiting || node.parentState === Parent.remote) isOpen = true
+    }
+    if (!isOpen) return
     /** For each node one above it in its tree, or itself at the root; paths are halved as they are walked. */
     const above = nodes.map((node, place) => node.parent?.place ?? place)
     const rootOf = (place: number): number => {
@@ -406,7 +408,7 @@ export class ExecutionBuilder {
     }
     for (const [place, node] of nodes.entries()) {
       if (node.parentState !== Parent.awaiting && node.parentState !== Parent.remote) continue
-      const parent = this.#spanOf.get(node.parentId) ?? this.#byId.get(node.parentId)
+      const parent = this.#index.standingFor(node.parentId)
       if (parent === undefined) continue
       // Whoever waits for a parent that was there already opens a cycle in its segment (record.md, "Span-born records").
       node.opensCycle = parent.segment <= node.segment || rootOf(parent.place) === place
@@ -422,16 +424,19 @@ export class ExecutionBuilder {
   }
 
   #findAuthority(): void {
-    const done = new Set<Node>()
-    for (const start of this.#nodes) {
-      const path: GrowingNode[] = []
-      let at: GrowingNode | undefined = start
-      while (at !== undefined && !done.has(at)) {
-        path.push(at)
-        done.add(at)
+    const nodes = this.#nodes
+    const done = new Uint8Array(nodes.length)
+    const path: GrowingNode[] = []
+    for (const start of nodes) {
+      for (
+        let at: GrowingNode | undefined = start;
+        at !== undefined && done[at.place] === 0;
         at = at.parent as GrowingNode | undefined
+      ) {
+        done[at.place] = 1
+        path.push(at)
       }
-      for (const node of path.reverse())
+      for (let node = path.pop(); node !== undefined; node = path.pop())
         node.authority = node.authorizations.length > 0 ? node : node.parent?.authority
     }
   }
@@ -466,6 +471,68 @@ export class ExecutionBuilder {
   }
 }
 
+/** What most nodes have none of: not to be changed, and replaced by {@link addTo}. */
+const NONE: never[] = []
+
+type Facts = Pick<GrowingNode, 'authorizations' | 'verifications' | 'decisions' | 'transitions'>
+
+function addTo<K extends keyof Facts>(node: Facts, list: K, one: Facts[K][number]): void {
+  if (node[list] === NONE) node[list] = [] as Facts[K]
+  ;(node[list] as (typeof one)[]).push(one)
+}
+
+/**
+ * Nodes by what they are known by, filled when somebody first looks: an execution of one segment in which nobody's parent
+ * is missing never does.
+ */
+class NodeIndex {
+  readonly #nodes: readonly GrowingNode[]
+  #indexed = 0
+  readonly #byLeaf = new Map<string, GrowingNode>()
+  /** The first record of each span id; and the first span, not log record. */
+  readonly #byId = new Map<string, GrowingNode>()
+  readonly #spans = new Map<string, GrowingNode>()
+
+  constructor(nodes: readonly GrowingNode[]) {
+    this.#nodes = nodes
+  }
+
+  ofLeaf(leaf: Uint8Array): GrowingNode | undefined {
+    this.#catchUp()
+    return this.#byLeaf.get(keyOf(leaf))
+  }
+
+  spanOf(id: string): GrowingNode | undefined {
+    this.#catchUp()
+    return this.#spans.get(id)
+  }
+
+  /** The span with this id; else the first record that has it. */
+  standingFor(id: string): GrowingNode | undefined {
+    return this.spanOf(id) ?? this.#byId.get(id)
+  }
+
+  #catchUp(): void {
+    for (; this.#indexed < this.#nodes.length; this.#indexed++) {
+      const node = this.#nodes[this.#indexed]!
+      this.#byLeaf.set(keyOf(node.leaf), node)
+      if (!this.#byId.has(node.id)) this.#byId.set(node.id, node)
+      if (node.kind !== LOG_RECORD && !this.#spans.has(node.id)) this.#spans.set(node.id, node)
+    }
+  }
+}
+
+function linkOf({ traceId, spanId, flags }: SpanLink): Link {
+  return {
+    traceId: formatHex(traceId),
+    spanId: formatHex(spanId),
+    remote: (flags & FLAG_HAS_IS_REMOTE) === 0 ? undefined : (flags & FLAG_IS_REMOTE) !== 0,
+  }
+}
+
+/** A sampler says that it let a share through (W3C trace context level 2, consistent probability sampling). */
+const SAMPLED = /(?:^|,)\s*ot=[^,]*\bth:(?!0(?:[;,]|$))/
+
 function isOfAnother(log: Node, span: Node): boolean {
   return log.receiver.startsWith('otlp/') && span.peer !== '' && log.peer !== span.peer
 }
@@ -477,8 +544,14 @@ function inferOf(span: Span, service: Service): Inferred | undefined {
 }
 
 function truncatedCountOf({ attributes, events }: Span): number {
+  let count = truncatedIn(attributes)
+  for (const event of events) count += truncatedIn(event.attributes)
+  return count
+}
+
+function truncatedIn(attributes: readonly KeyValue[]): number {
   let count = 0
-  for (const { key, value } of [attributes, ...events.map((event) => event.attributes)].flat())
+  for (const { key, value } of attributes)
     if ((key === TRUNCATED_VALUES || key === TRUNCATED_FACTS) && value.type === 'int')
       count += Math.max(0, Number(value.value))
   return count
@@ -502,19 +575,23 @@ const REDACTION_COUNTS: ReadonlySet<string> = new Set(['redaction.redacted.count
 const STATUS_CODES: ReadonlySet<string> = new Set(['http.response.status_code', 'http.status_code'])
 const WANTED = new KeyNames([...CLASSIFYING, ...URLS, ...REDACTION_COUNTS, ...STATUS_CODES], NAMESPACE)
 
-const NO_CLAIMS = new ClaimReader()
+const NO_CLAIMS = new ClaimReader([])
 const JOIN_KEYS: ReadonlySet<string> = new Set([DECISION_ID, ACTION_DIGEST, ACTION_NAME])
 
 const JOINED_SPAN: Span = decodeSpan(new Uint8Array(0))
 
+function joinClaims({ claims }: Pick<SpanFacts, 'claims'>): Claim[] {
+  return claims.filter(({ key }) => JOIN_KEYS.has(key))
+}
+
 /** Only what joining looks at. What was said may be a view of the bytes that it was decoded from. */
 function slim(facts: SpanFacts): SpanFacts {
-  const only = (claims: readonly Claim[]): Claim[] =>
-    claims.filter(({ key }) => JOIN_KEYS.has(key)).map((claim) => ({ ...claim, said: { type: 'empty' } }))
+  const only = (one: Pick<SpanFacts, 'claims'>): Claim[] =>
+    joinClaims(one).map((claim) => ({ ...claim, said: { type: 'empty' } }))
   return {
     kind: facts.kind,
-    claims: only(facts.claims),
-    facts: facts.facts.map((fact) => ({ ...fact, claims: only(fact.claims) })),
+    claims: only(facts),
+    facts: facts.facts.map((fact) => ({ ...fact, claims: only(fact) })),
   }
 }
 

@@ -33,13 +33,14 @@ export function descend<T>(spans: readonly Node[], of: (node: Node, above: T | u
   return values
 }
 
+/** Each is worked out when somebody asks for it first. */
 export class Surroundings {
   readonly #execution: Execution
   readonly #entries: readonly Node[]
-  readonly #insideAction: readonly boolean[]
-  readonly #belowDecided: readonly boolean[]
-  readonly #seeCredentials: ReadonlySet<Service>
-  readonly #seeDecisions: ReadonlySet<Service>
+  #insideAction: readonly boolean[] | undefined
+  #belowDecided: readonly boolean[] | undefined
+  #seeCredentials: ReadonlySet<Service> | undefined
+  #seeDecisions: ReadonlySet<Service> | undefined
   #ran: readonly Action[] | undefined
   #decided: readonly (readonly [Action, Joined])[] | undefined
   #order: { readonly from: Int32Array; readonly to: Int32Array } | undefined
@@ -48,28 +49,9 @@ export class Surroundings {
 
   constructor(execution: Execution) {
     this.#execution = execution
-    const { spans, authorizations, verifications, decisions, joins } = execution
-    this.#entries = descend<Node>(spans, (node, above) =>
+    this.#entries = descend<Node>(execution.spans, (node, above) =>
       above === undefined || isEntry(node) ? node : above,
     )
-    this.#insideAction = descend<boolean>(
-      spans,
-      ({ parent }, above) => above === true || (parent?.action !== undefined && !parent.action.inferred),
-    )
-    this.#belowDecided = descend<boolean>(
-      spans,
-      ({ parent }, above) => above === true || (parent?.action !== undefined && joins.has(parent.action)),
-    )
-    const see = (libraries: ReadonlySet<string>, facts: readonly { readonly on: Node }[]): Set<Service> =>
-      new Set([
-        ...execution.services.filter(({ hooks }) => hooks.some((hook) => libraries.has(hook))),
-        ...facts.map(({ on }) => on.service),
-      ])
-    this.#seeCredentials = see(CREDENTIAL_LIBRARIES, [
-      ...authorizations.filter(({ inherited }) => !inherited),
-      ...verifications.filter(({ type }) => type === 'credential'),
-    ])
-    this.#seeDecisions = see(DECISION_LIBRARIES, decisions)
   }
 
   /** The span with which the part of the execution begins that the span's service does for one caller. */
@@ -101,11 +83,21 @@ export class Surroundings {
 
   /** The action was told from ordinary attributes and is below one that somebody named: a part of that one. */
   isPart(action: Action): boolean {
-    return action.inferred && this.#insideAction[action.on.place]!
+    if (!action.inferred) return false
+    this.#insideAction ??= descend<boolean>(
+      this.#execution.spans,
+      ({ parent }, above) => above === true || (parent?.action !== undefined && !parent.action.inferred),
+    )
+    return this.#insideAction[action.on.place]!
   }
 
   /** An action above the span has a decision. */
   isBelowDecided(node: Node): boolean {
+    const { spans, joins } = this.#execution
+    this.#belowDecided ??= descend<boolean>(
+      spans,
+      ({ parent }, above) => above === true || (parent?.action !== undefined && joins.has(parent.action)),
+    )
     return this.#belowDecided[node.place]!
   }
 
@@ -119,12 +111,25 @@ export class Surroundings {
 
   /** The service has a hook for what verifies credentials, or said in this execution what it verified. */
   seesCredentials(service: Service): boolean {
+    const { authorizations, verifications } = this.#execution
+    this.#seeCredentials ??= this.#seers(CREDENTIAL_LIBRARIES, [
+      ...authorizations.filter(({ inherited }) => !inherited),
+      ...verifications.filter(({ type }) => type === 'credential'),
+    ])
     return this.#seeCredentials.has(service)
   }
 
   /** The service has a hook for a policy engine, or said in this execution what was decided. */
   seesDecisions(service: Service): boolean {
+    this.#seeDecisions ??= this.#seers(DECISION_LIBRARIES, this.#execution.decisions)
     return this.#seeDecisions.has(service)
+  }
+
+  #seers(libraries: ReadonlySet<string>, facts: readonly { readonly on: Node }[]): ReadonlySet<Service> {
+    return new Set([
+      ...this.#execution.services.filter(({ hooks }) => hooks.some((hook) => libraries.has(hook))),
+      ...facts.map(({ on }) => on.service),
+    ])
   }
 
   /** What would have to be known to say that nobody was authorized at the span or above it; undefined where all is. */
@@ -160,16 +165,16 @@ export class Surroundings {
 
   #hiddenAll(): { readonly credentials: readonly Hidden[]; readonly decisions: readonly Hidden[] } {
     const { spans, erased } = this.#execution
-    const find = (seers: ReadonlySet<Service>, what: string): Hidden[] =>
+    const find = (sees: (service: Service) => boolean, what: string): Hidden[] =>
       descend<Hidden>(spans, (node, above) => {
         if (erased.length > 0) return 'what was in an erased segment'
-        if (!seers.has(node.service)) return `${what} in ${serviceOf(node)}`
+        if (!sees(node.service)) return `${what} in ${serviceOf(node)}`
         if (node.parent !== undefined) return above
         return node.parentId === '' ? undefined : `what is above span ${node.id}`
       })
     this.#hidden ??= {
-      credentials: find(this.#seeCredentials, 'how callers are authorized'),
-      decisions: find(this.#seeDecisions, 'how it is decided'),
+      credentials: find((service) => this.seesCredentials(service), 'how callers are authorized'),
+      decisions: find((service) => this.seesDecisions(service), 'how it is decided'),
     }
     return this.#hidden
   }

@@ -121,14 +121,14 @@ function authorizationOf({ claims, time }: Fact, span: Span): Claim | undefined 
   if (!claims.some(isTold)) return undefined
   const reader = new ClaimReader(claims)
   const named: Named = {
-    fingerprint: reader.text('authorization.fingerprint'),
-    id: reader.text('authorization.id'),
-    subject: reader.text('authorization.subject'),
-    transaction: reader.text('authorization.transaction.id'),
-    type: reader.text('authorization.type'),
-    approvalId: reader.text('approval.id'),
+    fingerprint: reader.text('governance.authorization.fingerprint'),
+    id: reader.text('governance.authorization.id'),
+    subject: reader.text('governance.authorization.subject'),
+    transaction: reader.text('governance.authorization.transaction.id'),
+    type: reader.text('governance.authorization.type'),
+    approvalId: reader.text('governance.approval.id'),
   }
-  if (reader.text('authorization.status') !== 'revoked') {
+  if (reader.text('governance.authorization.status') !== 'revoked') {
     const names = oneTimeNames(named)
     return names.length === 0 ? undefined : claimOf(Testimony.use, names.map(member))
   }
@@ -136,7 +136,7 @@ function authorizationOf({ claims, time }: Fact, span: Span): Claim | undefined 
   if (names.length === 0) return undefined
   return claimOf(Testimony.revocation, [
     { key: 'at', value: { type: 'int', value: time !== 0n ? time : span.startTimeUnixNano } },
-    member(['issuer', reader.text('authorization.issuer') ?? '']),
+    member(['issuer', reader.text('governance.authorization.issuer') ?? '']),
     ...names.map(member),
   ])
 }
@@ -151,13 +151,13 @@ function isTold({ key, value }: Claim): boolean {
 function policyOf({ claims, time }: Fact, span: Span, input: SpanInput): Claim | undefined {
   if (!claims.some(({ key }) => key === POLICY_ID)) return undefined
   const reader = new ClaimReader(claims)
-  const policy = reader.text('policy.id')
-  const version = reader.text('policy.version')
-  const digest = reader.text('policy.digest')
+  const policy = reader.text('governance.policy.id')
+  const version = reader.text('governance.policy.version')
+  const digest = reader.text('governance.policy.digest')
   if (policy === undefined || (version === undefined && digest === undefined)) return undefined
   return claimOf(Testimony.policy, [
     { key: 'at', value: { type: 'int', value: time !== 0n ? time : span.endTimeUnixNano } },
-    member(['engine', reader.text('decision.engine.name') ?? '']),
+    member(['engine', reader.text('governance.decision.engine.name') ?? '']),
     member(['policy', policy]),
     member(['version', version ?? '']),
     member(['digest', digest ?? '']),

@@ -238,6 +238,8 @@ const NOT_SAID = {
   due: undefined,
 }
 
+const NO_LEAVES: readonly Uint8Array[] = []
+
 const NOT_JUDGED_YET: Judged = { ...NOT_JUDGED, due: undefined }
 
 /** State of one derivation: where each span's record is, and the running number of collector claims. */
@@ -466,10 +468,10 @@ class SegmentWriter {
         input: ordered.span,
         decoded,
         leaf: this.#copyLeaf(this.leaves[place]!),
-        factLeaves: decoded?.factLeaves.map((number) => this.#copyLeaf(number)) ?? [],
+        factLeaves: decoded?.factLeaves.map((number) => this.#copyLeaf(number)) ?? NO_LEAVES,
         parent: parentOf(ordered, earlier),
-        parentLeaf:
-          ordered.parentAt === -1 ? (earlier ?? NO_BYTES) : this.#copyLeaf(this.leaves[ordered.parentAt]!),
+        parentAt: ordered.parentAt === -1 ? undefined : ordered.parentAt,
+        parentLeaf: earlier ?? NO_BYTES,
       }
     })
   }

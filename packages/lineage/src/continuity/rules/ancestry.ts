@@ -86,13 +86,14 @@ const orphanRoot: Rule = {
   evaluate({ spans, actions }, report) {
     if (actions.length === 0) return
     const beginnings = nearest(spans, isBeginning)
-    const tops = nearest(spans, (node) => node.parent === undefined)
+    let tops: readonly (Node | undefined)[] | undefined
     for (const { inferred, on } of actions) {
       if (!on.governed) continue
       if (beginnings[on.place] !== undefined) {
         report.pass()
         continue
       }
+      tops ??= nearest(spans, (node) => node.parent === undefined)
       const top = tops[on.place]
       if (top?.parentState !== Parent.root) continue
       if (inferred) report.unknown(`what began span ${top.id}`)
@@ -117,13 +118,20 @@ const equivocation: Rule = {
   ],
   remedy: 'Find out which process sent each version; a span is sent once, and its id is random.',
   evaluate(execution, report) {
+    /** The first record of each span id; and of those that have another kind, the first of each. */
     const first = new Map<string, Node>()
+    const others = new Map<string, Node>()
     for (const node of execution.spans) {
       if (node.kind === LOG_RECORD) continue // there may be many of one span
-      const key = `${node.id} ${node.kind}`
-      const known = first.get(key)
-      if (known === undefined) first.set(key, node)
-      else report.fail([node, known], `span ${node.id} was sent before with other content`)
+      let known = first.get(node.id)
+      if (known === undefined) first.set(node.id, node)
+      else if (known.kind !== node.kind) {
+        const key = `${node.id} ${node.kind}`
+        known = others.get(key)
+        if (known === undefined) others.set(key, node)
+      }
+      if (known !== undefined)
+        report.fail([node, known], `span ${node.id} was sent before with other content`)
       if (node.opensCycle) report.fail([node], `span ${node.id} is its own ancestor`)
     }
     for (const segment of execution.erased)

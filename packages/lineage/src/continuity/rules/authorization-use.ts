@@ -3,7 +3,14 @@ import { type Artifact, type Artifacts, type Authority, artifactsOf } from '../a
 import type { Action, Decision } from '../facts.ts'
 import type { Execution, Node, Service } from '../model.ts'
 import type { Report, Rule } from '../rule.ts'
-import { actionsThatRan, isCertain, serviceOf, spanOf, surroundingsOf } from '../surroundings.ts'
+import {
+  actionsThatRan,
+  isCertain,
+  oncePerExecution,
+  serviceOf,
+  spanOf,
+  surroundingsOf,
+} from '../surroundings.ts'
 
 const scopeExceeded: Rule = {
   id: 'GC-A06',
@@ -66,7 +73,6 @@ const audienceMismatch: Rule = {
   remedy: 'Give the verifier the audience that this service expects.',
   evaluate(execution, report) {
     const artifacts = artifactsOf(execution)
-    const names = new Set(execution.services.map(({ name }) => name).filter((name) => name !== ''))
     for (const [action, artifact] of relied(execution, artifacts)) {
       const { record, checks, unchecked, refusal } = artifact
       if (record.audience === undefined || record.audience.length === 0) continue
@@ -75,7 +81,7 @@ const audienceMismatch: Rule = {
       else if (!artifact.isVerified && refusal === 'audience_mismatch')
         report.fail([action, record], `${spanOf(action.on)} acted on an authorization for another audience`)
       else if (checks.size === 0 && !unchecked.has('audience')) continue
-      else if (isForOthers(record.audience, record.on, names))
+      else if (isForOthers(record.audience, record.on, execution))
         report.fail(
           [action, record],
           `${serviceOf(record.on)} took an authorization whose audience is another service, and did not look`,
@@ -90,9 +96,14 @@ const audienceMismatch: Rule = {
   },
 }
 
-function isForOthers(audience: readonly string[], { service }: Node, names: ReadonlySet<string>): boolean {
-  return !audience.includes(service.name) && audience.every((one) => names.has(one))
+function isForOthers(audience: readonly string[], { service }: Node, execution: Execution): boolean {
+  return !audience.includes(service.name) && audience.every((one) => namesOf(execution).has(one))
 }
+
+const namesOf = oncePerExecution(
+  ({ services }): ReadonlySet<string> =>
+    new Set(services.map(({ name }) => name).filter((name) => name !== '')),
+)
 
 const swapped: Rule = {
   id: 'GC-A08',
@@ -179,7 +190,6 @@ const principalMismatch: Rule = {
   evaluate(execution, report) {
     const surroundings = surroundingsOf(execution)
     const artifacts = artifactsOf(execution)
-    const principals = new Principals(execution, artifacts)
     for (const action of actionsThatRan(execution)) {
       const joined = execution.joins.get(action)
       const authority = artifacts.at(action.on)
@@ -191,8 +201,8 @@ const principalMismatch: Rule = {
       if (named.some((one) => !one.isApproval && one.principals.has(subject))) report.pass()
       else if (authority.isCut || named.every((one) => one.principals.size === 0)) {
         if (!authority.isPublic) report.unknown('whom an authorization is about')
-      } else if (principals.isAbove(subject, action.on)) report.pass()
-      else if (!principals.isComparable(decision, subject))
+      } else if (principalsOf(execution).isAbove(subject, action.on)) report.pass()
+      else if (!principalsOf(execution).isComparable(decision, subject))
         report.unknown(`whether policies of ${serviceOf(decision.on)} name principals as authorizations do`)
       else if (action.inferred || !isCertain(surroundings, action, joined))
         report.unknown(`on which decision ${serviceOf(action.on)} acted`)
@@ -215,9 +225,9 @@ class Principals {
   /** Engines of services that name principals as artifacts do. */
   readonly #engines = new Map<Service, Set<string | undefined>>()
 
-  constructor(execution: Execution, artifacts: Artifacts) {
+  constructor(execution: Execution) {
     this.#execution = execution
-    for (const artifact of artifacts.all)
+    for (const artifact of artifactsOf(execution).all)
       for (const principal of artifact.principals) {
         const known = this.#artifacts.get(principal)
         if (known === undefined) this.#artifacts.set(principal, [artifact])
@@ -252,6 +262,8 @@ class Principals {
   }
 }
 
+const principalsOf = oncePerExecution((execution) => new Principals(execution))
+
 const confirmationLost: Rule = {
   id: 'GC-A12',
   version: 1,
@@ -269,16 +281,11 @@ const confirmationLost: Rule = {
   evaluate(execution, report) {
     const surroundings = surroundingsOf(execution)
     const artifacts = artifactsOf(execution)
-    const proven = new Set(
-      execution.verifications
-        .filter(({ outcome, checks }) => outcome === 'pass' && checks.includes(POSSESSION))
-        .map(({ on }) => surroundings.entryOf(on)),
-    )
     for (const [action, { origin, checks, unchecked, isVerified }] of relied(execution, artifacts)) {
       if (origin === undefined || !isVerified || checks.has('issued')) continue
       if (!BOUND.has(origin.confirmation ?? '')) continue
       const { service } = origin.on
-      if (checks.has(POSSESSION) || proven.has(surroundings.entryOf(origin.on))) report.pass()
+      if (checks.has(POSSESSION) || provenAt(execution).has(surroundings.entryOf(origin.on))) report.pass()
       else if (unchecked.has(POSSESSION) || (checks.size > 0 && service.instrumentation === undefined))
         report.fail(
           [action, origin],
@@ -288,6 +295,16 @@ const confirmationLost: Rule = {
     }
   },
 }
+
+/** Parts of the execution in which a proof of possession was checked. */
+const provenAt = oncePerExecution((execution): ReadonlySet<Node> => {
+  const surroundings = surroundingsOf(execution)
+  return new Set(
+    execution.verifications
+      .filter(({ outcome, checks }) => outcome === 'pass' && checks.includes(POSSESSION))
+      .map(({ on }) => surroundings.entryOf(on)),
+  )
+})
 
 const POSSESSION = 'possession'
 const BOUND: ReadonlySet<string> = new Set(['dpop', 'mtls', 'pop'])

@@ -8,6 +8,7 @@ import {
   decidedActions,
   fromSeconds,
   isCertain,
+  oncePerExecution,
   permits,
   secondsText,
   serviceOf,
@@ -36,7 +37,6 @@ const notBound: Rule = {
   remedy: 'Decide again when arguments change, and do exactly what was decided.',
   evaluate(execution, report) {
     const surroundings = surroundingsOf(execution)
-    const digests = new Set(execution.actions.map(({ digest }) => digest))
     for (const [action, joined] of decidedActions(execution)) {
       const { decision, method } = joined
       const bound = decision.actionDigest
@@ -44,7 +44,10 @@ const notBound: Rule = {
       const isNamed = method === 'id' || method === 'link'
       if (action.digest === bound) report.pass()
       else if (action.digest === undefined) report.unknown(`digests of actions of ${serviceOf(action.on)}`)
-      else if (action.inferred || (!isNamed && (digests.has(bound) || action.on.decisions.length > 1)))
+      else if (
+        action.inferred ||
+        (!isNamed && (digestsOf(execution).has(bound) || action.on.decisions.length > 1))
+      )
         report.unknown(`on which decision ${serviceOf(action.on)} acted`)
       else if (decision.on.service !== action.on.service && bound.startsWith('hmac-'))
         report.unknown('whether services make digests with one key')
@@ -54,6 +57,10 @@ const notBound: Rule = {
     }
   },
 }
+
+const digestsOf = oncePerExecution(
+  ({ actions }): ReadonlySet<string | undefined> => new Set(actions.map(({ digest }) => digest)),
+)
 
 const stale: Rule = {
   id: 'GC-D07',
@@ -72,7 +79,7 @@ const stale: Rule = {
   remedy: 'Decide again when the answer is older than its time to live, or the policy is another.',
   evaluate(execution, report) {
     const surroundings = surroundingsOf(execution)
-    const changes = new Changes(execution.transitions)
+    const changes = changesIn(execution)
     for (const [action, joined] of decidedActions(execution)) {
       const { decision } = joined
       const { on } = action
@@ -132,6 +139,8 @@ class Changes {
   }
 }
 
+const changesIn = oncePerExecution(({ transitions }) => new Changes(transitions))
+
 const approvalMissing: Rule = {
   id: 'GC-D08',
   version: 1,
@@ -149,11 +158,11 @@ const approvalMissing: Rule = {
   ],
   remedy: 'Wait until somebody else has approved, and record the approval before the action.',
   evaluate(execution, report) {
-    const approvals = approvalsOf(execution)
     const surroundings = surroundingsOf(execution)
     for (const [action, joined] of decidedActions(execution)) {
       const { decision } = joined
       if (decision.outcome !== 'approval_required' || !binds(decision.enforcement)) continue
+      const approvals = approvalsOf(execution)
       const inTime = approvals
         .slice(0, MAX_APPROVALS)
         .filter((one) => one.at <= action.on.start + tolerance(one.on, action.on))
@@ -181,7 +190,7 @@ interface Approval extends Subject {
   readonly approver: string | undefined
 }
 
-function approvalsOf({ authorizations, verifications }: Execution): Approval[] {
+const approvalsOf = oncePerExecution(({ authorizations, verifications }): readonly Approval[] => {
   const ofAuthorization = (one: Authorization): Approval => ({
     leaf: one.leaf,
     on: one.on,
@@ -207,7 +216,7 @@ function approvalsOf({ authorizations, verifications }: Execution): Approval[] {
       .filter(({ type, outcome }) => type === 'approval' && outcome === 'pass')
       .map(ofVerification),
   ]
-}
+})
 
 function judgeApprovers(
   execution: Execution,
@@ -247,17 +256,10 @@ const obligationUnmet: Rule = {
     'Do what the decision obliges to, and record it: `recordVerification` with the obligation as its target.',
   evaluate(execution, report) {
     const surroundings = surroundingsOf(execution)
-    const met = new Map<string, Verification>()
-    const failed = new Set<string>()
-    for (const one of execution.verifications) {
-      if (one.type !== 'enforcement' || one.targetId === undefined) continue
-      if (one.outcome === 'fail') failed.add(one.targetId)
-      const known = met.get(one.targetId)
-      if (one.outcome === 'pass' && (known === undefined || one.at < known.at)) met.set(one.targetId, one)
-    }
     for (const [action, joined] of decidedActions(execution)) {
       const { obligations, enforcement } = joined.decision
       if (obligations.length === 0 || !binds(enforcement)) continue
+      const { met, failed } = enforcedIn(execution)
       const unmet = obligations.slice(0, MAX_OBLIGATIONS).filter((obligation) => {
         const by = met.get(obligation)
         return by === undefined || by.at > action.on.end + tolerance(by.on, action.on)
@@ -275,6 +277,19 @@ const obligationUnmet: Rule = {
     }
   },
 }
+
+/** The first time that each obligation was met, and those of which somebody says that they were not. */
+const enforcedIn = oncePerExecution(({ verifications }) => {
+  const met = new Map<string, Verification>()
+  const failed = new Set<string>()
+  for (const one of verifications) {
+    if (one.type !== 'enforcement' || one.targetId === undefined) continue
+    if (one.outcome === 'fail') failed.add(one.targetId)
+    const known = met.get(one.targetId)
+    if (one.outcome === 'pass' && (known === undefined || one.at < known.at)) met.set(one.targetId, one)
+  }
+  return { met, failed }
+})
 
 /** Obligations of one decision that are looked at. */
 const MAX_OBLIGATIONS = 64
@@ -294,10 +309,11 @@ const conflicting: Rule = {
     'Find out which of the policies is meant to decide; a human who overrides one says so by a transition.',
   evaluate(execution, report) {
     const last = new Map<string, Decision>()
-    const turns = turnsOf(execution)
     const byTime = execution.decisions
       .filter((one) => one.outcome !== undefined && binds(one.enforcement) && isBound(one))
       .sort((a, b) => (a.at < b.at ? -1 : a.at > b.at ? 1 : 0))
+    if (byTime.length < 2) return
+    const turns = turnsOf(execution)
     for (const decision of byTime) {
       if (!permits(decision) && decision.outcome !== 'deny') continue
       const key = decision.actionDigest!

@@ -1,12 +1,13 @@
 /** GC-D, whether a decision was followed: D01 to D05, D13. */
 import type { Action } from '../facts.ts'
-import type { Execution, Joined } from '../model.ts'
+import type { Execution, Joined, Node } from '../model.ts'
 import type { Report, Rule } from '../rule.ts'
 import {
   actionsThatRan,
   binds,
   decidedActions,
   isCertain,
+  oncePerExecution,
   secondsText,
   serviceOf,
   spanOf,
@@ -180,29 +181,33 @@ const unrecorded: Rule = {
   evaluate(execution, report) {
     const surroundings = surroundingsOf(execution)
     const { joins } = execution
-    const explained = new Set(
-      [
-        ...execution.decisions.filter((one) => one.outcome !== 'allow'),
-        ...execution.verifications.filter((one) => one.outcome !== 'pass'),
-        ...execution.authorizations.filter((one) => one.verification === 'failed'),
-      ].map(({ on }) => surroundings.entryOf(on)),
-    )
     for (const action of execution.actions) {
       const { on, reason } = action
       if (action.inferred || action.outcome !== 'refused') continue
       if (reason === undefined || !/^(?:decision_|denied$)/.test(reason)) continue
       const hidden = surroundings.hiddenDecisions(on)
-      if (joins.has(action) || explained.has(surroundings.entryOf(on))) report.pass()
+      if (joins.has(action) || explainedIn(execution).has(surroundings.entryOf(on))) report.pass()
       else if (hidden !== undefined) report.unknown(hidden)
       else report.fail([action], `${spanOf(on)} was refused by a decision that is not here`)
     }
     for (const { on } of execution.requests) {
       if (on.httpStatus !== 403 || on.kind !== 2 || !surroundings.seesDecisions(on.service)) continue
-      if (explained.has(surroundings.entryOf(on))) report.pass()
+      if (explainedIn(execution).has(surroundings.entryOf(on))) report.pass()
       else report.unknown(`why ${serviceOf(on)} refused a request`)
     }
   },
 }
+
+/** Parts of the execution in which something is recorded that is a reason to refuse. */
+const explainedIn = oncePerExecution((execution): ReadonlySet<Node> => {
+  const surroundings = surroundingsOf(execution)
+  const reasons = [
+    ...execution.decisions.filter((one) => one.outcome !== 'allow'),
+    ...execution.verifications.filter((one) => one.outcome !== 'pass'),
+    ...execution.authorizations.filter((one) => one.verification === 'failed'),
+  ]
+  return new Set(reasons.map(({ on }) => surroundings.entryOf(on)))
+})
 
 /** A failure, unless there is doubt that the action rests on this decision. */
 export function judge(

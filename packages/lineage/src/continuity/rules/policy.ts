@@ -4,6 +4,7 @@ import type { PolicyVersion } from '../context.ts'
 import type { Decision } from '../facts.ts'
 import type { Execution } from '../model.ts'
 import type { Rule } from '../rule.ts'
+import { oncePerExecution } from '../surroundings.ts'
 
 /** For so long after a new version was first seen, old ones may still decide elsewhere: nanoseconds. */
 const ROLLOUT_GRACE = 300_000_000_000n
@@ -73,12 +74,12 @@ const stale: Rule = {
 }
 
 /** Times at which the policy changed in this execution, to be asked often. */
-function policyChanges({ transitions }: Execution): { liesBetween(from: bigint, to: bigint): boolean } {
+const policyChanges = oncePerExecution(({ transitions }) => {
   const times = BigInt64Array.from(
     transitions.filter(({ type }) => type === 'policy').map(({ at }) => BigInt.asIntN(64, at)),
   ).sort()
   return {
-    liesBetween(from, to) {
+    liesBetween(from: bigint, to: bigint): boolean {
       let low = 0
       let high = times.length
       while (low < high) {
@@ -89,7 +90,7 @@ function policyChanges({ transitions }: Execution): { liesBetween(from: bigint, 
       return low < times.length && times[low]! <= to
     },
   }
-}
+})
 
 const mixed: Rule = {
   id: 'GC-P02',
@@ -103,7 +104,6 @@ const mixed: Rule = {
   remedy: 'Pin the version for the length of an execution, or record the change of the policy.',
   evaluate(execution, report) {
     const first = new Map<string, Decision>()
-    const changes = policyChanges(execution)
     for (const decision of versioned(execution)) {
       const key = policyOf(decision)!
       const known = first.get(key)
@@ -114,7 +114,7 @@ const mixed: Rule = {
       }
       if (versionOf(known) === versionOf(decision)) continue
       const [from, to] = known.at < decision.at ? [known.at, decision.at] : [decision.at, known.at]
-      if (!changes.liesBetween(from, to))
+      if (!policyChanges(execution).liesBetween(from, to))
         report.fail([decision, known], 'two versions of one policy decided in this execution')
     }
   },
