@@ -155,6 +155,7 @@ async function measureLoad(scenario: Scenario, collector: BenchCollector, spans:
       collector: all,
       main,
       pipeline,
+      'of it judging': perSpan('rootspan_judging_seconds_total'),
       api,
       pool: all - main - pipeline - api,
       generator: (result.cpuSeconds / result.acknowledged) * 1e6,

@@ -62,6 +62,7 @@ const SLOTS = [
   'seal_seconds_sum',
   'follow_seconds',
   'settle_seconds',
+  'judge_seconds',
   'cpu_seconds_pipeline',
   // State of the whole: 1 ready, 0 not.
   'pipeline_ready',

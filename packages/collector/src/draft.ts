@@ -62,6 +62,8 @@ export class DraftSegments {
   readonly judged: Continuity[] = []
   /** Those that the judgement before did not have. */
   readonly findings: Finding[] = []
+  /** What judging them took. */
+  judgingMillis = 0
   readonly #emptyBlock: () => Sink
   /** The block of each retention class that takes more, by its place. */
   readonly #open = new Map<string, number>()
@@ -75,6 +77,7 @@ export class DraftSegments {
     const isJudged = ruleset.length > 0
     if (isJudged) this.judged.push(continuityOf(derived.judged))
     for (const finding of derived.fresh) this.findings.push(finding)
+    this.judgingMillis += derived.judgingMillis
     const place = this.#open.get(retention) ?? this.blocks.push({ sink: this.#emptyBlock(), retention }) - 1
     this.#open.set(retention, place)
     const { sink } = this.blocks[place]!

@@ -21,7 +21,7 @@ import {
   type Skew,
   type Use,
 } from '@rootspan/lineage/continuity/context'
-import type { Authorization } from '@rootspan/lineage/continuity/facts'
+import type { Authorization, Decision } from '@rootspan/lineage/continuity/facts'
 import { type Execution, type Node, SKEW } from '@rootspan/lineage/continuity/model'
 import { byEmitter } from '@rootspan/lineage/continuity/rules/emitter'
 import { policyOf, versionOf } from '@rootspan/lineage/continuity/rules/policy'
@@ -263,12 +263,8 @@ export class Knowledge {
       seen.add(policy)
       const services = this.#policies.get(keyOf(tenant, policy))
       if (services === undefined) continue
-      const all = [...services.values()].flat()
-      const differs = all.some(
-        (one) =>
-          one.version !== (decision.policyVersion ?? '') || one.digest !== (decision.policyDigest ?? ''),
-      )
-      if (differs) found.push(...all.slice(0, MAX_STATEMENTS - found.length))
+      if (hasOther(services, decision))
+        found.push(...[...services.values()].flat().slice(0, MAX_STATEMENTS - found.length))
     }
     return found
   }
@@ -285,6 +281,17 @@ export class Knowledge {
     }
     return [...found.values()]
   }
+}
+
+/** Whether a policy is known in another version than the one that decided. */
+function hasOther(
+  services: ReadonlyMap<string, readonly PolicyVersion[]>,
+  { policyVersion = '', policyDigest = '' }: Decision,
+): boolean {
+  for (const versions of services.values())
+    for (const { version, digest } of versions)
+      if (version !== policyVersion || digest !== policyDigest) return true
+  return false
 }
 
 /** How far the clock of one service is off against that of another: of the latest samples the median. */

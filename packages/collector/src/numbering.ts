@@ -10,6 +10,7 @@ const MAX_GAPS = 256
 const MAX_RUN = 100
 /** Wrong runs and numbers that came twice which are kept. */
 const MAX_WRONG = 64
+const MAX_SAFE = BigInt(Number.MAX_SAFE_INTEGER)
 
 /** A span of the process, with the leaf hash of its record. */
 export interface Sent extends Numbered {
@@ -20,10 +21,10 @@ export interface Sent extends Numbered {
 
 export class Numbering {
   readonly #emitter: string
-  /** By number, the latest ones that came. */
-  readonly #window = new Map<bigint, Sent>()
+  /** By {@link keyOf} their number, the latest ones that came. */
+  readonly #window = new Map<number | bigint, Sent>()
   /** Their numbers in the order in which they came, round and round: the oldest key of a map takes long to find. */
-  readonly #arrived: bigint[] = []
+  readonly #arrived: (number | bigint)[] = []
   #next = 0
   /** Numbers of spans with links whose runs are not whole yet. */
   readonly #unchecked = new Set<bigint>()
@@ -42,15 +43,16 @@ export class Numbering {
   /** A span came; `now` in nanoseconds since 1970. One hash for each link. */
   add(span: Sent, now: bigint): void {
     const { seq } = span
-    const twin = this.#window.get(seq)
+    const key = keyOf(seq)
+    const twin = this.#window.get(key)
     if (twin !== undefined) {
       this.#note([twin, span])
       return
     }
     if (this.#arrived.length === MAX_WINDOW) this.#window.delete(this.#arrived[this.#next]!)
-    this.#arrived[this.#next] = seq
+    this.#arrived[this.#next] = key
     this.#next = (this.#next + 1) % MAX_WINDOW
-    this.#window.set(seq, span)
+    this.#window.set(key, span)
     if (seq > this.#highest + 1n) {
       this.#gaps.push({ emitter: this.#emitter, from: this.#highest + 1n, to: seq - 1n, noticedAt: now })
       if (this.#gaps.length > MAX_GAPS) this.#gaps.shift()
@@ -73,13 +75,13 @@ export class Numbering {
   #check(linked: bigint): void {
     const run: Sent[] = []
     for (let seq = linked - 1n; run.length <= MAX_RUN; seq--) {
-      const span = this.#window.get(seq)
+      const span = this.#window.get(keyOf(seq))
       if (span === undefined) return
       run.unshift(span)
       if (span.prev !== '') break
     }
     this.#unchecked.delete(linked)
-    const last = this.#window.get(linked)
+    const last = this.#window.get(keyOf(linked))
     if (last === undefined || run[0]!.prev === '') return
     if (linkAfter(this.#emitter, run) !== last.prev) this.#note([...run, last])
   }
@@ -117,7 +119,7 @@ export class Numbering {
     if (gaps.length === 0) return []
     this.#told = gaps.at(-1)!.noticedAt
     const ranges = new Map<string, { low: bigint; high: bigint }>()
-    for (const [seq, { traceId }] of this.#window) {
+    for (const { seq, traceId } of this.#window.values()) {
       const range = ranges.get(traceId)
       if (range === undefined) ranges.set(traceId, { low: seq, high: seq })
       else if (seq < range.low) range.low = seq
@@ -132,6 +134,11 @@ export class Numbering {
   gapsBetween(low: bigint, high: bigint): readonly Gap[] {
     return this.#gaps.filter(({ from, to }) => from > low && to < high)
   }
+}
+
+/** A key for a number: as a bigint it costs several times as much to look up. */
+function keyOf(seq: bigint): number | bigint {
+  return seq >= 0n && seq <= MAX_SAFE ? Number(seq) : seq
 }
 
 /** What is left of a gap when a number of it has come. */

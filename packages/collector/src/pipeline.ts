@@ -277,6 +277,7 @@ class Pipeline {
     board.add('committed_leaves', done.leaves)
     board.add('duplicate_spans', done.duplicates)
     board.add('pack_bytes', done.packBytes)
+    board.add('judge_seconds', done.judgingMillis / 1000)
     for (const continuity of done.judged) board.add(`judged_${continuity}`, 1)
     for (const { rule, severity } of done.findings) board.addFinding(rule, severity)
     board.set('tree_size', done.size)

@@ -273,6 +273,11 @@ const METRICS: readonly Metric[] = [
     ['follow', 'follow_seconds'],
     ['settle', 'settle_seconds'],
   ]),
+  counter(
+    'rootspan_judging_seconds_total',
+    'What judging executions took of the time at which the pipeline was at work: models, contexts and rules.',
+    'judge_seconds',
+  ),
 
   gauge('rootspan_tree_size', 'Leaves that are committed.', 'tree_size'),
   computed(

@@ -32,18 +32,25 @@ export const CLASSIFYING: ReadonlySet<string> = new Set([
 
 type Attributes = ReadonlyMap<string, string>
 
-/** Never for a span that says itself what it is. Linear in the attributes. */
-export function infer(span: Span): Inferred | undefined {
+/** A span of this kind is a request, whatever its attributes are. */
+export function mayBeRequest(kind: number): boolean {
+  return kind === SERVER || kind === CONSUMER
+}
+
+/** Never for a span that says itself what it is; only a request unless `mayAct`. Linear in the attributes. */
+export function infer(span: Span, mayAct = true): Inferred | undefined {
   const { kind, name } = span
   if (kind === CONSUMER) return request('message')
-  const attributes = textsOf(span.attributes)
   if (kind === SERVER) return request('request')
+  if (!mayAct && span.parentSpanId.length > 0) return undefined
+  const attributes = textsOf(span.attributes)
   if (span.parentSpanId.length === 0) {
     const operation = operationOf(name, attributes)
     if (operation === 'invoke_agent') return request('agent')
     if (operation === 'invoke_workflow') return request('workflow')
     if (attributes.has('faas.trigger') || attributes.has('cicd.pipeline.name')) return request('job')
   }
+  if (!mayAct) return undefined
   return (
     ofTool(name, attributes) ?? ofStore(attributes) ?? ofMessage(kind, attributes) ?? ofHttp(kind, attributes)
   )

@@ -187,5 +187,10 @@ const TAG = utf8('rootspan/judgement-context/v0\n')
 
 /** SHA-256(tag, context): what the seal holds of it. */
 export function contextDigest(context: Uint8Array): Uint8Array {
-  return sha256(concatBytes(TAG, context))
+  if (context.length > 0) return sha256(concatBytes(TAG, context))
+  emptyDigest ??= sha256(TAG)
+  return emptyDigest
 }
+
+/** Most executions have no context. Not to be changed. */
+let emptyDigest: Uint8Array | undefined

@@ -10,13 +10,13 @@ import type { Claim, Fact, SpanFacts } from '../governance/facts.ts'
 import { factsOf } from '../governance/facts.ts'
 import { Kind } from '../governance/kind.ts'
 import { decodeSpan, type KeyValue, type Span, type SpanLink } from '../otlp/decode.ts'
-import { KeyNames } from '../otlp/key-names.ts'
+import { KeyNames, NO_KEYS } from '../otlp/key-names.ts'
 import { decodeEither, LOG_RECORD } from '../otlp/log-record.ts'
 import { FLAG_HAS_IS_REMOTE, FLAG_IS_REMOTE } from '../otlp/span-table.ts'
 import { Parent } from '../record/entry.ts'
 import { type GovernedSpan, type JoinMethod, joinDecisions } from '../record/join.ts'
 import type { SpanInput } from '../record/order.ts'
-import { CLASSIFYING, type Inferred, infer } from './classify.ts'
+import { CLASSIFYING, type Inferred, infer, mayBeRequest } from './classify.ts'
 import type { Context } from './context.ts'
 import {
   type Action,
@@ -102,7 +102,7 @@ export interface Node extends Subject {
   readonly governed: boolean
   /** The parent is in another process, as OTLP says. */
   readonly remote: boolean
-  /** `http.response.status_code`, or that of older conventions. */
+  /** `http.response.status_code`, or that of older conventions; of what may be asked for something. */
   readonly httpStatus: number | undefined
   /** Attributes, events and links that its SDK or its sender dropped. */
   readonly droppedCount: number
@@ -209,10 +209,11 @@ export class ExecutionBuilder {
   /** `first` is the place of the segment's first span. */
   #addSpan(segment: number, part: PartSpan, first: number): void {
     const { input, decoded } = part
-    const span = decoded?.span ?? decodeInput(input)
     const service = this.#serviceOf(input)
+    const span = decoded?.span ?? decodeInput(input, isLookedAt(input, service) ? WANTED : NO_KEYS)
     if (input.governed) service.covered = true
-    const inferred = inferOf(span, service)
+    // An instrumentation has looked at its spans itself: what it did not mark is no action, such as asking an engine.
+    const inferred = infer(span, service.instrumentation === undefined)
     const receipt = receivedOf(input.source)
     const node: GrowingNode = {
       place: this.#nodes.length,
@@ -236,7 +237,7 @@ export class ExecutionBuilder {
       droppedCount: span.droppedAttributesCount + span.droppedEventsCount + span.droppedLinksCount,
       sampled: span.traceState !== '' && SAMPLED.test(span.traceState),
       truncatedCount: input.governed ? truncatedCountOf(span) : 0,
-      redactedCount: redactedCountOf(span),
+      redactedCount: input.governed ? redactedCountOf(span) : 0,
       links: span.links.length === 0 ? NONE : span.links.map(linkOf),
       receivedAt: receipt.receivedAt,
       peer: receipt.peer,
@@ -537,10 +538,9 @@ function isOfAnother(log: Node, span: Node): boolean {
   return log.receiver.startsWith('otlp/') && span.peer !== '' && log.peer !== span.peer
 }
 
-/** An instrumentation has looked at its spans itself: what it did not mark is no action, such as asking an engine. */
-function inferOf(span: Span, service: Service): Inferred | undefined {
-  const inferred = infer(span)
-  return inferred?.kind === 'action' && service.instrumentation !== undefined ? undefined : inferred
+/** Whether attributes of a span say anything here: it may be something that nobody said, or answer a request. */
+function isLookedAt({ governed, kind, parent }: SpanInput, { instrumentation }: Service): boolean {
+  return governed || instrumentation === undefined || parent === '' || mayBeRequest(kind)
 }
 
 function truncatedCountOf({ attributes, events }: Span): number {
@@ -596,8 +596,8 @@ function slim(facts: SpanFacts): SpanFacts {
 }
 
 /** A span or log record with the attributes that are looked at: by facts, by their testimony, and here. */
-export function decodeInput({ kind, source, spanStart, spanEnd }: SpanInput): Span {
-  return decodeEither(kind, source.body.subarray(spanStart, spanEnd), WANTED)
+export function decodeInput({ kind, source, spanStart, spanEnd }: SpanInput, wanted = WANTED): Span {
+  return decodeEither(kind, source.body.subarray(spanStart, spanEnd), wanted)
 }
 
 /** A hash as a key: a character for each byte, which leaves a twentieth of the garbage of hex. */

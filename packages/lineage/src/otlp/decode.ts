@@ -342,12 +342,30 @@ function attribute(field: WireReader, wanted: KeyNames | undefined, out: KeyValu
   count()
   let key: string | undefined
   if (wanted !== undefined) {
-    const look = inside(field)
-    while (look.next())
-      if (look.field === 1 && look.type === BYTES) key = wanted.find(look.bytes, look.start, look.end)
+    if (wanted.isEmpty) return
+    const { bytes, start } = field
+    const keyEnd = usualKeyEnd(field)
+    if (keyEnd !== -1) {
+      key = wanted.find(bytes, start + 2, keyEnd)
+    } else {
+      const look = inside(field)
+      while (look.next())
+        if (look.field === 1 && look.type === BYTES) key = wanted.find(bytes, look.start, look.end)
+    }
     if (key === undefined) return
   }
   out.push(keyValue(inside(field), 1, key))
+}
+
+/** Where the key ends if it is short, comes first, and the value is all that follows it; else -1. */
+function usualKeyEnd({ bytes, start, end }: WireReader): number {
+  if (end - start < 4 || bytes[start] !== 0x0a || bytes[start + 1]! >= 0x80) return -1
+  const at = start + 2 + bytes[start + 1]!
+  if (at + 2 > end || bytes[at] !== 0x12) return -1
+  const low = bytes[at + 1]!
+  if (low < 0x80) return at + 2 + low === end ? at : -1
+  const high = bytes[at + 2]!
+  return high < 0x80 && at + 3 + (low & 0x7f) + high * 0x80 === end ? at : -1
 }
 
 /** `known` is its key where that was found already: the last one, if there are several. */

@@ -132,6 +132,8 @@ export interface DerivedSegment<S extends SpanInput = SpanInput> {
   readonly isDeferred: boolean
   /** When it is to be judged again though nothing comes: nanoseconds since 1970. Undefined where that is never. */
   readonly due: bigint | undefined
+  /** What judging took by the clock of whoever seals; 0 without one. */
+  readonly judgingMillis: number
 }
 
 /** How an execution is judged that is being sealed. */
@@ -140,6 +142,8 @@ export interface Sealing {
   readonly gather: (execution: Execution, since: number) => Context
   /** Asked whether a large execution is left for later: `born` spans and log records with those of this segment, `now`. */
   readonly defers?: ((born: number, now: number) => boolean) | undefined
+  /** Milliseconds, to measure what judging takes. */
+  readonly clock?: (() => number) | undefined
 }
 
 /**
@@ -170,9 +174,11 @@ export function deriveSegment<S extends SpanInput>(
   writer.writeSpans()
   writer.writeJoins()
   writer.writeAdoptions()
+  const begun = sealing?.clock?.() ?? 0
   const judgement = writer.judge(again?.changed === true, sealing)
   const encoded = encodeJudgement(judgement)
   const fresh = writer.writeFindings(judgement)
+  const judgingMillis = (sealing?.clock?.() ?? 0) - begun
   writer.writeLate()
   writer.writeGap()
   const count = writer.writeSeal(judgement, encoded)
@@ -190,6 +196,7 @@ export function deriveSegment<S extends SpanInput>(
     fresh,
     isDeferred,
     due: judgement.due,
+    judgingMillis,
   }
 }
 
@@ -203,13 +210,15 @@ function deriveReview<S extends SpanInput>(
 ): DerivedSegment<S> {
   if (head.seed === undefined || history?.judged !== true)
     throw new MalformedError('a review of an execution that is not judged')
+  const begun = sealing?.clock?.() ?? 0
   const writer = new SegmentWriter(head, [], history, committer, sink)
   const judgement = writer.judge(false, sealing)
   const encoded = encodeJudgement(judgement)
-  const nothing = { spans: [], leaves: [], duplicates: [], missing: 0, isDeferred: false }
+  const judgingMillis = (sealing?.clock?.() ?? 0) - begun
+  const nothing = { spans: [], leaves: [], duplicates: [], missing: 0, isDeferred: false, judgingMillis }
   const before = history.lastJudged()
   const isSame = before?.segment === history.segment - 1 && equalBytes(before.judgement, encoded)
-  if (sealing !== undefined && isSame) return { ...nothing, ...NOT_SAID, count: 0, due: judgement.due }
+  if (sealing !== undefined && isSame) return { ...NOT_SAID, ...nothing, count: 0, due: judgement.due }
   const fresh = writer.writeFindings(judgement)
   const count = writer.writeSeal(judgement, encoded)
   const { context, ruleset } = writer
@@ -236,6 +245,7 @@ const NOT_SAID = {
   fresh: [],
   isDeferred: false,
   due: undefined,
+  judgingMillis: 0,
 }
 
 const NO_LEAVES: readonly Uint8Array[] = []
@@ -448,7 +458,8 @@ class SegmentWriter {
     const since = last === undefined ? (history?.segment ?? 0) : last.segment + 1
     this.context = encodeContext(sealing.gather(execution, since))
     // As whoever verifies reads it: what an encoding cannot hold must not make a difference.
-    return judge({ ...execution, context: parseContext(this.context) }, RULES)
+    const context = parseContext(this.context)
+    return judge(context === execution.context ? execution : { ...execution, context }, RULES)
   }
 
   /** Whoever seals decides, within what verifiers let pass. */
