@@ -5,6 +5,7 @@
  *     node --conditions=source test/bench/load.ts '{"port":4317,"spans":3000000}'
  */
 import { type Client, grpcClient, httpClient } from './client.ts'
+import { RecordedTraffic } from './recorded.ts'
 import { Traffic } from './traffic.ts'
 
 interface LoadOptions {
@@ -15,12 +16,13 @@ interface LoadOptions {
   /** Requests on their way at once, over all connections. */
   readonly inFlight: number
   readonly spansPerRequest: number
-  /** Spans to send in all. */
+  /** Spans to send in all, and those that belong to the last ones' traces. */
   readonly spans: number
   /** Spans a second; 0 is as fast as it goes. */
   readonly rate: number
   readonly seed: number
-  readonly governed: boolean
+  /** What instrumented services sent (`recorded.ts`) instead of traffic without governance. */
+  readonly recorded: boolean
 }
 
 const DEFAULTS: LoadOptions = {
@@ -33,7 +35,7 @@ const DEFAULTS: LoadOptions = {
   spans: 1_000_000,
   rate: 0,
   seed: 7,
-  governed: false,
+  recorded: false,
 }
 
 export interface LoadResult {
@@ -58,13 +60,13 @@ async function load(options: LoadOptions): Promise<LoadResult> {
     make(options.host, options.port),
   )
   const perRound = Math.max(options.inFlight * 2, Math.ceil(16_384 / options.spansPerRequest))
+  const Made = options.recorded ? RecordedTraffic : Traffic
   const sets = [0, 1].map(
     (at) =>
-      new Traffic({
+      new Made({
         spansPerRequest: options.spansPerRequest,
         requests: perRound,
         seed: options.seed + at,
-        governed: options.governed,
       }),
   )
   const latencies: number[] = []
@@ -123,7 +125,6 @@ async function load(options: LoadOptions): Promise<LoadResult> {
       slots.add(done)
       free[at]!.push(done)
       sent += spans
-      if (sent >= options.spans) break
     }
   }
   await Promise.all(slots)

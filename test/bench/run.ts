@@ -46,8 +46,8 @@ const SCENARIOS: readonly Scenario[] = [
   },
   {
     name: 'governed',
-    what: 'as sustained, every trace authorized, decided and judged: half of the spans governed',
-    load: { transport: 'grpc', spansPerRequest: 512, governed: true },
+    what: 'as sustained, recorded of two instrumented services: every trace governed and judged',
+    load: { transport: 'grpc', spansPerRequest: 512, recorded: true },
     share: 0.2,
   },
   {

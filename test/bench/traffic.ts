@@ -6,7 +6,6 @@
  * attributes, an event on every second one.
  */
 import { WireWriter } from '@rootspan/lineage/wire'
-import { attribute, putEmitter, putSeq, writeGoverned, writeInstrumented } from './governed.ts'
 
 export interface TrafficOptions {
   /** Spans in one request. */
@@ -14,8 +13,6 @@ export interface TrafficOptions {
   /** Requests of one round, over all services. */
   readonly requests: number
   readonly seed: number
-  /** Every trace is authorized and decided, and does something: half of the spans say so. */
-  readonly governed?: boolean
 }
 
 export interface TrafficRequest {
@@ -47,8 +44,6 @@ interface Place {
   readonly parent: number
   readonly start: number
   readonly end: number
-  /** Of the number of a governed span; 0: it is none. */
-  readonly seq: number
 }
 
 interface TemplateTrace {
@@ -62,13 +57,11 @@ export class Traffic {
   readonly spans: number
   readonly bytes: number
   readonly #traces: readonly TemplateTrace[]
-  /** The next number of each service. */
-  readonly #seqs = SERVICES.map(() => 0)
-  #random: number
+  readonly #random: Random
 
   constructor(options: TrafficOptions) {
-    this.#random = options.seed | 1
-    const { requests, traces } = build(options, () => this.#next())
+    this.#random = new Random(options.seed)
+    const { requests, traces } = build(options, () => this.#random.next())
     this.requests = requests
     this.#traces = traces
     this.spans = requests.reduce((sum, request) => sum + request.spans, 0)
@@ -82,14 +75,14 @@ export class Traffic {
     const high = Number(now >> 32n)
     const low = Number(now & 0xffff_ffffn)
     for (const { shape, places } of this.#traces) {
-      const t0 = this.#next()
-      const t1 = this.#next()
-      const t2 = this.#next()
-      const t3 = this.#next()
+      const t0 = this.#random.next()
+      const t1 = this.#random.next()
+      const t2 = this.#random.next()
+      const t3 = this.#random.next()
       for (let i = 0; i < places.length; i++) {
-        const { body, trace, span, parent, start, end, seq } = places[i]!
-        ids[i * 2] = this.#next()
-        ids[i * 2 + 1] = this.#next()
+        const { body, trace, span, parent, start, end } = places[i]!
+        ids[i * 2] = this.#random.next()
+        ids[i * 2 + 1] = this.#random.next()
         put(body, trace, t0)
         put(body, trace + 4, t1)
         put(body, trace + 8, t2)
@@ -106,30 +99,38 @@ export class Traffic {
         putLittle(body, start + 4, high)
         putLittle(body, end, (at + 500_000 + (t1 & 0xfffff)) >>> 0)
         putLittle(body, end + 4, high)
-        if (seq !== 0) putSeq(body, seq, this.#seqs[shape[i]!.service]!++)
       }
     }
   }
+}
 
-  /** xorshift32: fast, and random enough that nothing compresses it. */
-  #next(): number {
-    let x = this.#random
+/** xorshift32: fast, and random enough that nothing compresses it. */
+export class Random {
+  #state: number
+
+  constructor(seed: number) {
+    this.#state = seed | 1
+  }
+
+  /** 32 bits. */
+  next(): number {
+    let x = this.#state
     x ^= x << 13
     x ^= x >>> 17
     x ^= x << 5
-    this.#random = x
+    this.#state = x
     return x >>> 0
   }
 }
 
-function put(body: Buffer, at: number, value: number): void {
+export function put(body: Buffer, at: number, value: number): void {
   body[at] = value >>> 24
   body[at + 1] = value >>> 16
   body[at + 2] = value >>> 8
   body[at + 3] = value
 }
 
-function putLittle(body: Buffer, at: number, value: number): void {
+export function putLittle(body: Buffer, at: number, value: number): void {
   body[at] = value
   body[at + 1] = value >>> 8
   body[at + 2] = value >>> 16
@@ -154,7 +155,7 @@ function build(
     traces.push(trace)
     for (const [at, { service, parent }] of of.entries()) {
       const draft = open[service]!
-      draft.spans.push({ bytes: encodeSpan(random, options.governed === true, parent, of, at), trace, at })
+      draft.spans.push({ bytes: encodeSpan(random, parent, of, at), trace, at })
       if (draft.spans.length === options.spansPerRequest) {
         full.push(draft)
         open[service] = { service, spans: [] }
@@ -162,10 +163,10 @@ function build(
     }
   }
   for (const draft of open) if (draft.spans.length > 0) full.push(draft)
-  return { requests: full.map((draft) => encodeRequest(draft, options)), traces }
+  return { requests: full.map(encodeRequest), traces }
 }
 
-function encodeRequest(draft: Draft, { governed, seed }: TrafficOptions): TrafficRequest {
+function encodeRequest(draft: Draft): TrafficRequest {
   const service = SERVICES[draft.service]!
   const resource = new WireWriter()
   for (const [key, value] of [
@@ -179,7 +180,6 @@ function encodeRequest(draft: Draft, { governed, seed }: TrafficOptions): Traffi
     ['telemetry.sdk.version', '3.1.1'],
   ])
     resource.bytes(1, attribute(key!, value!))
-  if (governed) writeInstrumented(resource)
   const scope = new WireWriter()
     .string(1, '@opentelemetry/instrumentation-http')
     .string(2, '0.301.0')
@@ -201,7 +201,6 @@ function encodeRequest(draft: Draft, { governed, seed }: TrafficOptions): Traffi
       parent: hasParent ? start + 30 : 0,
       start: timesAt + 1,
       end: timesAt + 10,
-      seq: putEmitter(body, start, from, `${service}-${seed}`),
     }
   }
   return { service, body, spans: draft.spans.length }
@@ -212,7 +211,6 @@ const ROUTES = ['/api/orders/{id}', '/api/cart', '/api/stock/{sku}', '/api/payme
 /** Ids first, then times, so that they are at known offsets. */
 function encodeSpan(
   random: () => number,
-  governed: boolean,
   parent: number,
   shape: readonly { service: number; parent: number }[],
   at: number,
@@ -251,8 +249,14 @@ function encodeSpan(
         .bytes(3, attribute('cache.key', `item:${random() % 100_000}`))
         .finish(),
     )
-  const isAction = !server && at === shape.findLastIndex(({ service }) => service === 1 || service === 2)
-  if (governed && (server || isAction)) writeGoverned(span, isAction ? 'action' : 'request', parent === -1)
   span.fixed32(16, remote ? 0x301 : 0x101)
   return span.finish()
+}
+
+/** A `KeyValue`. */
+function attribute(key: string, value: string | number): Uint8Array {
+  const any = new WireWriter()
+  if (typeof value === 'string') any.string(1, value)
+  else any.varint(3, value)
+  return new WireWriter().string(1, key).bytes(2, any.finish()).finish()
 }

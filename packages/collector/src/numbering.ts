@@ -10,6 +10,7 @@ const MAX_GAPS = 256
 const MAX_RUN = 100
 /** Wrong runs and numbers that came twice which are kept. */
 const MAX_WRONG = 64
+const NO_GAPS: readonly Gap[] = []
 const MAX_SAFE = BigInt(Number.MAX_SAFE_INTEGER)
 
 /** A span of the process, with the leaf hash of its record. */
@@ -132,6 +133,7 @@ export class Numbering {
 
   /** Gaps that lie between two numbers. */
   gapsBetween(low: bigint, high: bigint): readonly Gap[] {
+    if (this.#gaps.length === 0 || low === high) return NO_GAPS
     return this.#gaps.filter(({ from, to }) => from > low && to < high)
   }
 }

@@ -136,22 +136,30 @@ export interface EmitterMark {
 
 const NO_CLAIMS: readonly Claim[] = []
 
+/** So many claims are looked through; of more a table is made. */
+const FEW = 24
+
 /** Reads the claims of one record. Of several with one key the first counts. */
 export class ClaimReader {
-  readonly #values = new Map<string, AnyValue>()
+  readonly #claims: readonly Claim[]
+  readonly #table: ReadonlyMap<string, AnyValue> | undefined
 
   /** `more` counts where `claims` do not have the key. */
   constructor(claims: readonly Claim[], more: readonly Claim[] = NO_CLAIMS) {
-    this.#add(more)
-    this.#add(claims)
+    this.#claims = more.length === 0 ? claims : [...claims, ...more]
+    if (this.#claims.length > FEW)
+      this.#table = new Map(this.#claims.toReversed().map(({ key, said }) => [key, said]))
   }
 
-  #add(claims: readonly Claim[]): void {
-    for (let at = claims.length - 1; at >= 0; at--) this.#values.set(claims[at]!.key, claims[at]!.said)
+  #said(key: string): AnyValue | undefined {
+    if (this.#table !== undefined) return this.#table.get(key)
+    const claims = this.#claims
+    for (let at = 0; at < claims.length; at++) if (claims[at]!.key === key) return claims[at]!.said
+    return undefined
   }
 
   text(key: string): string | undefined {
-    const value = this.#values.get(key)
+    const value = this.#said(key)
     return value?.type === 'string' ? value.value : undefined
   }
 
@@ -163,18 +171,18 @@ export class ClaimReader {
   }
 
   integer(key: string): bigint | undefined {
-    const value = this.#values.get(key)
+    const value = this.#said(key)
     return value?.type === 'int' ? value.value : undefined
   }
 
   flag(key: string): boolean | undefined {
-    const value = this.#values.get(key)
+    const value = this.#said(key)
     return value?.type === 'bool' ? value.value : undefined
   }
 
   /** An array's strings, or a single string as an array of one. */
   list(key: string): string[] | undefined {
-    const value = this.#values.get(key)
+    const value = this.#said(key)
     if (value?.type === 'string') return [value.value]
     if (value?.type !== 'array') return undefined
     return value.value.flatMap((item) => (item.type === 'string' ? [item.value] : []))

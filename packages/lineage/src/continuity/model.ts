@@ -9,13 +9,14 @@ import { ACTION_DIGEST, ACTION_NAME, DECISION_ID, NAMESPACE } from '../governanc
 import type { Claim, Fact, SpanFacts } from '../governance/facts.ts'
 import { factsOf } from '../governance/facts.ts'
 import { Kind } from '../governance/kind.ts'
-import { decodeSpan, type KeyValue, type Span, type SpanLink } from '../otlp/decode.ts'
-import { KeyNames, NO_KEYS } from '../otlp/key-names.ts'
+import { decodeOutline, type KeyValue, type Span, type SpanLink, type SpanOutline } from '../otlp/decode.ts'
+import { KeyNames } from '../otlp/key-names.ts'
 import { decodeEither, LOG_RECORD } from '../otlp/log-record.ts'
 import { FLAG_HAS_IS_REMOTE, FLAG_IS_REMOTE } from '../otlp/span-table.ts'
+import type { AnyValue } from '../otlp/value.ts'
 import { Parent } from '../record/entry.ts'
 import { type GovernedSpan, type JoinMethod, joinDecisions } from '../record/join.ts'
-import type { SpanInput } from '../record/order.ts'
+import { idHex, type SpanInput } from '../record/order.ts'
 import { CLASSIFYING, type Inferred, infer, mayBeRequest } from './classify.ts'
 import type { Context } from './context.ts'
 import {
@@ -50,7 +51,7 @@ export interface Part {
 export interface PartSpan {
   readonly input: SpanInput
   /** The span with its facts, where whoever adds it has decoded it. */
-  readonly decoded?: Pick<GovernedSpan, 'span' | 'facts'> | undefined
+  readonly decoded?: { readonly span: Span; readonly facts: SpanFacts } | undefined
   /** Leaf hash of its span-born record, and of each of its facts in record order. */
   readonly leaf: Uint8Array
   readonly factLeaves: readonly Uint8Array[]
@@ -97,14 +98,13 @@ export interface Node extends Subject {
   /** Nanoseconds since 1970. */
   readonly start: bigint
   readonly end: bigint
-  readonly failed: boolean
   /** It carries governance. */
   readonly governed: boolean
   /** The parent is in another process, as OTLP says. */
   readonly remote: boolean
   /** `http.response.status_code`, or that of older conventions; of what may be asked for something. */
   readonly httpStatus: number | undefined
-  /** Attributes, events and links that its SDK or its sender dropped. */
+  /** Attributes, events and links that its SDK or its sender dropped; of a governed span, as the next three. */
   readonly droppedCount: number
   /** A sampler let only some spans of its kind through (`ot=th` in the trace state). */
   readonly sampled: boolean
@@ -175,6 +175,12 @@ interface GrowingNode extends Node {
   opensCycle: boolean
   about: Node | undefined
   authority: Node | undefined
+  httpStatus: number | undefined
+  droppedCount: number
+  sampled: boolean
+  truncatedCount: number
+  redactedCount: number
+  links: readonly Link[]
   emitter: EmitterMark | undefined
   unfinished: boolean
   request: Request | undefined
@@ -210,38 +216,36 @@ export class ExecutionBuilder {
   #addSpan(segment: number, part: PartSpan, first: number): void {
     const { input, decoded } = part
     const service = this.#serviceOf(input)
-    const span = decoded?.span ?? decodeInput(input, isLookedAt(input, service) ? WANTED : NO_KEYS)
     if (input.governed) service.covered = true
-    // An instrumentation has looked at its spans itself: what it did not mark is no action, such as asking an engine.
-    const inferred = infer(span, service.instrumentation === undefined)
-    const receipt = receivedOf(input.source)
+    const span = decoded?.span ?? (isLookedAt(input, service) ? decodeInput(input) : undefined)
+    const { name, startTimeUnixNano, endTimeUnixNano } = span ?? outlineOf(input)
+    const { receivedAt, peer, receiver } = receivedOf(input.source)
     const node: GrowingNode = {
       place: this.#nodes.length,
       leaf: part.leaf,
       segment,
-      id: formatHex(span.spanId),
-      parentId: input.parent === '' ? '' : formatHex(span.parentSpanId),
+      id: idHex(input.id),
+      parentId: idHex(input.parent),
       parentState: part.parent,
       parent: undefined,
       opensCycle: false,
       about: undefined,
       service,
-      name: span.name,
+      name,
       kind: input.kind,
-      start: span.startTimeUnixNano,
-      end: span.endTimeUnixNano,
-      failed: span.status.code === 2,
+      start: startTimeUnixNano,
+      end: endTimeUnixNano,
       governed: input.governed,
       remote: input.remote,
-      httpStatus: httpStatusOf(span),
-      droppedCount: span.droppedAttributesCount + span.droppedEventsCount + span.droppedLinksCount,
-      sampled: span.traceState !== '' && SAMPLED.test(span.traceState),
-      truncatedCount: input.governed ? truncatedCountOf(span) : 0,
-      redactedCount: input.governed ? redactedCountOf(span) : 0,
-      links: span.links.length === 0 ? NONE : span.links.map(linkOf),
-      receivedAt: receipt.receivedAt,
-      peer: receipt.peer,
-      receiver: receipt.receiver,
+      httpStatus: undefined,
+      droppedCount: 0,
+      sampled: false,
+      truncatedCount: 0,
+      redactedCount: 0,
+      links: NONE,
+      receivedAt,
+      peer,
+      receiver,
       emitter: undefined,
       unfinished: false,
       request: undefined,
@@ -255,8 +259,11 @@ export class ExecutionBuilder {
     this.#nodes.push(node)
     this.#parents.push(part.parentAt === undefined ? part.parentLeaf : first + part.parentAt)
     if (node.kind === LOG_RECORD) this.#logs.push(node)
+    if (span === undefined) return
+    addNotices(node, span)
     if (input.governed) this.#addFacts(node, part, span)
-    this.#addInferred(node, inferred)
+    // An instrumentation has looked at its spans itself: what it did not mark is no action, such as asking an engine.
+    addInferred(node, span, infer(span, service.instrumentation === undefined))
   }
 
   #addFacts(node: GrowingNode, part: PartSpan, span: Span): void {
@@ -272,12 +279,9 @@ export class ExecutionBuilder {
       place: node.place,
       parentAt: -1,
       span: {
-        ...JOINED_SPAN,
         spanId: copyBytes(span.spanId),
         traceId: copyBytes(span.traceId),
         links: span.links.map((link) => ({
-          ...link,
-          attributes: [],
           traceId: copyBytes(link.traceId),
           spanId: copyBytes(link.spanId),
         })),
@@ -296,28 +300,15 @@ export class ExecutionBuilder {
     const base = { on: node, leaf, at: time !== 0n ? time : isDone ? node.end : node.start }
     // What the event of a decision does not say, its span may.
     const claims = new ClaimReader(fact.claims, kind === Kind.decision ? joinClaims(facts) : undefined)
-    if (kind === Kind.authorization) addTo(node, 'authorizations', readAuthorization(base, claims))
-    else if (kind === Kind.verification) addTo(node, 'verifications', readVerification(base, claims))
-    else if (kind === Kind.decision) addTo(node, 'decisions', readDecision(base, claims))
-    else if (kind === Kind.transition) addTo(node, 'transitions', readTransition(base, claims))
+    if (kind === Kind.authorization)
+      node.authorizations = grown(node.authorizations, readAuthorization(base, claims))
+    else if (kind === Kind.verification)
+      node.verifications = grown(node.verifications, readVerification(base, claims))
+    else if (kind === Kind.decision) node.decisions = grown(node.decisions, readDecision(base, claims))
+    else if (kind === Kind.transition)
+      node.transitions = grown(node.transitions, readTransition(base, claims))
     else if (kind === Kind.request) node.request ??= readRequest(base, claims)
     else if (kind === Kind.action) node.action ??= readAction(base, claims)
-  }
-
-  /** What nobody said, and ordinary attributes tell. */
-  #addInferred(node: GrowingNode, inferred: Inferred | undefined): void {
-    if (inferred === undefined || node.request !== undefined || node.action !== undefined) return
-    const base = { on: node, leaf: node.leaf, at: node.start }
-    if (inferred.kind === 'request')
-      node.request = { ...readRequest(base, NO_CLAIMS), inferred: true, kind: inferred.name }
-    else
-      node.action = {
-        ...readAction(base, NO_CLAIMS),
-        inferred: true,
-        name: inferred.name,
-        type: inferred.type,
-        outcome: node.failed ? 'failure' : undefined,
-      }
   }
 
   #serviceOf(input: SpanInput): Service {
@@ -381,10 +372,10 @@ export class ExecutionBuilder {
       const about = this.#index.spanOf(log.id)
       if (about === undefined || isOfAnother(log, about)) continue
       log.about = about
-      for (const one of log.authorizations) addTo(about, 'authorizations', one)
-      for (const one of log.verifications) addTo(about, 'verifications', one)
-      for (const one of log.decisions) addTo(about, 'decisions', one)
-      for (const one of log.transitions) addTo(about, 'transitions', one)
+      for (const one of log.authorizations) about.authorizations = grown(about.authorizations, one)
+      for (const one of log.verifications) about.verifications = grown(about.verifications, one)
+      for (const one of log.decisions) about.decisions = grown(about.decisions, one)
+      for (const one of log.transitions) about.transitions = grown(about.transitions, one)
     }
   }
 
@@ -444,6 +435,7 @@ export class ExecutionBuilder {
 
   #join(actions: readonly Action[]): Map<Action, Joined> {
     const joins = new Map<Action, Joined>()
+    if (actions.length === 0) return joins
     const nodes = this.#nodes
     for (const action of actions) {
       const own = action.on.decisions[0]
@@ -472,14 +464,13 @@ export class ExecutionBuilder {
   }
 }
 
-/** What most nodes have none of: not to be changed, and replaced by {@link addTo}. */
+/** What most nodes have none of: not to be changed, and replaced by {@link grown}. */
 const NONE: never[] = []
 
-type Facts = Pick<GrowingNode, 'authorizations' | 'verifications' | 'decisions' | 'transitions'>
-
-function addTo<K extends keyof Facts>(node: Facts, list: K, one: Facts[K][number]): void {
-  if (node[list] === NONE) node[list] = [] as Facts[K]
-  ;(node[list] as (typeof one)[]).push(one)
+function grown<T>(list: T[], one: T): T[] {
+  if (list === NONE) return [one]
+  list.push(one)
+  return list
 }
 
 /**
@@ -543,28 +534,48 @@ function isLookedAt({ governed, kind, parent }: SpanInput, { instrumentation }: 
   return governed || instrumentation === undefined || parent === '' || mayBeRequest(kind)
 }
 
-function truncatedCountOf({ attributes, events }: Span): number {
-  let count = truncatedIn(attributes)
-  for (const event of events) count += truncatedIn(event.attributes)
-  return count
+/** What attributes and counts say of a span beside its facts. */
+function addNotices(node: GrowingNode, span: Span): void {
+  for (const { key, value } of span.attributes) {
+    if (STATUS_CODES.has(key)) {
+      if (value.type === 'int') node.httpStatus ??= Number(value.value)
+    } else if (URLS.has(key)) {
+      if (value.type === 'string' && value.value.includes('=REDACTED')) node.redactedCount++
+    } else if (REDACTION_COUNTS.has(key)) node.redactedCount += countOf(value)
+  }
+  if (span.links.length > 0) node.links = span.links.map(linkOf)
+  if (!node.governed) return
+  node.truncatedCount = truncatedIn(span.attributes)
+  for (const { attributes } of span.events) node.truncatedCount += truncatedIn(attributes)
+  node.droppedCount = span.droppedAttributesCount + span.droppedEventsCount + span.droppedLinksCount
+  node.sampled = span.traceState !== '' && SAMPLED.test(span.traceState)
 }
 
 function truncatedIn(attributes: readonly KeyValue[]): number {
   let count = 0
   for (const { key, value } of attributes)
-    if ((key === TRUNCATED_VALUES || key === TRUNCATED_FACTS) && value.type === 'int')
-      count += Math.max(0, Number(value.value))
+    if (key === TRUNCATED_VALUES || key === TRUNCATED_FACTS) count += countOf(value)
   return count
 }
 
-/** URLs as the instrumentation leaves them, and the counts of the OpenTelemetry Collector's redaction processor. */
-function redactedCountOf({ attributes }: Span): number {
-  let count = 0
-  for (const { key, value } of attributes)
-    if (URLS.has(key)) {
-      if (value.type === 'string' && value.value.includes('=REDACTED')) count++
-    } else if (REDACTION_COUNTS.has(key) && value.type === 'int') count += Math.max(0, Number(value.value))
-  return count
+function countOf(value: AnyValue): number {
+  return value.type === 'int' ? Math.max(0, Number(value.value)) : 0
+}
+
+/** What nobody said, and ordinary attributes tell. */
+function addInferred(node: GrowingNode, span: Span, inferred: Inferred | undefined): void {
+  if (inferred === undefined || node.request !== undefined || node.action !== undefined) return
+  const base = { on: node, leaf: node.leaf, at: node.start }
+  if (inferred.kind === 'request')
+    node.request = { ...readRequest(base, NO_CLAIMS), inferred: true, kind: inferred.name }
+  else
+    node.action = {
+      ...readAction(base, NO_CLAIMS),
+      inferred: true,
+      name: inferred.name,
+      type: inferred.type,
+      outcome: span.status.code === 2 ? 'failure' : undefined,
+    }
 }
 
 const TRUNCATED_VALUES = 'governance.truncated.values'
@@ -577,8 +588,6 @@ const WANTED = new KeyNames([...CLASSIFYING, ...URLS, ...REDACTION_COUNTS, ...ST
 
 const NO_CLAIMS = new ClaimReader([])
 const JOIN_KEYS: ReadonlySet<string> = new Set([DECISION_ID, ACTION_DIGEST, ACTION_NAME])
-
-const JOINED_SPAN: Span = decodeSpan(new Uint8Array(0))
 
 function joinClaims({ claims }: Pick<SpanFacts, 'claims'>): Claim[] {
   return claims.filter(({ key }) => JOIN_KEYS.has(key))
@@ -596,17 +605,15 @@ function slim(facts: SpanFacts): SpanFacts {
 }
 
 /** A span or log record with the attributes that are looked at: by facts, by their testimony, and here. */
-export function decodeInput({ kind, source, spanStart, spanEnd }: SpanInput, wanted = WANTED): Span {
-  return decodeEither(kind, source.body.subarray(spanStart, spanEnd), wanted)
+export function decodeInput({ kind, source, spanStart, spanEnd }: SpanInput): Span {
+  return decodeEither(kind, source.body.subarray(spanStart, spanEnd), WANTED)
+}
+
+function outlineOf({ source, spanStart, spanEnd }: SpanInput): SpanOutline {
+  return decodeOutline(source.body, spanStart, spanEnd)
 }
 
 /** A hash as a key: a character for each byte, which leaves a twentieth of the garbage of hex. */
 function keyOf(leaf: Uint8Array): string {
   return String.fromCharCode.apply(null, leaf as unknown as number[])
-}
-
-function httpStatusOf(span: Span): number | undefined {
-  for (const { key, value } of span.attributes)
-    if (STATUS_CODES.has(key) && value.type === 'int') return Number(value.value)
-  return undefined
 }

@@ -21,13 +21,13 @@ interface Known {
 const NONE: readonly Known[] = []
 
 export class KeyNames {
-  readonly #prefix: Uint8Array | undefined
+  readonly #prefix: Uint8Array
   readonly #known = new Map<number, Known[]>()
   #learned = 0
 
-  /** These keys, and all that begin with `prefix`; without a prefix these alone. */
-  constructor(keys: Iterable<string>, prefix?: string) {
-    this.#prefix = prefix === undefined ? undefined : utf8(prefix)
+  /** These keys, and all that begin with `prefix`. */
+  constructor(keys: Iterable<string>, prefix: string) {
+    this.#prefix = utf8(prefix)
     for (const key of keys) this.#put(utf8(key), key)
   }
 
@@ -36,19 +36,13 @@ export class KeyNames {
     const alike = this.#known.get(hashOf(bytes, start, end)) ?? NONE
     for (const { bytes: own, key } of alike) if (isAt(own, bytes, start, end)) return key
     const prefix = this.#prefix
-    if (prefix === undefined || !isAt(prefix, bytes, start, Math.min(end, start + prefix.length)))
-      return undefined
+    if (!isAt(prefix, bytes, start, Math.min(end, start + prefix.length))) return undefined
     const key = decodeText(bytes.subarray(start, end))
     if (this.#learned < MAX_LEARNED && end - start <= MAX_LEARNED_BYTES && alike.length < MAX_ALIKE) {
       this.#learned++
       this.#put(copyBytes(bytes, start, end), key)
     }
     return key
-  }
-
-  /** Nobody looks at any. */
-  get isEmpty(): boolean {
-    return this.#known.size === 0 && this.#prefix === undefined
   }
 
   #put(bytes: Uint8Array, key: string): void {
@@ -58,9 +52,6 @@ export class KeyNames {
     else others.push({ bytes, key })
   }
 }
-
-/** No key at all. */
-export const NO_KEYS = new KeyNames([])
 
 function isAt(own: Uint8Array, bytes: Uint8Array, start: number, end: number): boolean {
   if (own.length !== end - start) return false

@@ -10,17 +10,23 @@ import { equalBytes, formatHex } from '../bytes.ts'
 import { ACTION_DIGEST, ACTION_NAME, DECISION_ID } from '../governance/attributes.ts'
 import type { Claim, SpanFacts } from '../governance/facts.ts'
 import { Kind } from '../governance/kind.ts'
-import type { Span } from '../otlp/decode.ts'
+import type { Span, SpanLink } from '../otlp/decode.ts'
 import { idKey } from './order.ts'
 
 export type JoinMethod = 'id' | 'link' | 'ancestor' | 'sibling' | 'digest'
+
+/** What joining looks at of a span. */
+export interface JoinedSpan
+  extends Pick<Span, 'traceId' | 'spanId' | 'startTimeUnixNano' | 'endTimeUnixNano'> {
+  readonly links: readonly Pick<SpanLink, 'traceId' | 'spanId'>[]
+}
 
 /** A governed span in its segment. */
 export interface GovernedSpan {
   /** Place in the segment's order; of a log record beside its span, that of the span. */
   readonly place: number
   readonly parentAt: number
-  readonly span: Span
+  readonly span: JoinedSpan
   readonly facts: SpanFacts
   /** Leaf of the span-born record, and of each fact, counted from the segment's first leaf. */
   readonly leaf: number
@@ -47,6 +53,7 @@ interface Decision {
  * `parents` holds for each place the place of the parent, or -1. Linear in spans, decisions and actions.
  */
 export function joinDecisions(governed: readonly GovernedSpan[], parents: ArrayLike<number>): Join[] {
+  if (!governed.some(({ facts }) => facts.kind === Kind.action)) return []
   const index = indexDecisions(governed)
   if (index === undefined) return []
   const above = nearestAbove(parents, index.bySpan)

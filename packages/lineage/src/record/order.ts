@@ -55,6 +55,16 @@ export interface SpanInput {
   readonly governed: boolean
 }
 
+/** A key of {@link idKey}, or nothing, in lower-case hex. */
+export function idHex(key: string): string {
+  if (key === '') return ''
+  for (let at = 0; at < ID.length; at++) ID[at] = key.charCodeAt(at)
+  return formatHex(ID)
+}
+
+/** Written again each time. */
+const ID = new Uint8Array(8)
+
 /** 8 bytes as 8 characters of one byte each, the form in which span ids are keys. */
 export function idKey(bytes: Uint8Array): string {
   // Spreading costs ten times as much.

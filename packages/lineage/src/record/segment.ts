@@ -269,7 +269,7 @@ class SegmentWriter {
   readonly #sink: LeafSink
   readonly #first: number
   /** By the place of the span or log record itself, ascending. */
-  readonly #governed = new Map<number, GovernedSpan>()
+  readonly #governed = new Map<number, GovernedSpan & NonNullable<PartSpan['decoded']>>()
   readonly #counts: number[] = []
   /** The entry that is filled again for each span, and what its fields are filled with. */
   readonly #spanEntry: Entry
@@ -626,7 +626,9 @@ class SegmentWriter {
   }
 
   #copyLeaf(number: number): Uint8Array {
-    return copyBytes(this.#leaf(number))
+    const leaf = new Uint8Array(32)
+    this.#sink.copyLeaf(this.#first + number, leaf)
+    return leaf
   }
 
   #leaf(number: number): Uint8Array {
