@@ -1,9 +1,9 @@
 /**
  * What each stage of a span's life costs, alone and on one thread: microseconds of that thread's CPU a span.
  *
- *     node --conditions=source test/bench/stages.ts [spans]
+ *     node --conditions=source test/bench/stages.ts [spans] [recorded]
  *
- * The same traffic as in `npm run bench`. No sockets, no disk: what is left is the collector's own computing.
+ * The same traffic as in `npm run bench`: without governance, or with `recorded` that of instrumented services. No sockets, no disk: what is left is the collector's own computing.
  */
 
 import { createSpanTable, scanTraces } from '@rootspan/lineage/otlp/scan'
@@ -11,12 +11,14 @@ import { Committer } from '@rootspan/lineage/record/commitment'
 import type { Source } from '@rootspan/lineage/record/order'
 import { Closed, writePayload } from '@rootspan/lineage/record/payload'
 import { encodeReceipt } from '@rootspan/lineage/record/receipt'
-import { deriveSegment, LeafSink } from '@rootspan/lineage/record/segment'
+import { deriveSegment, LeafSink, type Sealing } from '@rootspan/lineage/record/segment'
 import { Sink } from '@rootspan/lineage/record/sink'
 import { TileTree } from '@rootspan/lineage/tlog/tile-tree'
 import { workAhead } from '../../packages/collector/src/ahead.ts'
 import { Assembler, type OpenFrame } from '../../packages/collector/src/assembler.ts'
+import { Knowledge } from '../../packages/collector/src/knowledge.ts'
 import { START } from '../../packages/collector/src/store/cursor.ts'
+import { RecordedTraffic } from './recorded.ts'
 import { Traffic } from './traffic.ts'
 
 const SPANS = Number(process.argv[2] ?? 400_000)
@@ -29,12 +31,19 @@ function stage<T>(name: string, work: () => T): T {
   return result
 }
 
-const traffic = new Traffic({ spansPerRequest: 512, requests: 64, seed: 7 })
+const isRecorded = process.argv[3] === 'recorded'
+const traffic = new (isRecorded ? RecordedTraffic : Traffic)({ spansPerRequest: 512, requests: 64, seed: 7 })
+const knowledge = new Knowledge()
+const sealing: Sealing = {
+  gather: (execution, since) => knowledge.contextOf(execution, since),
+  clock: () => process.threadCpuUsage().user / 1000,
+}
+const begin = BigInt(Date.now()) * 1_000_000n
 const receipt = encodeReceipt({
   receiver: 'otlp/grpc',
   peer: '127.0.0.1',
   tenant: '',
-  receivedAt: 1n,
+  receivedAt: begin + 1_000_000_000n,
   tracked: false,
 })
 const seed = new Uint8Array(32).fill(5)
@@ -49,7 +58,7 @@ let position = 0
 let spans = 0
 const all = process.cpuUsage()
 while (spans < SPANS) {
-  traffic.refresh(BigInt(spans) * 1_000_000_000n)
+  traffic.refresh(begin + BigInt(spans))
   const bodies = new Map<number, Uint8Array>()
   for (const { body } of traffic.requests) {
     const scanned = stage('scan', () => scanTraces(body, table))
@@ -82,8 +91,9 @@ while (spans < SPANS) {
         return source
       })
     })
-    const head = { tenant: '', traceId: id, closed: Closed.settled, evaluatedAt: 1n }
-    const derived = stage('derive', () => deriveSegment(head, taken, undefined, committer, leaves))
+    const head = { tenant: '', traceId: id, closed: Closed.settled, evaluatedAt: begin + 2_000_000_000n }
+    const derived = stage('derive', () => deriveSegment(head, taken, undefined, committer, leaves, sealing))
+    cost.set('judge', (cost.get('judge') ?? 0) + derived.judgingMillis * 1000)
     stage('payload', () => writePayload(payload, { ...head, segment: 0 }, derived.spans))
     stage('take', () => assembler.decide(trace))
   }
@@ -93,7 +103,8 @@ while (spans < SPANS) {
   })
 }
 const used = process.cpuUsage(all)
-for (const [name, micros] of cost) console.log(`${name.padEnd(10)} ${(micros / spans).toFixed(2)} us`)
+for (const [name, micros] of cost)
+  console.log(`${name.padEnd(10)} ${(micros / spans).toFixed(2)} us${name === 'judge' ? ' of derive' : ''}`)
 console.log(
   `process    ${((used.user + used.system) / spans).toFixed(2)} us, garbage collection threads and refresh included`,
 )

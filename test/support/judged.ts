@@ -73,7 +73,7 @@ export function executionOf(
   context: Context = EMPTY_CONTEXT,
 ): Execution {
   const spans = numberSpans(specs, () => formatHex(traceIdOf(1)))
-  const builder = new ExecutionBuilder()
+  const builder = new ExecutionBuilder('kept')
   const seen = new Set<number>()
   const log = new TestLog(undefined, EPOCH + 60_000_000_000n)
   const inputs = inputsOf(log, spans, services)

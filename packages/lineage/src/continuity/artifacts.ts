@@ -160,7 +160,8 @@ export class Artifacts {
   }
 
   #sum(records: readonly Authorization[]): Authority {
-    const presented = [...new Set(records.map((record) => this.of(record)))]
+    const presented =
+      records.length === 1 ? [this.of(records[0]!)] : [...new Set(records.map((record) => this.of(record)))]
     const good = presented.filter(isUsable)
     const artifacts = good.length > 0 ? good : presented
     const verified = artifacts.filter((one) => one.isVerified)
@@ -243,7 +244,7 @@ export class Artifacts {
 
   /** A verification is of the artifact that it names; one that names none, of all that are on its span. */
   #verify(): void {
-    const unnamed = new Map<Node, Verification[]>()
+    let unnamed: Map<Node, Verification[]> | undefined
     for (const verification of this.#execution.verifications) {
       const { type, targetFingerprint, targetId, on } = verification
       if (type !== undefined && type !== 'credential' && type !== 'revocation' && type !== 'approval')
@@ -251,12 +252,13 @@ export class Artifacts {
       const named = (this.byFingerprint(targetFingerprint) ?? this.#byIdOf(targetId)) as Growing | undefined
       if (named !== undefined) take(named, verification)
       else if (targetFingerprint === undefined && targetId === undefined) {
+        unnamed ??= new Map()
         const before = unnamed.get(on)
         if (before === undefined) unnamed.set(on, [verification])
         else before.push(verification)
       }
     }
-    for (const [on, verifications] of unnamed) {
+    for (const [on, verifications] of unnamed ?? []) {
       const [first] = on.authorizations
       if (first === undefined) continue
       const artifacts = new Set(on.authorizations.map((record) => this.#ofRecord.get(record)!))

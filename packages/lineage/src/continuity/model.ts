@@ -15,8 +15,8 @@ import { decodeEither, LOG_RECORD } from '../otlp/log-record.ts'
 import { FLAG_HAS_IS_REMOTE, FLAG_IS_REMOTE } from '../otlp/span-table.ts'
 import type { AnyValue } from '../otlp/value.ts'
 import { Parent } from '../record/entry.ts'
-import { type GovernedSpan, type JoinMethod, joinDecisions } from '../record/join.ts'
-import { idHex, type SpanInput } from '../record/order.ts'
+import { type GovernedSpan, type JoinedSpan, type JoinMethod, joinDecisions } from '../record/join.ts'
+import { idHex, type Source, type SpanInput } from '../record/order.ts'
 import { CLASSIFYING, type Inferred, infer, mayBeRequest } from './classify.ts'
 import type { Context } from './context.ts'
 import {
@@ -191,9 +191,12 @@ interface GrowingNode extends Node {
   transitions: Transition[]
 }
 
+/** Whether more segments may come when the bytes of those that were added are gone: their memory may be used again. */
+type Keeping = 'kept' | 'dropped'
+
 /**
- * Builds an execution segment by segment, in their order. Every span is decoded once, and nothing is kept of the bytes
- * that it was decoded from: their memory may be used again.
+ * Builds an execution segment by segment, in their order. Every span is decoded once, and unless the builder is to be dropped
+ * when its execution was judged, nothing is kept of the bytes that it was decoded from.
  */
 export class ExecutionBuilder {
   readonly #erased: number[] = []
@@ -205,6 +208,13 @@ export class ExecutionBuilder {
   readonly #services = new Map<string, Service>()
   readonly #governed: GovernedSpan[] = []
   readonly #logs: GrowingNode[] = []
+  readonly #keeping: Keeping
+  /** The resource of the span before. */
+  #last: { readonly contexts: Source['contexts']; readonly at: number; readonly service: Service } | undefined
+
+  constructor(keeping: Keeping) {
+    this.#keeping = keeping
+  }
 
   add({ segment, spans, isWhole }: Part): void {
     if (!isWhole) this.#erased.push(segment)
@@ -214,7 +224,7 @@ export class ExecutionBuilder {
 
   /** `first` is the place of the segment's first span. */
   #addSpan(segment: number, part: PartSpan, first: number): void {
-    const { input, decoded } = part
+    const { input, decoded, parentAt } = part
     const service = this.#serviceOf(input)
     if (input.governed) service.covered = true
     const span = decoded?.span ?? (isLookedAt(input, service) ? decodeInput(input) : undefined)
@@ -225,7 +235,8 @@ export class ExecutionBuilder {
       leaf: part.leaf,
       segment,
       id: idHex(input.id),
-      parentId: idHex(input.parent),
+      parentId:
+        (parentAt === undefined ? undefined : this.#nodes[first + parentAt]?.id) ?? idHex(input.parent),
       parentState: part.parent,
       parent: undefined,
       opensCycle: false,
@@ -257,7 +268,7 @@ export class ExecutionBuilder {
       authority: undefined,
     }
     this.#nodes.push(node)
-    this.#parents.push(part.parentAt === undefined ? part.parentLeaf : first + part.parentAt)
+    this.#parents.push(parentAt === undefined ? part.parentLeaf : first + parentAt)
     if (node.kind === LOG_RECORD) this.#logs.push(node)
     if (span === undefined) return
     addNotices(node, span)
@@ -275,22 +286,14 @@ export class ExecutionBuilder {
     const base = { on: node, leaf: part.leaf, at: node.start }
     if (facts.kind === Kind.action) node.action = readAction(base, own)
     if (facts.kind === Kind.request) node.request = readRequest(base, own)
+    const isKept = this.#keeping === 'kept'
     this.#governed.push({
       place: node.place,
       parentAt: -1,
-      span: {
-        spanId: copyBytes(span.spanId),
-        traceId: copyBytes(span.traceId),
-        links: span.links.map((link) => ({
-          traceId: copyBytes(link.traceId),
-          spanId: copyBytes(link.spanId),
-        })),
-        startTimeUnixNano: node.start,
-        endTimeUnixNano: node.end,
-      },
-      facts: slim(facts),
+      span: isKept ? detached(span) : span,
+      facts: isKept ? slim(facts) : facts,
       leaf: node.place,
-      factLeaves: facts.facts.map((_, at) => at),
+      factLeaves: NONE,
     })
   }
 
@@ -312,7 +315,14 @@ export class ExecutionBuilder {
   }
 
   #serviceOf(input: SpanInput): Service {
-    const described = describedBy(input)
+    const { contexts } = input.source
+    const at = input.resourceStart
+    if (this.#last?.contexts !== contexts || this.#last.at !== at)
+      this.#last = { contexts, at, service: this.#service(describedBy(input)) }
+    return this.#last.service
+  }
+
+  #service(described: Described): Service {
     let service = this.#services.get(described.key)
     if (service === undefined) {
       service = { ...described, covered: described.instrumentation !== undefined }
@@ -480,10 +490,10 @@ function grown<T>(list: T[], one: T): T[] {
 class NodeIndex {
   readonly #nodes: readonly GrowingNode[]
   #indexed = 0
-  readonly #byLeaf = new Map<string, GrowingNode>()
+  #byLeaf: Map<string, GrowingNode> | undefined
   /** The first record of each span id; and the first span, not log record. */
-  readonly #byId = new Map<string, GrowingNode>()
-  readonly #spans = new Map<string, GrowingNode>()
+  #byId: Map<string, GrowingNode> | undefined
+  #spans: Map<string, GrowingNode> | undefined
 
   constructor(nodes: readonly GrowingNode[]) {
     this.#nodes = nodes
@@ -491,20 +501,23 @@ class NodeIndex {
 
   ofLeaf(leaf: Uint8Array): GrowingNode | undefined {
     this.#catchUp()
-    return this.#byLeaf.get(keyOf(leaf))
+    return this.#byLeaf?.get(keyOf(leaf))
   }
 
   spanOf(id: string): GrowingNode | undefined {
     this.#catchUp()
-    return this.#spans.get(id)
+    return this.#spans?.get(id)
   }
 
   /** The span with this id; else the first record that has it. */
   standingFor(id: string): GrowingNode | undefined {
-    return this.spanOf(id) ?? this.#byId.get(id)
+    return this.spanOf(id) ?? this.#byId?.get(id)
   }
 
   #catchUp(): void {
+    this.#byLeaf ??= new Map()
+    this.#byId ??= new Map()
+    this.#spans ??= new Map()
     for (; this.#indexed < this.#nodes.length; this.#indexed++) {
       const node = this.#nodes[this.#indexed]!
       this.#byLeaf.set(keyOf(node.leaf), node)
@@ -588,6 +601,20 @@ const WANTED = new KeyNames([...CLASSIFYING, ...URLS, ...REDACTION_COUNTS, ...ST
 
 const NO_CLAIMS = new ClaimReader([])
 const JOIN_KEYS: ReadonlySet<string> = new Set([DECISION_ID, ACTION_DIGEST, ACTION_NAME])
+
+/** What joining looks at of a span, in memory of its own. */
+function detached(span: Span): JoinedSpan {
+  return {
+    spanId: copyBytes(span.spanId),
+    traceId: copyBytes(span.traceId),
+    links: span.links.map((link) => ({
+      traceId: copyBytes(link.traceId),
+      spanId: copyBytes(link.spanId),
+    })),
+    startTimeUnixNano: span.startTimeUnixNano,
+    endTimeUnixNano: span.endTimeUnixNano,
+  }
+}
 
 function joinClaims({ claims }: Pick<SpanFacts, 'claims'>): Claim[] {
   return claims.filter(({ key }) => JOIN_KEYS.has(key))

@@ -6,8 +6,9 @@
  * with, which holds from its end. They belong to the nearest request at or above the span that says them, or to its root.
  */
 import type { Transition } from './facts.ts'
-import { type Execution, type Node, SKEW } from './model.ts'
+import { type Node, SKEW } from './model.ts'
 import type { Subject } from './rule.ts'
+import { oncePerExecution } from './surroundings.ts'
 
 /** Which states may follow each; `overridden` may follow any that is not sealed. */
 export const NEXT_STATES: Readonly<Record<string, readonly string[]>> = {
@@ -74,7 +75,7 @@ export interface States {
 }
 
 /** Linear, but for sorting. Without any states it costs one look at the requests. */
-export function statesOf(execution: Execution): States {
+export const statesOf = oncePerExecution((execution): States => {
   const changes: StateChange[] = []
   for (const transition of execution.transitions) {
     const { type, to, at, on } = transition
@@ -84,7 +85,7 @@ export function statesOf(execution: Execution): States {
   for (const { state, on } of execution.requests)
     if (state !== undefined && isState(state))
       changes.push({ state, at: on.end, on, subject: on, transition: undefined })
-  if (changes.length === 0) return { timelines: [], of: () => undefined }
+  if (changes.length === 0) return NO_STATES
 
   const owners = nearest(
     execution.spans,
@@ -107,14 +108,16 @@ export function statesOf(execution: Execution): States {
       return owner === undefined ? undefined : byOwner.get(owner)
     },
   }
-}
+})
+
+const NO_STATES: States = { timelines: [], of: () => undefined }
 
 /** For each span the nearest one at or above it that is meant. Every span is walked once, whatever the depth. */
 export function nearest(spans: readonly Node[], isMeant: (node: Node) => boolean): (Node | undefined)[] {
   const found: (Node | undefined)[] = new Array(spans.length)
   const done = new Uint8Array(spans.length)
+  const path: Node[] = []
   for (const start of spans) {
-    const path: Node[] = []
     let at: Node | undefined = start
     while (at !== undefined && done[at.place] === 0) {
       done[at.place] = 1
@@ -122,7 +125,7 @@ export function nearest(spans: readonly Node[], isMeant: (node: Node) => boolean
       at = at.parent
     }
     let above = at === undefined ? undefined : found[at.place]
-    for (const node of path.reverse()) {
+    for (let node = path.pop(); node !== undefined; node = path.pop()) {
       if (isMeant(node)) above = node
       found[node.place] = above
     }

@@ -136,7 +136,7 @@ export class TraceHistory {
    */
   builder(): ExecutionBuilder {
     if (this.#builder === undefined) {
-      this.#builder = new ExecutionBuilder()
+      this.#builder = new ExecutionBuilder('kept')
       for (const part of this.#parts) this.#builder.add(part())
       this.#parts = []
     }

@@ -6,7 +6,7 @@
  * adoptions; findings; late; gap; the seal.
  */
 import { sha256Into } from '#crypto'
-import { concatBytes, copyBytes, equalBytes, formatHex, utf8 } from '../bytes.ts'
+import { concatBytes, equalBytes, formatHex, utf8 } from '../bytes.ts'
 import { type Context, contextDigest, encodeContext, parseContext } from '../continuity/context.ts'
 import { type Judged, judge } from '../continuity/judge.ts'
 import {
@@ -446,7 +446,7 @@ class SegmentWriter {
     this.isDeferred = this.#defers(sealing)
     // Who has no model of it yet reads it when it is judged.
     if (this.isDeferred && history?.isBuilt === false) return NOT_JUDGED_YET
-    const builder = history?.builder() ?? new ExecutionBuilder()
+    const builder = history?.builder() ?? new ExecutionBuilder('dropped')
     builder.add({ segment: history?.segment ?? 0, spans: this.#partSpans(), isWhole: true })
     if (this.isDeferred) return NOT_JUDGED_YET
     this.ruleset = ruleset.length === 0 ? RULESET_DIGEST : ruleset

@@ -43,17 +43,18 @@ const missingParent: Rule = {
     'Look for what the process lost: dropped and missing numbers (GC-C01), exporters without room, a process that was killed.',
   evaluate(execution, report) {
     const isOn = onGovernedPath(execution)
-    const orphans = new Map<string, Node[]>()
+    let orphans: Map<string, Node[]> | undefined
     for (const node of execution.spans) {
       if (isOn[node.place] === 0) continue
       if (node.parent !== undefined || node.parentState === Parent.root) report.pass()
       else if (node.parentState === Parent.awaiting && !node.opensCycle) {
+        orphans ??= new Map()
         const siblings = orphans.get(node.parentId)
         if (siblings === undefined) orphans.set(node.parentId, [node])
         else siblings.push(node)
       }
     }
-    for (const [parentId, children] of orphans) {
+    for (const [parentId, children] of orphans ?? []) {
       let last = 0n
       for (const { end } of children) if (end > last) last = end
       if (execution.erased.length > 0) report.unknown(`span ${parentId}, which may have been erased`)
@@ -120,13 +121,14 @@ const equivocation: Rule = {
   evaluate(execution, report) {
     /** The first record of each span id; and of those that have another kind, the first of each. */
     const first = new Map<string, Node>()
-    const others = new Map<string, Node>()
+    let others: Map<string, Node> | undefined
     for (const node of execution.spans) {
       if (node.kind === LOG_RECORD) continue // there may be many of one span
       let known = first.get(node.id)
       if (known === undefined) first.set(node.id, node)
       else if (known.kind !== node.kind) {
         const key = `${node.id} ${node.kind}`
+        others ??= new Map()
         known = others.get(key)
         if (known === undefined) others.set(key, node)
       }

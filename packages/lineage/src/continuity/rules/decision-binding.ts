@@ -308,11 +308,11 @@ const conflicting: Rule = {
   remedy:
     'Find out which of the policies is meant to decide; a human who overrides one says so by a transition.',
   evaluate(execution, report) {
-    const last = new Map<string, Decision>()
     const byTime = execution.decisions
       .filter((one) => one.outcome !== undefined && binds(one.enforcement) && isBound(one))
       .sort((a, b) => (a.at < b.at ? -1 : a.at > b.at ? 1 : 0))
     if (byTime.length < 2) return
+    const last = new Map<string, Decision>()
     const turns = turnsOf(execution)
     for (const decision of byTime) {
       if (!permits(decision) && decision.outcome !== 'deny') continue

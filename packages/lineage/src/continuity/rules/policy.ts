@@ -103,8 +103,11 @@ const mixed: Rule = {
   guards: ['A policy transition between both decisions explains it.'],
   remedy: 'Pin the version for the length of an execution, or record the change of the policy.',
   evaluate(execution, report) {
+    const decisions = versioned(execution)
+    if (decisions.length === 1) report.pass()
+    if (decisions.length < 2) return
     const first = new Map<string, Decision>()
-    for (const decision of versioned(execution)) {
+    for (const decision of decisions) {
       const key = policyOf(decision)!
       const known = first.get(key)
       if (known === undefined) {
@@ -157,7 +160,6 @@ const rollback: Rule = {
   guards: ['A policy transition to this version, in this execution, explains it.'],
   remedy: 'Find out who loaded the old version again; if it was meant, record a policy transition.',
   evaluate(execution, report) {
-    const wanted = new Set(execution.transitions.flatMap(({ type, to }) => (type === 'policy' ? [to] : [])))
     for (const decision of versioned(execution)) {
       const own = versionOf(decision)
       const statements = statementsOf(decision, execution).filter(
@@ -168,11 +170,17 @@ const rollback: Rule = {
         (one) =>
           nameOf(one) !== own && before !== undefined && one.since > before.since && one.since < decision.at,
       )
-      if (newer === undefined || wanted.has(own)) report.pass()
+      if (newer === undefined || policiesWanted(execution).has(own)) report.pass()
       else report.fail([decision, newer, before!], 'an older version of the policy decides again')
     }
   },
 }
+
+/** Versions to which a transition in this execution leads. */
+const policiesWanted = oncePerExecution(
+  ({ transitions }): ReadonlySet<string | undefined> =>
+    new Set(transitions.flatMap(({ type, to }) => (type === 'policy' ? [to] : []))),
+)
 
 const unpinned: Rule = {
   id: 'GC-P05',

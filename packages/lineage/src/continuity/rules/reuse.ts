@@ -66,7 +66,9 @@ interface Revoked {
 }
 
 /** What was revoked, here and elsewhere, by what it is known by; of each the first time. */
-function revocationsOf({ authorizations, context }: Execution): Map<string, RevokedAt> {
+function revocationsOf({ authorizations, context }: Execution): ReadonlyMap<string, RevokedAt> {
+  if (context.revocations.length === 0 && !authorizations.some(({ status }) => status === 'revoked'))
+    return NO_REVOCATIONS
   const found = new Map<string, RevokedAt>()
   const put = (by: string, value: string, at: RevokedAt): void => {
     const key = JSON.stringify([by, value])
@@ -80,6 +82,8 @@ function revocationsOf({ authorizations, context }: Execution): Map<string, Revo
         put(by, value, { leaf: artifact.leaf, issuer: artifact.issuer ?? '', at: artifact.at })
   return found
 }
+
+const NO_REVOCATIONS: ReadonlyMap<string, RevokedAt> = new Map()
 
 /** The artifact in force at a span that was revoked first. */
 function firstRevoked(
@@ -113,9 +117,11 @@ const replayed: Rule = {
   ],
   remedy: 'Let whoever accepts an approval or a transaction token remember what was used.',
   evaluate(execution, report) {
+    const { authorizations } = execution
+    if (!authorizations.some((artifact) => oneTimeNames(artifact).length > 0)) return
     const uses = new Map(execution.context.uses.map((use) => [JSON.stringify([use.by, use.value]), use]))
     const seen = new Set<string>()
-    for (const artifact of execution.authorizations)
+    for (const artifact of authorizations)
       for (const [by, value] of oneTimeNames(artifact)) {
         const key = JSON.stringify([by, value])
         if (seen.has(key)) continue

@@ -192,6 +192,7 @@ const lapsed: Rule = {
   ],
   remedy: 'Verify the artifact, or ask its issuer, again during long executions.',
   evaluate(execution, report) {
+    if (execution.actions.length === 0) return
     const times: bigint[] = []
     for (const { verification, inherited, at } of execution.authorizations)
       if (verification === 'verified' && !inherited) times.push(at)

@@ -65,7 +65,7 @@ const received: Rule = {
   ],
   remedy: 'Synchronise the clock of the service with that of the collector.',
   evaluate(execution, report) {
-    const told = new Set<string>()
+    let told: Set<string> | undefined
     for (const node of execution.spans) {
       if (!node.governed || node.end === 0n || node.receivedAt === 0n) continue
       const isEarly = node.end > node.receivedAt + SKEW
@@ -75,6 +75,7 @@ const received: Rule = {
       }
       const detail = isEarly ? 'end in the future' : 'came over an hour late'
       const key = JSON.stringify([node.service.name, detail])
+      told ??= new Set()
       if (told.has(key)) continue
       told.add(key)
       report.fail(
