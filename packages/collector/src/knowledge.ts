@@ -53,10 +53,11 @@ export class Knowledge {
   readonly #uses = new Bounded<Use>(MAX_USES)
   /** By policy; each by service, versions in the order in which they were seen first. */
   readonly #policies = new Bounded<Map<string, PolicyVersion[]>>(MAX_POLICIES)
-  readonly #emitters = new Bounded<Numbering>(MAX_EMITTERS)
+  /** By emitter id; each by its tenant. */
+  readonly #emitters = new Bounded<Map<string, Numbering>>(MAX_EMITTERS)
   readonly #clocks = new Bounded<Clock>(MAX_CLOCKS)
-  /** Those that may have gaps nobody has asked for, by their keys, with their tenants. */
-  readonly #gapped = new Map<string, string>()
+  /** Those that may have gaps nobody has asked for, with their tenants. */
+  readonly #gapped = new Map<Numbering, string>()
   #rows: KnowledgeRow[] = []
 
   /** Rows as {@link takeRows} gave them, in any order. */
@@ -187,6 +188,17 @@ export class Knowledge {
     clock.add((callee.start - caller.start + callee.end - caller.end) / 2n)
   }
 
+  #begin(tenant: string, emitter: string, first: bigint): Numbering {
+    let tenants = this.#emitters.get(emitter)
+    if (tenants === undefined) {
+      tenants = new Map()
+      this.#emitters.put(emitter, tenants)
+    }
+    const numbering = new Numbering(emitter, first)
+    tenants.set(tenant, numbering)
+    return numbering
+  }
+
   /** Learns the numbers of segments from `since` on, and says what is missing or wrong around those of the execution. */
   #learnNumbers(execution: Execution, since: number): Pick<Context, 'neighbours' | 'gaps'> {
     const { tenant, evaluatedAt } = execution
@@ -194,20 +206,16 @@ export class Knowledge {
     const neighbours: Neighbour[] = []
     const gaps: Gap[] = []
     for (const [id, spans] of byEmitter(execution)) {
-      const key = keyOf(tenant, id)
-      let numbering = this.#emitters.get(key)
+      let numbering = this.#emitters.get(id)?.get(tenant)
       // In the order of numbers, so that those below the first one in the log are missed, too.
-      for (const { node, seq, prev = '' } of spans) {
-        if (node.segment < since) continue
-        if (numbering === undefined) {
-          numbering = new Numbering(id, seq)
-          this.#emitters.put(key, numbering)
-        }
-        numbering.add({ seq, prev, traceId, spanId: node.id, leaf: node.leaf }, evaluatedAt)
+      for (const { segment, id: spanId, leaf, emitter } of spans) {
+        if (segment < since) continue
+        numbering ??= this.#begin(tenant, id, emitter.seq)
+        numbering.add({ seq: emitter.seq, prev: emitter.prev ?? '', traceId, spanId, leaf }, evaluatedAt)
       }
       if (numbering === undefined) continue
-      if (numbering.hasNewGaps) this.#gapped.set(key, tenant)
-      gaps.push(...numbering.gapsBetween(spans[0]!.seq, spans.at(-1)!.seq))
+      if (numbering.hasNewGaps) this.#gapped.set(numbering, tenant)
+      gaps.push(...numbering.gapsBetween(spans[0]!.emitter.seq, spans.at(-1)!.emitter.seq))
       neighbours.push(...numbering.against(traceId))
     }
     return { neighbours: neighbours.slice(0, MAX_STATEMENTS), gaps: gaps.slice(0, MAX_STATEMENTS) }
@@ -219,10 +227,9 @@ export class Knowledge {
    */
   overdueGaps(noticedBefore: bigint): { readonly tenant: string; readonly traceId: Uint8Array }[] {
     const found: { tenant: string; traceId: Uint8Array }[] = []
-    for (const [key, tenant] of this.#gapped) {
-      const numbering = this.#emitters.get(key)
-      for (const traceId of numbering?.aroundGaps(noticedBefore) ?? []) found.push({ tenant, traceId })
-      if (numbering?.hasNewGaps !== true) this.#gapped.delete(key)
+    for (const [numbering, tenant] of this.#gapped) {
+      for (const traceId of numbering.aroundGaps(noticedBefore)) found.push({ tenant, traceId })
+      if (!numbering.hasNewGaps) this.#gapped.delete(numbering)
     }
     return found
   }

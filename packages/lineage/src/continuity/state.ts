@@ -8,7 +8,7 @@
 import type { Transition } from './facts.ts'
 import { type Node, SKEW } from './model.ts'
 import type { Subject } from './rule.ts'
-import { oncePerExecution } from './surroundings.ts'
+import { descend, oncePerExecution } from './surroundings.ts'
 
 /** Which states may follow each; `overridden` may follow any that is not sealed. */
 export const NEXT_STATES: Readonly<Record<string, readonly string[]>> = {
@@ -114,23 +114,7 @@ const NO_STATES: States = { timelines: [], of: () => undefined }
 
 /** For each span the nearest one at or above it that is meant. Every span is walked once, whatever the depth. */
 export function nearest(spans: readonly Node[], isMeant: (node: Node) => boolean): (Node | undefined)[] {
-  const found: (Node | undefined)[] = new Array(spans.length)
-  const done = new Uint8Array(spans.length)
-  const path: Node[] = []
-  for (const start of spans) {
-    let at: Node | undefined = start
-    while (at !== undefined && done[at.place] === 0) {
-      done[at.place] = 1
-      path.push(at)
-      at = at.parent
-    }
-    let above = at === undefined ? undefined : found[at.place]
-    for (let node = path.pop(); node !== undefined; node = path.pop()) {
-      if (isMeant(node)) above = node
-      found[node.place] = above
-    }
-  }
-  return found
+  return descend<Node | undefined>(spans, (node, above) => (isMeant(node) ? node : above))
 }
 
 /** Times of one process that are closer than this say no order: nanoseconds. Some SDKs round to a millisecond. */

@@ -19,7 +19,16 @@ export interface Near {
  */
 export function descend<T>(spans: readonly Node[], of: (node: Node, above: T | undefined) => T): T[] {
   const values: T[] = new Array(spans.length)
-  const done = new Uint8Array(spans.length)
+  // In the order of the log parents come first, unless they came in a later segment than a child.
+  let place = 0
+  for (; place < spans.length; place++) {
+    const node = spans[place]!
+    const { parent } = node
+    if (parent !== undefined && parent.place > place) break
+    values[place] = of(node, parent && values[parent.place])
+  }
+  if (place === spans.length) return values
+  const done = new Uint8Array(spans.length).fill(1, 0, place)
   const path: Node[] = []
   for (const start of spans) {
     let at: Node | undefined = start

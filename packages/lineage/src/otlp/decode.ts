@@ -8,7 +8,7 @@
  */
 import { MalformedError } from '../errors.ts'
 import { BYTES, WireReader } from '../wire.ts'
-import type { KeyNames } from './key-names.ts'
+import { KeyNames } from './key-names.ts'
 import {
   ANY_VALUE_FIELDS,
   ENTITY_REF_FIELDS,
@@ -240,12 +240,15 @@ export function decodeSpan(bytes: Uint8Array, wanted?: KeyNames): Span {
 /** What everybody looks at of a span. */
 export type SpanOutline = Pick<Span, 'name' | 'startTimeUnixNano' | 'endTimeUnixNano'>
 
+/** There are few names of spans, or should be: those that came first are remembered. */
+const NAMES = new KeyNames([], '')
+
 /** As {@link decodeSpan}, of a span that the scan let pass: it checked all that is not looked at here. */
 export function decodeOutline(bytes: Uint8Array, start: number, end: number): SpanOutline {
   const out = { name: '', startTimeUnixNano: 0n, endTimeUnixNano: 0n }
   const reader = new WireReader(bytes, start, end)
   while (reader.next())
-    if (reader.field === 5) out.name = text(reader)
+    if (reader.field === 5) out.name = NAMES.find(bytes, reader.start, reader.end) ?? ''
     else if (reader.field === 7) out.startTimeUnixNano = reader.uint64()
     else if (reader.field === 8) out.endTimeUnixNano = reader.uint64()
   return out

@@ -1,6 +1,7 @@
 /** GC-C01 and GC-C03: what a process has numbered and chained, and what of it came. */
 import { formatHex } from '../../bytes.ts'
 import { FIRST_LINK, linkAfter, linkedRuns, type Numbered } from '../emitter.ts'
+import type { EmitterMark } from '../facts.ts'
 import type { Execution, Node } from '../model.ts'
 import type { Report, Rule, Subject } from '../rule.ts'
 import { oncePerExecution } from '../surroundings.ts'
@@ -8,26 +9,30 @@ import { oncePerExecution } from '../surroundings.ts'
 /** Numbers that are missing for less than this may still be on their way: nanoseconds. */
 export const GAP_GRACE = 60_000_000_000n
 
-export interface NumberedNode {
-  readonly node: Node
-  readonly seq: bigint
-  readonly prev: string | undefined
-}
+/** A node that has a number. */
+export type NumberedNode = Node & { readonly emitter: EmitterMark }
 
 /** Governed spans by their process, in the order of their numbers. */
 export const byEmitter = oncePerExecution((execution): ReadonlyMap<string, readonly NumberedNode[]> => {
   const emitters = new Map<string, NumberedNode[]>()
   for (const node of execution.spans) {
-    if (node.emitter === undefined) continue
-    const { id, seq, prev } = node.emitter
-    const spans = emitters.get(id)
-    if (spans === undefined) emitters.set(id, [{ node, seq, prev }])
-    else spans.push({ node, seq, prev })
+    if (!isNumbered(node)) continue
+    const spans = emitters.get(node.emitter.id)
+    if (spans === undefined) emitters.set(node.emitter.id, [node])
+    else spans.push(node)
   }
-  for (const spans of emitters.values())
-    spans.sort((a, b) => (a.seq < b.seq ? -1 : a.seq > b.seq ? 1 : a.node.place - b.node.place))
+  for (const spans of emitters.values()) if (spans.length > 1) spans.sort(compareNumbers)
   return emitters
 })
+
+function isNumbered(node: Node): node is NumberedNode {
+  return node.emitter !== undefined
+}
+
+function compareNumbers(a: NumberedNode, b: NumberedNode): number {
+  const [first, second] = [a.emitter.seq, b.emitter.seq]
+  return first < second ? -1 : first > second ? 1 : a.place - b.place
+}
 
 const gap: Rule = {
   id: 'GC-C01',
@@ -66,10 +71,10 @@ function findMissing(
 ): void {
   for (const { from, to, noticedAt, emitter } of context.gaps) {
     if (emitter !== id || evaluatedAt - noticedAt < GAP_GRACE) continue
-    const after = spans.find(({ seq }) => seq > to)
-    const before = spans.findLast(({ seq }) => seq < from)
+    const after = spans.find(({ emitter }) => emitter.seq > to)
+    const before = spans.findLast(({ emitter }) => emitter.seq < from)
     if (after !== undefined && before !== undefined)
-      report.fail([after.node, before.node], `numbers ${from} to ${to} of emitter ${id} never came`)
+      report.fail([after, before], `numbers ${from} to ${to} of emitter ${id} never came`)
   }
 }
 
@@ -106,8 +111,8 @@ const chain: Rule = {
 function checkChain(id: string, spans: readonly NumberedNode[], execution: Execution, report: Report): void {
   if (!execution.context.neighbours.some(({ emitter }) => emitter === id) && !saysAnything(spans)) return
   const traceId = formatHex(execution.traceId)
-  const own = spans.map(({ node, seq, prev }): Linked => {
-    return { seq, prev, traceId, spanId: node.id, leaf: node.leaf, isOwn: true }
+  const own = spans.map(({ id, leaf, emitter: { seq, prev } }): Linked => {
+    return { seq, prev, traceId, spanId: id, leaf, isOwn: true }
   })
   const others = execution.context.neighbours
     .filter(({ emitter }) => emitter === id)
@@ -142,7 +147,9 @@ function checkChain(id: string, spans: readonly NumberedNode[], execution: Execu
 
 /** One of them has a link, or a number comes twice: without that there is nothing to compare. */
 function saysAnything(spans: readonly NumberedNode[]): boolean {
-  return spans.some(({ seq, prev }, at) => prev !== undefined || spans[at - 1]?.seq === seq)
+  return spans.some(
+    ({ emitter: { seq, prev } }, at) => prev !== undefined || spans[at - 1]?.emitter.seq === seq,
+  )
 }
 
 /** Emitters of whose spans here a rule finds that some were lost, or that their chain does not hold. */
@@ -151,7 +158,7 @@ export function brokenEmitters(execution: Execution): ReadonlySet<string> {
   for (const [id, spans] of byEmitter(execution)) {
     const report: Report = { pass() {}, unknown() {}, fail: () => broken.add(id) }
     findMissing(id, spans, execution, report)
-    for (const { node } of spans) findLosses(node, report)
+    for (const node of spans) findLosses(node, report)
     checkChain(id, spans, execution, report)
   }
   return broken
