@@ -95,8 +95,8 @@ export class Knowledge {
     const { spans } = execution
     for (let place = firstOf(execution, since); place < spans.length; place++)
       this.#learnFacts(spans[place]!, execution)
-    const lists = [revocations, uses, policies, neighbours, gaps, skews]
-    if (lists.every(({ length }) => length === 0)) return EMPTY_CONTEXT
+    const statements = revocations.length + uses.length + policies.length + neighbours.length
+    if (statements + gaps.length + skews.length === 0) return EMPTY_CONTEXT
     return { revocations, uses, policies, neighbours, gaps, skews }
   }
 

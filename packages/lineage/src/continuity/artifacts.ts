@@ -6,7 +6,8 @@
 import { SmallMap } from '../record/small-map.ts'
 import type { Authorization, Verification } from './facts.ts'
 import type { Execution, Node } from './model.ts'
-import { descend, oncePerExecution, surroundingsOf } from './surroundings.ts'
+import { oncePerExecution } from './rule.ts'
+import { descend, surroundingsOf } from './surroundings.ts'
 
 export interface Artifact {
   /** In {@link Artifacts.all}. */

@@ -1,6 +1,6 @@
 /** Runs the rules over an execution. A pure function: collector and verifier come to the same bytes. */
 
-import type { Finding, Judgement, Result, RuleResult } from './judgement.ts'
+import { encodeResults, type Finding, type Judgement, RESULTS, type RuleResult } from './judgement.ts'
 import type { Execution } from './model.ts'
 import type { Report, Rule, Severity, Subject } from './rule.ts'
 
@@ -18,22 +18,61 @@ export interface Judged extends Judgement {
 
 /** Judges by these rules, which are in the order of their ids. */
 export function judge(execution: Execution, rules: readonly Rule[]): Judged {
-  const results: RuleResult[] = []
   const findings: Finding[] = []
   const summary = new Summary(execution.evaluatedAt, findings)
-  for (const rule of rules) {
+  const codes: number[] = new Array(rules.length).fill(0)
+  const missing: (readonly string[])[] = []
+  for (const [at, rule] of rules.entries()) {
     summary.begin(rule)
     rule.evaluate(execution, summary)
-    const { result, missing } = summary
-    if (result !== undefined) results.push({ rule: rule.id, result, missing })
+    codes[at] = summary.code
+    if (summary.isMissing) missing[at] = summary.missing
   }
-  return { results, findings, due: summary.due }
+  const { due } = summary
+  if (missing.length > 0) return { results: resultsOf(rules, codes, missing), findings, due }
+  return { ...usualResults(rules, codes), findings, due }
+}
+
+function resultsOf(
+  rules: readonly Rule[],
+  codes: readonly number[],
+  missing: readonly (readonly string[])[] = [],
+): readonly RuleResult[] {
+  return rules.flatMap(({ id }, at) => {
+    const result = RESULTS[codes[at]! - 1]
+    return result === undefined ? [] : [{ rule: id, result, missing: missing[at] ?? [] }]
+  })
+}
+
+type Told = Required<Pick<Judgement, 'results' | 'told'>>
+
+/** Of each list of rules, results by what each rule came to: most executions come to the same. */
+const usual = new WeakMap<readonly Rule[], Map<string, Told>>()
+const MAX_USUAL = 256
+
+/** What senders may have a word in, what is missing, is not remembered. Not to be changed. */
+function usualResults(rules: readonly Rule[], codes: readonly number[]): Told {
+  let known = usual.get(rules)
+  if (known === undefined) {
+    known = new Map()
+    usual.set(rules, known)
+  }
+  const key = String.fromCharCode(...codes)
+  let told = known.get(key)
+  if (told === undefined) {
+    const results = resultsOf(rules, codes)
+    told = { results, told: encodeResults(results) }
+    if (known.size >= MAX_USUAL) known.clear()
+    known.set(key, told)
+  }
+  return told
 }
 
 /** What one rule after the other comes to. */
 class Summary implements Report {
   due: bigint | undefined
-  result: Result | undefined
+  /** Place of the rule's result in {@link RESULTS}, from 1 on; 0: it saw nothing. */
+  code = 0
   readonly #evaluatedAt: bigint
   readonly #findings: Finding[]
   readonly #missing = new Set<string>()
@@ -47,29 +86,33 @@ class Summary implements Report {
 
   begin(rule: Rule): void {
     this.#rule = rule
-    this.result = undefined
+    this.code = 0
     this.#failed = 0
     if (this.#missing.size > 0) this.#missing.clear()
   }
 
+  get isMissing(): boolean {
+    return this.#missing.size > 0
+  }
+
   /** Ascending. */
   get missing(): readonly string[] {
-    return this.#missing.size === 0 ? NOTHING_MISSING : [...this.#missing].sort()
+    return [...this.#missing].sort()
   }
 
   pass(): void {
-    this.result ??= 'pass'
+    if (this.code === 0) this.code = PASS
   }
 
   unknown(missing: string, until?: bigint): void {
     if (until !== undefined && until > this.#evaluatedAt && (this.due === undefined || until < this.due))
       this.due = until
     if (this.#missing.size < MAX_MISSING) this.#missing.add(missing)
-    if (this.result !== 'fail') this.result = 'unknown'
+    if (this.code !== FAIL) this.code = UNKNOWN
   }
 
   fail(subjects: readonly Subject[], detail: string, severity?: Severity): void {
-    this.result = 'fail'
+    this.code = FAIL
     this.#failed++
     if (this.#failed > MAX_FINDINGS) return
     const rule = this.#rule!
@@ -82,4 +125,4 @@ class Summary implements Report {
   }
 }
 
-const NOTHING_MISSING: readonly string[] = []
+const [PASS, FAIL, UNKNOWN] = [1, 2, 3] as const

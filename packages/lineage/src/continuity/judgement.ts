@@ -34,6 +34,8 @@ export interface Judgement {
   /** Of the rules that had something to look at, by their ids ascending. */
   readonly results: readonly RuleResult[]
   readonly findings: readonly Finding[]
+  /** {@link encodeResults} of them, where somebody has that. Not to be changed. */
+  readonly told?: Uint8Array | undefined
 }
 
 /** No rule had anything to look at: no service of the execution says what governs it. */
@@ -53,13 +55,8 @@ export function continuityOf({ results, findings }: Judgement): Continuity {
   return 'intact'
 }
 
-/** Encoded results by what they say: most executions come to the same. */
-const known = new Map<string, Uint8Array>()
-const MAX_KNOWN = 256
-
 /** Empty for {@link NOT_JUDGED}. */
-export function encodeJudgement({ results, findings }: Judgement): Uint8Array {
-  const told = encodeResults(results)
+export function encodeJudgement({ results, findings, told = encodeResults(results) }: Judgement): Uint8Array {
   if (findings.length === 0) return told
   const out = new WireWriter().raw(told)
   for (const { rule, severity, detail, subjects } of findings) {
@@ -73,20 +70,7 @@ export function encodeJudgement({ results, findings }: Judgement): Uint8Array {
   return out.finish()
 }
 
-/** Not to be changed: the bytes are shared. What senders may have a word in is not remembered. */
-function encodeResults(results: readonly RuleResult[]): Uint8Array {
-  if (results.some(({ missing }) => missing.length > 0)) return writeResults(results)
-  const key = results.map(({ rule, result }) => `${rule} ${result}`).join()
-  let encoded = known.get(key)
-  if (encoded === undefined) {
-    encoded = writeResults(results)
-    if (known.size >= MAX_KNOWN) known.clear()
-    known.set(key, encoded)
-  }
-  return encoded
-}
-
-function writeResults(results: readonly RuleResult[]): Uint8Array {
+export function encodeResults(results: readonly RuleResult[]): Uint8Array {
   const out = new WireWriter()
   for (const { rule, result, missing } of results) {
     const one = new WireWriter().string(1, rule).varint(2, RESULTS.indexOf(result) + 1)

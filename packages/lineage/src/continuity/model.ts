@@ -37,7 +37,7 @@ import {
   type Verification,
 } from './facts.ts'
 import type { Subject } from './rule.ts'
-import { type Described, describedBy, receivedOf } from './sources.ts'
+import { type Described, describedBy, type Received, receivedOf } from './sources.ts'
 
 /** One segment of the execution as its model is built from it. */
 export interface Part {
@@ -158,7 +158,7 @@ export interface Execution {
   readonly erased: readonly number[]
   readonly context: Context
   /** What was worked out of it, whatever the context is (surroundings.ts, oncePerExecution). */
-  readonly derived: Map<unknown, unknown>
+  readonly derived: unknown[]
 }
 
 export interface ExecutionHead {
@@ -209,8 +209,8 @@ export class ExecutionBuilder {
   readonly #governed: GovernedSpan[] = []
   readonly #logs: GrowingNode[] = []
   readonly #keeping: Keeping
-  /** The resource of the span before. */
-  #last: { readonly contexts: Source['contexts']; readonly at: number; readonly service: Service } | undefined
+  /** Of the span before: most come in the same request from the same process. */
+  #last: { contexts: Source['contexts']; at: number; service: Service; received: Received } | undefined
 
   constructor(keeping: Keeping) {
     this.#keeping = keeping
@@ -225,11 +225,11 @@ export class ExecutionBuilder {
   /** `first` is the place of the segment's first span. */
   #addSpan(segment: number, part: PartSpan, first: number): void {
     const { input, decoded, parentAt } = part
-    const service = this.#serviceOf(input)
+    const { service, received } = this.#originOf(input)
     if (input.governed) service.covered = true
     const span = decoded?.span ?? (isLookedAt(input, service) ? decodeInput(input) : undefined)
     const { name, startTimeUnixNano, endTimeUnixNano } = span ?? outlineOf(input)
-    const { receivedAt, peer, receiver } = receivedOf(input.source)
+    const { receivedAt, peer, receiver } = received
     const node: GrowingNode = {
       place: this.#nodes.length,
       leaf: part.leaf,
@@ -314,12 +314,14 @@ export class ExecutionBuilder {
     else if (kind === Kind.action) node.action ??= readAction(base, claims)
   }
 
-  #serviceOf(input: SpanInput): Service {
+  #originOf(input: SpanInput): { readonly service: Service; readonly received: Received } {
     const { contexts } = input.source
     const at = input.resourceStart
-    if (this.#last?.contexts !== contexts || this.#last.at !== at)
-      this.#last = { contexts, at, service: this.#service(describedBy(input)) }
-    return this.#last.service
+    if (this.#last?.contexts !== contexts || this.#last.at !== at) {
+      const service = this.#service(describedBy(input))
+      this.#last = { contexts, at, service, received: receivedOf(input.source) }
+    }
+    return this.#last
   }
 
   #service(described: Described): Service {
@@ -368,7 +370,7 @@ export class ExecutionBuilder {
       joins: this.#join(actions),
       erased: this.#erased,
       context,
-      derived: new Map(),
+      derived: [],
     }
   }
 

@@ -53,3 +53,23 @@ export interface Rule {
    */
   evaluate(execution: Execution, report: Report): void
 }
+
+/** Of what was worked out, in {@link Execution.derived}. */
+let places = 0
+
+/**
+ * What several rules need of an execution: worked out when the first one asks, and kept with it. It must not depend on the
+ * context, with which an execution may be looked at again.
+ */
+export function oncePerExecution<T>(make: (execution: Execution) => T): (execution: Execution) => T {
+  const place = places++
+  return (execution) => {
+    const { derived } = execution
+    let found = derived[place] as T | undefined
+    if (found === undefined) {
+      found = make(execution)
+      derived[place] = found
+    }
+    return found
+  }
+}

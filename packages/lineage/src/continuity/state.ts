@@ -7,8 +7,8 @@
  */
 import type { Transition } from './facts.ts'
 import { type Node, SKEW } from './model.ts'
-import type { Subject } from './rule.ts'
-import { descend, oncePerExecution } from './surroundings.ts'
+import { oncePerExecution, type Subject } from './rule.ts'
+import { descend } from './surroundings.ts'
 
 /** Which states may follow each; `overridden` may follow any that is not sealed. */
 export const NEXT_STATES: Readonly<Record<string, readonly string[]>> = {

@@ -5,6 +5,7 @@
 import type { Action, Decision } from './facts.ts'
 import type { Execution, Joined, Node, Service } from './model.ts'
 import { SKEW } from './model.ts'
+import { oncePerExecution } from './rule.ts'
 
 /** Decisions around a span: in its own service's part, and in those above. */
 export interface Near {
@@ -248,22 +249,6 @@ function orderOf(spans: readonly Node[]): { readonly from: Int32Array; readonly 
 }
 
 export const surroundingsOf = oncePerExecution((execution) => new Surroundings(execution))
-
-/**
- * What several rules need of an execution: worked out when the first one asks, and kept with it. It must not depend on the
- * context, with which an execution may be looked at again.
- */
-export function oncePerExecution<T>(make: (execution: Execution) => T): (execution: Execution) => T {
-  return (execution) => {
-    const { derived } = execution
-    let found = derived.get(make) as T | undefined
-    if (found === undefined) {
-      found = make(execution)
-      derived.set(make, found)
-    }
-    return found
-  }
-}
 
 /** It binds, and says yes. */
 export function permits({ outcome, enforcement }: Decision): boolean {

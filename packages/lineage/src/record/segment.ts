@@ -494,7 +494,9 @@ class SegmentWriter {
   writeFindings(judgement: Judgement): Finding[] {
     if (judgement === NOT_JUDGED_YET) return []
     const { findings } = judgement
-    const last = parseJudgement(this.#history?.lastJudged()?.judgement ?? NO_BYTES)
+    const earlier = this.#history?.lastJudged()
+    if (earlier === undefined && findings.length === 0) return []
+    const last = parseJudgement(earlier?.judgement ?? NO_BYTES)
     const before = new Map(last.findings.map((one) => [identityOf(one), one]))
     const fresh = findings.filter((finding) => !before.delete(identityOf(finding)))
     for (const finding of fresh) this.#finding(finding, 'fail')

@@ -2,15 +2,8 @@
 import { type Artifact, type Artifacts, type Authority, artifactsOf } from '../artifacts.ts'
 import type { Action, Decision } from '../facts.ts'
 import type { Execution, Node, Service } from '../model.ts'
-import type { Report, Rule } from '../rule.ts'
-import {
-  actionsThatRan,
-  isCertain,
-  oncePerExecution,
-  serviceOf,
-  spanOf,
-  surroundingsOf,
-} from '../surroundings.ts'
+import { oncePerExecution, type Report, type Rule } from '../rule.ts'
+import { actionsThatRan, isCertain, serviceOf, spanOf, surroundingsOf } from '../surroundings.ts'
 
 const scopeExceeded: Rule = {
   id: 'GC-A06',

@@ -2,13 +2,12 @@
 import { artifactsOf } from '../artifacts.ts'
 import type { Action, Authorization, Decision, Transition, Verification } from '../facts.ts'
 import type { Execution, Joined, Node, Service } from '../model.ts'
-import type { Report, Rule, Subject } from '../rule.ts'
+import { oncePerExecution, type Report, type Rule, type Subject } from '../rule.ts'
 import {
   binds,
   decidedActions,
   fromSeconds,
   isCertain,
-  oncePerExecution,
   permits,
   secondsText,
   serviceOf,

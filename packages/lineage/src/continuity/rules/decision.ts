@@ -1,13 +1,12 @@
 /** GC-D, whether a decision was followed: D01 to D05, D13. */
 import type { Action } from '../facts.ts'
 import type { Execution, Joined, Node } from '../model.ts'
-import type { Report, Rule } from '../rule.ts'
+import { oncePerExecution, type Report, type Rule } from '../rule.ts'
 import {
   actionsThatRan,
   binds,
   decidedActions,
   isCertain,
-  oncePerExecution,
   secondsText,
   serviceOf,
   spanOf,

@@ -3,8 +3,7 @@ import { formatHex } from '../../bytes.ts'
 import { FIRST_LINK, linkAfter, linkedRuns, type Numbered } from '../emitter.ts'
 import type { EmitterMark } from '../facts.ts'
 import type { Execution, Node } from '../model.ts'
-import type { Report, Rule, Subject } from '../rule.ts'
-import { oncePerExecution } from '../surroundings.ts'
+import { oncePerExecution, type Report, type Rule, type Subject } from '../rule.ts'
 
 /** Numbers that are missing for less than this may still be on their way: nanoseconds. */
 export const GAP_GRACE = 60_000_000_000n
@@ -109,12 +108,13 @@ const chain: Rule = {
 }
 
 function checkChain(id: string, spans: readonly NumberedNode[], execution: Execution, report: Report): void {
-  if (!execution.context.neighbours.some(({ emitter }) => emitter === id) && !saysAnything(spans)) return
+  const { neighbours } = execution.context
+  if (!saysAnything(spans) && !neighbours.some(({ emitter }) => emitter === id)) return
   const traceId = formatHex(execution.traceId)
   const own = spans.map(({ id, leaf, emitter: { seq, prev } }): Linked => {
     return { seq, prev, traceId, spanId: id, leaf, isOwn: true }
   })
-  const others = execution.context.neighbours
+  const others = neighbours
     .filter(({ emitter }) => emitter === id)
     .map(({ seq, prev, traceId, spanId, leaf }): Linked => {
       return { seq, prev, traceId: formatHex(traceId), spanId: formatHex(spanId), leaf, isOwn: false }
@@ -147,9 +147,12 @@ function checkChain(id: string, spans: readonly NumberedNode[], execution: Execu
 
 /** One of them has a link, or a number comes twice: without that there is nothing to compare. */
 function saysAnything(spans: readonly NumberedNode[]): boolean {
-  return spans.some(
-    ({ emitter: { seq, prev } }, at) => prev !== undefined || spans[at - 1]?.emitter.seq === seq,
-  )
+  let before: bigint | undefined
+  for (const { emitter } of spans) {
+    if (emitter.prev !== undefined || emitter.seq === before) return true
+    before = emitter.seq
+  }
+  return false
 }
 
 /** Emitters of whose spans here a rule finds that some were lost, or that their chain does not hold. */

@@ -3,8 +3,7 @@
 import type { PolicyVersion } from '../context.ts'
 import type { Decision } from '../facts.ts'
 import type { Execution } from '../model.ts'
-import type { Rule } from '../rule.ts'
-import { oncePerExecution } from '../surroundings.ts'
+import { oncePerExecution, type Rule } from '../rule.ts'
 
 /** For so long after a new version was first seen, old ones may still decide elsewhere: nanoseconds. */
 const ROLLOUT_GRACE = 300_000_000_000n
