@@ -189,9 +189,11 @@ export class ClaimReader {
   }
 }
 
-export function readAuthorization(base: FactBase, claims: ClaimReader): Authorization {
+export function readAuthorization({ on, leaf, at }: FactBase, claims: ClaimReader): Authorization {
   return {
-    ...base,
+    on,
+    leaf,
+    at,
     id: claims.text('governance.authorization.id'),
     type: claims.text('governance.authorization.type'),
     fingerprint: claims.text('governance.authorization.fingerprint'),
@@ -219,9 +221,11 @@ export function readAuthorization(base: FactBase, claims: ClaimReader): Authoriz
   }
 }
 
-export function readDecision(base: FactBase, claims: ClaimReader): Decision {
+export function readDecision({ on, leaf, at }: FactBase, claims: ClaimReader): Decision {
   return {
-    ...base,
+    on,
+    leaf,
+    at,
     id: claims.text('governance.decision.id'),
     outcome: claims.text('governance.decision.outcome'),
     enforcement: claims.text('governance.decision.enforcement'),
@@ -250,9 +254,11 @@ export function readDecision(base: FactBase, claims: ClaimReader): Decision {
   }
 }
 
-export function readVerification(base: FactBase, claims: ClaimReader): Verification {
+export function readVerification({ on, leaf, at }: FactBase, claims: ClaimReader): Verification {
   return {
-    ...base,
+    on,
+    leaf,
+    at,
     type: claims.text('governance.verification.type'),
     outcome: claims.text('governance.verification.result'),
     method: claims.text('governance.verification.method'),
@@ -264,9 +270,11 @@ export function readVerification(base: FactBase, claims: ClaimReader): Verificat
   }
 }
 
-export function readTransition(base: FactBase, claims: ClaimReader): Transition {
+export function readTransition({ on, leaf, at }: FactBase, claims: ClaimReader): Transition {
   return {
-    ...base,
+    on,
+    leaf,
+    at,
     type: claims.text('governance.transition.type'),
     from: claims.text('governance.transition.from'),
     to: claims.text('governance.transition.to'),
@@ -277,9 +285,11 @@ export function readTransition(base: FactBase, claims: ClaimReader): Transition 
   }
 }
 
-export function readAction(base: FactBase, claims: ClaimReader): Action {
+export function readAction({ on, leaf, at }: FactBase, claims: ClaimReader): Action {
   return {
-    ...base,
+    on,
+    leaf,
+    at,
     inferred: claims.flag('governance.action.inferred') === true,
     name: claims.text('governance.action.name'),
     type: claims.text('governance.action.type'),
@@ -295,9 +305,11 @@ export function readAction(base: FactBase, claims: ClaimReader): Action {
   }
 }
 
-export function readRequest(base: FactBase, claims: ClaimReader): Request {
+export function readRequest({ on, leaf, at }: FactBase, claims: ClaimReader): Request {
   return {
-    ...base,
+    on,
+    leaf,
+    at,
     inferred: false,
     id: claims.text('governance.execution.id'),
     kind: claims.text('governance.execution.kind'),

@@ -22,7 +22,8 @@ export function judge(execution: Execution, rules: readonly Rule[]): Judged {
   const summary = new Summary(execution.evaluatedAt, findings)
   const codes: number[] = new Array(rules.length).fill(0)
   const missing: (readonly string[])[] = []
-  for (const [at, rule] of rules.entries()) {
+  for (let at = 0; at < rules.length; at++) {
+    const rule = rules[at]!
     summary.begin(rule)
     rule.evaluate(execution, summary)
     codes[at] = summary.code

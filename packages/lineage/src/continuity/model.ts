@@ -9,7 +9,7 @@ import { ACTION_DIGEST, ACTION_NAME, DECISION_ID, NAMESPACE } from '../governanc
 import type { Claim, Fact, SpanFacts } from '../governance/facts.ts'
 import { factsOf } from '../governance/facts.ts'
 import { Kind } from '../governance/kind.ts'
-import { decodeOutline, type KeyValue, type Span, type SpanLink, type SpanOutline } from '../otlp/decode.ts'
+import { decodeOutline, type Span, type SpanLink, type SpanOutline } from '../otlp/decode.ts'
 import { KeyNames } from '../otlp/key-names.ts'
 import { decodeEither, LOG_RECORD } from '../otlp/log-record.ts'
 import { FLAG_HAS_IS_REMOTE, FLAG_IS_REMOTE } from '../otlp/span-table.ts'
@@ -102,9 +102,9 @@ export interface Node extends Subject {
   readonly governed: boolean
   /** The parent is in another process, as OTLP says. */
   readonly remote: boolean
-  /** `http.response.status_code`, or that of older conventions; of what may be asked for something. */
+  /** `http.response.status_code`, or that of older conventions. From here to the links: nothing where nobody looks. */
   readonly httpStatus: number | undefined
-  /** Attributes, events and links that its SDK or its sender dropped; of a governed span, as the next three. */
+  /** Attributes, events and links that its SDK or its sender dropped. */
   readonly droppedCount: number
   /** A sampler let only some spans of its kind through (`ot=th` in the trace state). */
   readonly sampled: boolean
@@ -552,25 +552,22 @@ function isLookedAt({ governed, kind, parent }: SpanInput, { instrumentation }: 
 /** What attributes and counts say of a span beside its facts. */
 function addNotices(node: GrowingNode, span: Span): void {
   for (const { key, value } of span.attributes) {
-    if (STATUS_CODES.has(key)) {
+    const notice = NOTICES.get(key)
+    if (notice === undefined) continue
+    if (notice === 'status') {
       if (value.type === 'int') node.httpStatus ??= Number(value.value)
-    } else if (URLS.has(key)) {
+    } else if (notice === 'url') {
+      // As the instrumentation leaves them.
       if (value.type === 'string' && value.value.includes('=REDACTED')) node.redactedCount++
-    } else if (REDACTION_COUNTS.has(key)) node.redactedCount += countOf(value)
+    } else if (notice === 'redacted') node.redactedCount += countOf(value)
+    else node.truncatedCount += countOf(value)
   }
+  for (const { attributes } of span.events)
+    for (const { key, value } of attributes)
+      if (NOTICES.get(key) === 'truncated') node.truncatedCount += countOf(value)
   if (span.links.length > 0) node.links = span.links.map(linkOf)
-  if (!node.governed) return
-  node.truncatedCount = truncatedIn(span.attributes)
-  for (const { attributes } of span.events) node.truncatedCount += truncatedIn(attributes)
   node.droppedCount = span.droppedAttributesCount + span.droppedEventsCount + span.droppedLinksCount
   node.sampled = span.traceState !== '' && SAMPLED.test(span.traceState)
-}
-
-function truncatedIn(attributes: readonly KeyValue[]): number {
-  let count = 0
-  for (const { key, value } of attributes)
-    if (key === TRUNCATED_VALUES || key === TRUNCATED_FACTS) count += countOf(value)
-  return count
 }
 
 function countOf(value: AnyValue): number {
@@ -593,13 +590,20 @@ function addInferred(node: GrowingNode, span: Span, inferred: Inferred | undefin
     }
 }
 
-const TRUNCATED_VALUES = 'governance.truncated.values'
-const TRUNCATED_FACTS = 'governance.truncated.facts'
-const URLS: ReadonlySet<string> = new Set(['url.query', 'url.full', 'http.url', 'http.target'])
-const REDACTION_COUNTS: ReadonlySet<string> = new Set(['redaction.redacted.count', 'redaction.masked.count'])
-
-const STATUS_CODES: ReadonlySet<string> = new Set(['http.response.status_code', 'http.status_code'])
-const WANTED = new KeyNames([...CLASSIFYING, ...URLS, ...REDACTION_COUNTS, ...STATUS_CODES], NAMESPACE)
+/** The counts of redaction are those of the OpenTelemetry Collector's processor. */
+const NOTICES: ReadonlyMap<string, 'status' | 'url' | 'redacted' | 'truncated'> = new Map([
+  ['http.response.status_code', 'status'],
+  ['http.status_code', 'status'],
+  ['url.query', 'url'],
+  ['url.full', 'url'],
+  ['http.url', 'url'],
+  ['http.target', 'url'],
+  ['redaction.redacted.count', 'redacted'],
+  ['redaction.masked.count', 'redacted'],
+  ['governance.truncated.values', 'truncated'],
+  ['governance.truncated.facts', 'truncated'],
+])
+const WANTED = new KeyNames([...CLASSIFYING, ...NOTICES.keys()], NAMESPACE)
 
 const NO_CLAIMS = new ClaimReader([])
 const JOIN_KEYS: ReadonlySet<string> = new Set([DECISION_ID, ACTION_DIGEST, ACTION_NAME])
