@@ -204,13 +204,13 @@ function readRecording(): Recording {
     services,
     scopes,
     traces: [...traces.values()].map((spans) => {
-      const begin = spans.reduce((first, one) => (one.begin < first ? one.begin : first), spans[0]!.begin)
+      const [begin] = spans.map((one) => one.begin).sort((a, b) => (a < b ? -1 : a > b ? 1 : 0))
       return spans.map(({ parent, template }) => ({
         ...template,
         above: spans.findIndex(({ id }) => id === parent),
         times: template.times.map(({ at }) => ({
           at,
-          after: Number(template.bytes.readBigUInt64LE(at) - begin),
+          after: Number(template.bytes.readBigUInt64LE(at) - begin!),
         })),
       }))
     }),

@@ -8,10 +8,11 @@
 
 import { createSpanTable, scanTraces } from '@rootspan/lineage/otlp/scan'
 import { Committer } from '@rootspan/lineage/record/commitment'
+import { LeafSink } from '@rootspan/lineage/record/leaf-sink'
 import type { Source } from '@rootspan/lineage/record/order'
 import { Closed, writePayload } from '@rootspan/lineage/record/payload'
 import { encodeReceipt } from '@rootspan/lineage/record/receipt'
-import { deriveSegment, LeafSink, type Sealing } from '@rootspan/lineage/record/segment'
+import { deriveSegment, type Sealing } from '@rootspan/lineage/record/segment'
 import { Sink } from '@rootspan/lineage/record/sink'
 import { TileTree } from '@rootspan/lineage/tlog/tile-tree'
 import { workAhead } from '../../packages/collector/src/ahead.ts'

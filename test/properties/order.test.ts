@@ -4,9 +4,10 @@
  */
 import { formatHex } from '@rootspan/lineage/bytes'
 import { Committer } from '@rootspan/lineage/record/commitment'
+import { LeafSink } from '@rootspan/lineage/record/leaf-sink'
 import type { SpanInput } from '@rootspan/lineage/record/order'
 import { Closed } from '@rootspan/lineage/record/payload'
-import { deriveSegment, LeafSink } from '@rootspan/lineage/record/segment'
+import { deriveSegment } from '@rootspan/lineage/record/segment'
 import { parseEntryBundle } from '@rootspan/lineage/tlog/tile'
 import { verify } from '@rootspan/lineage/verify'
 import fc from 'fast-check'

@@ -17,7 +17,8 @@ import { nameOf, parseEntry } from '@rootspan/lineage/record/entry'
 import { TraceHistory } from '@rootspan/lineage/record/history'
 import type { SpanInput } from '@rootspan/lineage/record/order'
 import { Closed, encodePayload, parsePayload } from '@rootspan/lineage/record/payload'
-import { deriveSegment, LeafSink } from '@rootspan/lineage/record/segment'
+import { LeafSink } from '@rootspan/lineage/record/leaf-sink'
+import { deriveSegment } from '@rootspan/lineage/record/segment'
 import { type AttributeValue, DECIDED, EPOCH, encodeLogRecord, encodeSpan, GOVERNED, JOINED, type SpanSpec, STARTED, TestLog, traceIdOf } from '../../support/executions.ts'
 
 type Part = string | Uint8Array

@@ -8,10 +8,11 @@ import { decodeText } from '../otlp/text.ts'
 import { Committer } from './commitment.ts'
 import { isSpanBorn, parseEntry } from './entry.ts'
 import { type Held, TraceHistory } from './history.ts'
+import { LeafSink } from './leaf-sink.ts'
 import { type AnyPayload, equalEntries, type OpenedPayload, openPayload, reduceOpened } from './opened.ts'
 import type { SpanInput } from './order.ts'
 import type { Closed } from './payload.ts'
-import { deriveSegment, LeafSink } from './segment.ts'
+import { deriveSegment } from './segment.ts'
 
 /** A segment as it is stored. `payload` is undefined where all of it was erased. */
 export interface StoredSegment {

@@ -11,6 +11,7 @@ import { BYTES, WireReader } from '../wire.ts'
 import { Committer, EVIDENCE_ORDINAL, SALT_SIZE } from './commitment.ts'
 import { isSpanBorn, NO_BYTES, parseEntry } from './entry.ts'
 import type { TraceHistory } from './history.ts'
+import { LeafSink } from './leaf-sink.ts'
 import {
   encodeRun,
   type Opening,
@@ -39,7 +40,7 @@ import {
   writeHead,
   writeNumber,
 } from './payload.ts'
-import { deriveSegment, LeafSink } from './segment.ts'
+import { deriveSegment } from './segment.ts'
 import { Sink } from './sink.ts'
 
 /** A span with the salt of its evidence. Its source has no seed. */

@@ -17,9 +17,10 @@ import { type AnyValue, encodeValue } from '../otlp/value.ts'
 import { Committer } from './commitment.ts'
 import { type Entry, Persistence, parseEntry, Role } from './entry.ts'
 import { TraceHistory } from './history.ts'
+import { LeafSink } from './leaf-sink.ts'
 import type { SpanInput } from './order.ts'
 import { Closed } from './payload.ts'
-import { type DerivedSegment, deriveSegment, LeafSink } from './segment.ts'
+import { type DerivedSegment, deriveSegment } from './segment.ts'
 
 const HEAD = { tenant: '', traceId: traceIdOf(1), closed: Closed.settled as Closed, evaluatedAt: EPOCH }
 const committer = new Committer()

@@ -1,11 +1,3 @@
-/**
- * Derives the records of one segment from its spans (docs/formats/record.md).
- *
- * A pure function: the collector runs it to make the records, the verifier runs it again over the payload
- * and compares. What comes out, in this order: for each span its facts and then its own record; joins;
- * adoptions; findings; late; gap; the seal.
- */
-import { sha256Into } from '#crypto'
 import { concatBytes, equalBytes, formatHex, utf8 } from '../bytes.ts'
 import { type Context, contextDigest, encodeContext, parseContext } from '../continuity/context.ts'
 import { type Judged, judge } from '../continuity/judge.ts'
@@ -29,25 +21,14 @@ import type { AnyValue } from '../otlp/decode.ts'
 import { LOG_RECORD } from '../otlp/log-record.ts'
 import { encodeValue } from '../otlp/value.ts'
 import { COLLECTOR_ORDINAL, type Committer } from './commitment.ts'
-import type { Entry } from './entry.ts'
-import {
-  type Cause,
-  emptyEntry,
-  MAX_ENTRY,
-  NO_BYTES,
-  nameOf,
-  Parent,
-  Persistence,
-  Role,
-  writeEntry,
-} from './entry.ts'
+import { type Cause, type Entry, emptyEntry, NO_BYTES, nameOf, Parent, Persistence, Role } from './entry.ts'
 import type { EarlierSpan, TraceHistory } from './history.ts'
 import { type GovernedSpan, joinDecisions } from './join.ts'
 import { splitKnown } from './known-spans.ts'
+import type { LeafSink } from './leaf-sink.ts'
 import { contextKey, type Ordered, orderSpans, type SpanInput } from './order.ts'
 import { Closed, type SegmentHead } from './payload.ts'
 import { RELIES_ON, RecentCauses } from './recent-causes.ts'
-import { Sink } from './sink.ts'
 
 /** Children that one `adopted` record names at most. */
 const MAX_ADOPTED = 1000
@@ -62,52 +43,6 @@ const MAY_DEFER_ABOVE = 4096
 
 const SEAL_CLAIM = utf8(Claim.seal)
 const NO_CAUSES: readonly Cause[] = []
-
-/** Collects leaves: entries as in an entry bundle (each behind its 16-bit length) and their leaf hashes. */
-export class LeafSink {
-  readonly entries = new Sink(1 << 16)
-  readonly hashes = new Sink(1 << 14)
-  count = 0
-  /** One entry behind the 0x00 of its leaf hash. */
-  readonly #preimage = new Sink(1 + MAX_ENTRY)
-
-  /** Adds an entry; returns its number in this sink. */
-  add(entry: Entry): number {
-    const { entries, hashes } = this
-    const preimage = this.#preimage
-    preimage.at = 1
-    writeEntry(preimage, entry)
-    const bytes = preimage.view()
-    hashes.reserve(32)
-    sha256Into(bytes, hashes.bytes, hashes.at)
-    hashes.at += 32
-    const size = bytes.length - 1
-    entries.reserve(2 + size)
-    // The length comes over the 0x00.
-    entries.bytes.set(bytes, entries.at + 1)
-    entries.bytes[entries.at] = size >>> 8
-    entries.bytes[entries.at + 1] = size
-    entries.at += 2 + size
-    return this.count++
-  }
-
-  /** Leaf hash of an entry of this sink; a view that lives until the next `reset`. */
-  leaf(number: number): Uint8Array {
-    return this.hashes.bytes.subarray(number * 32, number * 32 + 32)
-  }
-
-  /** Copies the leaf hash of an entry of this sink into `out`. */
-  copyLeaf(number: number, out: Uint8Array): void {
-    const { bytes } = this.hashes
-    for (let i = 0, from = number * 32; i < 32; i++) out[i] = bytes[from + i]!
-  }
-
-  reset(): void {
-    this.entries.at = 0
-    this.hashes.at = 0
-    this.count = 0
-  }
-}
 
 export interface DerivedSegment<S extends SpanInput = SpanInput> {
   /** How many leaves it has, the seal included. */
@@ -174,11 +109,13 @@ export function deriveSegment<S extends SpanInput>(
   writer.writeSpans()
   writer.writeJoins()
   writer.writeAdoptions()
-  const begun = sealing?.clock?.() ?? 0
-  const judgement = writer.judge(again?.changed === true, sealing)
+  const isJudged = writer.isJudged(again?.changed === true)
+  const clock = isJudged ? sealing?.clock : undefined
+  const begun = clock?.() ?? 0
+  const judgement = isJudged ? writer.judge(sealing) : NOT_JUDGED_YET
   const encoded = encodeJudgement(judgement)
   const fresh = writer.writeFindings(judgement)
-  const judgingMillis = (sealing?.clock?.() ?? 0) - begun
+  const judgingMillis = (clock?.() ?? 0) - begun
   writer.writeLate()
   writer.writeGap()
   const count = writer.writeSeal(judgement, encoded)
@@ -212,7 +149,7 @@ function deriveReview<S extends SpanInput>(
     throw new MalformedError('a review of an execution that is not judged')
   const begun = sealing?.clock?.() ?? 0
   const writer = new SegmentWriter(head, [], history, committer, sink)
-  const judgement = writer.judge(false, sealing)
+  const judgement = writer.judge(sealing)
   const encoded = encodeJudgement(judgement)
   const judgingMillis = (sealing?.clock?.() ?? 0) - begun
   const nothing = { spans: [], leaves: [], duplicates: [], missing: 0, isDeferred: false, judgingMillis }
@@ -431,17 +368,21 @@ class SegmentWriter {
   }
 
   /**
-   * Judges the execution so far. One that carries no governance is not, so that it costs nothing; unless a span is
-   * there twice or is its own ancestor, which is a lie whoever says it.
+   * Whether the execution so far is one that is judged. One that carries no governance is not, so that it costs nothing;
+   * unless a span is there twice or is its own ancestor, which is a lie whoever says it.
    */
-  judge(changed: boolean, sealing: Sealing | undefined): Judged {
-    const history = this.#history
-    const isJudged =
+  isJudged(changed: boolean): boolean {
+    return (
       changed ||
       this.#governed.size > 0 ||
-      history?.judged === true ||
+      this.#history?.judged === true ||
       this.#ordered.some((one) => one.equivocates !== -1 || one.opensCycle)
-    if (!isJudged) return NOT_JUDGED_YET
+    )
+  }
+
+  /** Judges the execution so far. */
+  judge(sealing: Sealing | undefined): Judged {
+    const history = this.#history
     const { ruleset = NO_BYTES, judgement } = this.#head
     this.isDeferred = this.#defers(sealing)
     // Who has no model of it yet reads it when it is judged.

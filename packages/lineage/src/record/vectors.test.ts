@@ -15,9 +15,10 @@ import { Committer } from './commitment.ts'
 import { encodeEntry, nameOf, parseEntry } from './entry.ts'
 import { EntryScan } from './entry-scan.ts'
 import { TraceHistory } from './history.ts'
+import { LeafSink } from './leaf-sink.ts'
 import { Closed, encodePayload, parsePayload } from './payload.ts'
 import { encodeReceipt, parseReceipt } from './receipt.ts'
-import { deriveSegment, LeafSink } from './segment.ts'
+import { deriveSegment } from './segment.ts'
 
 const DIRECTORY = fileURLToPath(new URL('../../../../test/vectors/records', import.meta.url))
 const PYTHON = 'python3'
