@@ -166,7 +166,7 @@ function encodeRequest({ service, spans }: Draft, recording: Recording, seed: nu
   return { service: String(service), body, spans: spans.length }
 }
 
-/** The traces of requests; those of the signs of life, which are the processes' own, are left out. */
+/** The traces of requests: those of the processes' own, their signs of life and what they do at the start, are left out. */
 function readRecording(): Recording {
   const body = readFileSync(RECORDED)
   const { words, count } = scanTraces(body)
@@ -203,7 +203,7 @@ function readRecording(): Recording {
   return {
     services,
     scopes,
-    traces: [...traces.values()].map((spans) => {
+    traces: [...traces.values()].filter(isGoverned).map((spans) => {
       const [begin] = spans.map((one) => one.begin).sort((a, b) => (a < b ? -1 : a > b ? 1 : 0))
       return spans.map(({ parent, template }) => ({
         ...template,
@@ -215,6 +215,10 @@ function readRecording(): Recording {
       }))
     }),
   }
+}
+
+function isGoverned(spans: readonly { readonly template: { readonly seq: number } }[]): boolean {
+  return spans.some(({ template }) => template.seq !== 0)
 }
 
 function textOf(attributes: ReturnType<typeof decodeSpan>['attributes'], key: string): string | undefined {
