@@ -227,7 +227,8 @@ export class ExecutionBuilder {
     const { input, decoded, parentAt } = part
     const { service, received } = this.#originOf(input)
     if (input.governed) service.covered = true
-    const span = decoded?.span ?? (isLookedAt(input, service) ? decodeInput(input) : undefined)
+    const above = parentAt === undefined ? undefined : this.#nodes[first + parentAt]
+    const span = decoded?.span ?? (isLookedAt(input, service, above) ? decodeInput(input) : undefined)
     const { name, startTimeUnixNano, endTimeUnixNano } = span ?? outlineOf(input)
     const { receivedAt, peer, receiver } = received
     const node: GrowingNode = {
@@ -235,8 +236,7 @@ export class ExecutionBuilder {
       leaf: part.leaf,
       segment,
       id: idHex(input.id),
-      parentId:
-        (parentAt === undefined ? undefined : this.#nodes[first + parentAt]?.id) ?? idHex(input.parent),
+      parentId: above?.id ?? idHex(input.parent),
       parentState: part.parent,
       parent: undefined,
       opensCycle: false,
@@ -544,9 +544,12 @@ function isOfAnother(log: Node, span: Node): boolean {
   return log.receiver.startsWith('otlp/') && span.peer !== '' && log.peer !== span.peer
 }
 
-/** Whether attributes of a span say anything here: it may be something that nobody said, or answer a request. */
-function isLookedAt({ governed, kind, parent }: SpanInput, { instrumentation }: Service): boolean {
-  return governed || instrumentation === undefined || parent === '' || mayBeRequest(kind)
+/**
+ * Whether attributes of a span say anything here: it may be something that nobody said, or what its service did for a caller
+ * may begin with it, and how that ended counts.
+ */
+function isLookedAt({ governed, kind }: SpanInput, service: Service, above: Node | undefined): boolean {
+  return governed || service.instrumentation === undefined || mayBeRequest(kind) || above?.service !== service
 }
 
 /** What attributes and counts say of a span beside its facts. */

@@ -51,6 +51,17 @@ describe('GC-A01', () => {
     expect(judge([entry(), ended('refused')])).toEqual([undefined])
   })
 
+  test('is silent about inferred actions where whatever its part began with was refused, governed or not', () => {
+    const began = (status: number): VectorSpan[] => [
+      { ...entry(), service: 'gateway' },
+      { id: 2, parent: 1, kind: 'client', takes: 5, attributes: { 'http.response.status_code': status } },
+      acts({ parent: 2, ...INFERRED }),
+    ]
+    const missing = 'whether inferred actions of api need an authorization'
+    expect(judge(began(200))).toEqual(['unknown', missing])
+    expect(judge(began(403))).toEqual([undefined])
+  })
+
   test('takes an authorization from the caller in another service', () => {
     const spans = [
       { ...entry([token('t')]), service: 'gateway' },
