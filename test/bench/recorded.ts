@@ -2,8 +2,8 @@
  * Traffic that two instrumented services really sent (`record.ts`), for load: each round with new ids, times and numbers.
  *
  * Every trace in it is governed: authorized, decided on and judged. The spans are as the instrumentation made them but for
- * two attributes: numbers of a process go on from round to round, and links are left out, which the generator would spend
- * its time on hashing.
+ * two attributes: links are left out, which the generator would spend its time on hashing; and every request is another
+ * process of its service, whose numbers go on from round to round, since an exporter has one request on its way.
  */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -60,6 +60,8 @@ interface Recording {
 
 interface Place {
   readonly template: Template
+  /** In the round. */
+  readonly request: number
   readonly body: Buffer
   readonly start: number
 }
@@ -81,7 +83,6 @@ export class RecordedTraffic {
   constructor({ seed, requests, spansPerRequest }: TrafficOptions) {
     this.#random = new Random(seed)
     const recording = readRecording()
-    this.#seqs = recording.services.map(() => 0)
     const open = recording.services.map((_, service): Draft => ({ service, spans: [] }))
     const full: Draft[] = []
     for (let number = 0; full.length < requests; number++) {
@@ -97,7 +98,8 @@ export class RecordedTraffic {
       }
     }
     for (const draft of open) if (draft.spans.length > 0) full.push(draft)
-    this.requests = full.map((draft) => encodeRequest(draft, recording, seed))
+    this.#seqs = full.map(() => 0)
+    this.requests = full.map((draft, number) => encodeRequest(draft, recording, number, seed))
     this.spans = this.requests.reduce((sum, request) => sum + request.spans, 0)
     this.bytes = this.requests.reduce((sum, request) => sum + request.body.length, 0)
     this.refresh(BigInt(Date.now()) * 1_000_000n)
@@ -115,7 +117,7 @@ export class RecordedTraffic {
       if (ids.length < places.length * 2) ids = new Uint32Array(places.length * 4)
       for (let i = 0; i < places.length * 2; i++) ids[i] = random.next()
       for (let i = 0; i < places.length; i++) {
-        const { template, body, start } = places[i]!
+        const { template, request, body, start } = places[i]!
         for (let word = 0; word < id.length; word++) put(body, start + template.trace + word * 4, id[word]!)
         putId(body, start + template.span, ids, i)
         if (template.parent !== 0 && template.above !== -1)
@@ -125,7 +127,7 @@ export class RecordedTraffic {
           putLittle(body, start + at, time >>> 0)
           putLittle(body, start + at + 4, time > 0xffff_ffff ? high + 1 : high)
         }
-        if (template.seq !== 0) body.set(varint(this.#seqs[template.service]!++), start + template.seq)
+        if (template.seq !== 0) body.set(varint(this.#seqs[request]!++), start + template.seq)
       }
     }
   }
@@ -143,8 +145,13 @@ function varint(value: number): number[] {
   )
 }
 
-/** Spans of one scope lie together, as exporters send them. Another seed is another process of the service. */
-function encodeRequest({ service, spans }: Draft, recording: Recording, seed: number): TrafficRequest {
+/** Spans of one scope lie together, as exporters send them. */
+function encodeRequest(
+  { service, spans }: Draft,
+  recording: Recording,
+  number: number,
+  seed: number,
+): TrafficRequest {
   const { resource, emitter } = recording.services[service]!
   const ordered = [...Map.groupBy(spans, ({ template }) => template.scope).values()]
   const group = new WireWriter().bytes(1, resource)
@@ -154,12 +161,12 @@ function encodeRequest({ service, spans }: Draft, recording: Recording, seed: nu
     group.bytes(2, scope.finish())
   }
   const body = Buffer.from(new WireWriter().bytes(1, group.finish()).finish())
-  const own = (seed * 16 + service).toString(16).padStart(emitter.length, '0')
+  const own = (seed * 0x10000 + number).toString(16).padStart(emitter.length, '0')
   let from = 0
   for (const { template, places, at } of ordered.flat()) {
     const start = body.indexOf(template.bytes, from)
     from = start + template.bytes.length
-    places[at] = { template, body, start }
+    places[at] = { template, request: number, body, start }
   }
   for (let at = body.indexOf(emitter); at !== -1; at = body.indexOf(emitter, at))
     body.write(own, at, 'latin1')

@@ -53,11 +53,11 @@ export class Knowledge {
   readonly #uses = new Bounded<Use>(MAX_USES)
   /** By policy; each by service, versions in the order in which they were seen first. */
   readonly #policies = new Bounded<Map<string, PolicyVersion[]>>(MAX_POLICIES)
-  /** By emitter id; each by its tenant. */
+  /** By emitter id; each by its tenant, which the configuration names. */
   readonly #emitters = new Bounded<Map<string, Numbering>>(MAX_EMITTERS)
   readonly #clocks = new Bounded<Clock>(MAX_CLOCKS)
-  /** Those that may have gaps nobody has asked for, with their tenants. */
-  readonly #gapped = new Map<Numbering, string>()
+  /** Emitters that may have gaps nobody has asked for. */
+  readonly #gapped = new Set<string>()
   #rows: KnowledgeRow[] = []
 
   /** Rows as {@link takeRows} gave them, in any order. */
@@ -192,7 +192,8 @@ export class Knowledge {
     let tenants = this.#emitters.get(emitter)
     if (tenants === undefined) {
       tenants = new Map()
-      this.#emitters.put(emitter, tenants)
+      const forgotten = this.#emitters.put(emitter, tenants)
+      if (forgotten !== undefined) this.#gapped.delete(forgotten)
     }
     const numbering = new Numbering(emitter, first)
     tenants.set(tenant, numbering)
@@ -214,7 +215,7 @@ export class Knowledge {
         numbering.add({ seq: emitter.seq, prev: emitter.prev ?? '', traceId, spanId, leaf }, evaluatedAt)
       }
       if (numbering === undefined) continue
-      if (numbering.hasNewGaps) this.#gapped.set(numbering, tenant)
+      if (numbering.hasNewGaps) this.#gapped.add(id)
       gaps.push(...numbering.gapsBetween(spans[0]!.emitter.seq, spans.at(-1)!.emitter.seq))
       neighbours.push(...numbering.against(traceId))
     }
@@ -227,9 +228,13 @@ export class Knowledge {
    */
   overdueGaps(noticedBefore: bigint): { readonly tenant: string; readonly traceId: Uint8Array }[] {
     const found: { tenant: string; traceId: Uint8Array }[] = []
-    for (const [numbering, tenant] of this.#gapped) {
-      for (const traceId of numbering.aroundGaps(noticedBefore)) found.push({ tenant, traceId })
-      if (!numbering.hasNewGaps) this.#gapped.delete(numbering)
+    for (const id of this.#gapped) {
+      let isOpen = false
+      for (const [tenant, numbering] of this.#emitters.get(id) ?? []) {
+        for (const traceId of numbering.aroundGaps(noticedBefore)) found.push({ tenant, traceId })
+        isOpen ||= numbering.hasNewGaps
+      }
+      if (!isOpen) this.#gapped.delete(id)
     }
     return found
   }

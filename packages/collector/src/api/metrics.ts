@@ -275,7 +275,7 @@ const METRICS: readonly Metric[] = [
   ]),
   counter(
     'rootspan_judging_seconds_total',
-    'What judging executions took of the time at which the pipeline was at work: models, contexts and rules.',
+    'CPU time, before Node 23.9 time, that the pipeline took to judge executions: models, contexts and rules.',
     'judge_seconds',
   ),
 

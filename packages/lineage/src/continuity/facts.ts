@@ -135,6 +135,7 @@ export interface EmitterMark {
 }
 
 const NO_CLAIMS: readonly Claim[] = []
+const NO_TEXTS: readonly string[] = []
 
 /** So many claims are looked through; of more a table is made. */
 const FEW = 24
@@ -200,7 +201,7 @@ export function readAuthorization({ on, leaf, at }: FactBase, claims: ClaimReade
     issuer: claims.text('governance.authorization.issuer'),
     subject: claims.text('governance.authorization.subject'),
     clientId: claims.text('governance.authorization.client.id'),
-    actorChain: claims.list('governance.authorization.actor.chain') ?? [],
+    actorChain: claims.list('governance.authorization.actor.chain') ?? NO_TEXTS,
     audience: claims.list('governance.authorization.audience'),
     scope: claims.list('governance.authorization.scope'),
     issuedAt: claims.number('governance.authorization.issued_at'),
@@ -231,7 +232,7 @@ export function readDecision({ on, leaf, at }: FactBase, claims: ClaimReader): D
     enforcement: claims.text('governance.decision.enforcement'),
     effect: claims.text('governance.decision.effect'),
     reason: claims.text('governance.decision.reason.code'),
-    ruleIds: claims.list('governance.decision.rule.ids') ?? [],
+    ruleIds: claims.list('governance.decision.rule.ids') ?? NO_TEXTS,
     errors: claims.number('governance.decision.errors.count') ?? 0,
     ttl: claims.number('governance.decision.ttl'),
     cached: claims.flag('governance.decision.cached') === true,
@@ -248,7 +249,7 @@ export function readDecision({ on, leaf, at }: FactBase, claims: ClaimReader): D
     actionDigest: claims.text('governance.action.digest'),
     resourceType: claims.text('governance.decision.resource.type'),
     resourceId: claims.text('governance.decision.resource.id'),
-    obligations: claims.list('governance.decision.obligations') ?? [],
+    obligations: claims.list('governance.decision.obligations') ?? NO_TEXTS,
     fingerprint: claims.text('governance.authorization.fingerprint'),
     approvalId: claims.text('governance.approval.id'),
   }
@@ -263,8 +264,8 @@ export function readVerification({ on, leaf, at }: FactBase, claims: ClaimReader
     outcome: claims.text('governance.verification.result'),
     method: claims.text('governance.verification.method'),
     reason: claims.text('governance.verification.reason.code'),
-    checks: claims.list('governance.verification.checks') ?? [],
-    unchecked: claims.list('governance.verification.unchecked') ?? [],
+    checks: claims.list('governance.verification.checks') ?? NO_TEXTS,
+    unchecked: claims.list('governance.verification.unchecked') ?? NO_TEXTS,
     targetId: claims.text('governance.verification.target.id'),
     targetFingerprint: claims.text('governance.verification.target.fingerprint'),
   }
@@ -301,7 +302,7 @@ export function readAction({ on, leaf, at }: FactBase, claims: ClaimReader): Act
     reason: claims.text('governance.action.reason.code'),
     risk: claims.text('governance.action.risk'),
     reversible: claims.flag('governance.action.reversible'),
-    requiredScope: claims.list('governance.action.required_scope') ?? [],
+    requiredScope: claims.list('governance.action.required_scope') ?? NO_TEXTS,
   }
 }
 

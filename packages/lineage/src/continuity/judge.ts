@@ -45,14 +45,14 @@ function resultsOf(
   })
 }
 
-type Told = Required<Pick<Judgement, 'results' | 'told'>>
+type Usual = Required<Pick<Judgement, 'results' | 'told'>>
 
 /** Of each list of rules, results by what each rule came to: most executions come to the same. */
-const usual = new WeakMap<readonly Rule[], Map<string, Told>>()
+const usual = new WeakMap<readonly Rule[], Map<string, Usual>>()
 const MAX_USUAL = 256
 
 /** What senders may have a word in, what is missing, is not remembered. Not to be changed. */
-function usualResults(rules: readonly Rule[], codes: readonly number[]): Told {
+function usualResults(rules: readonly Rule[], codes: readonly number[]): Usual {
   let known = usual.get(rules)
   if (known === undefined) {
     known = new Map()
@@ -126,4 +126,6 @@ class Summary implements Report {
   }
 }
 
-const [PASS, FAIL, UNKNOWN] = [1, 2, 3] as const
+const [PASS, FAIL, UNKNOWN] = (['pass', 'fail', 'unknown'] as const).map(
+  (one) => RESULTS.indexOf(one) + 1,
+) as [number, number, number]

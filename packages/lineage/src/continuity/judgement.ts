@@ -5,6 +5,7 @@
 import { sha256 } from '#crypto'
 import { concatBytes, equalBytes, parseUtf8, utf8 } from '../bytes.ts'
 import { MalformedError } from '../errors.ts'
+import { NO_BYTES } from '../record/entry.ts'
 import { BYTES, VARINT, WireReader, WireWriter } from '../wire.ts'
 import { SEVERITIES, type Severity } from './rule.ts'
 
@@ -34,12 +35,12 @@ export interface Judgement {
   /** Of the rules that had something to look at, by their ids ascending. */
   readonly results: readonly RuleResult[]
   readonly findings: readonly Finding[]
-  /** {@link encodeResults} of them, where somebody has that. Not to be changed. */
+  /** {@link encodeResults} of these results, where whoever made them has that. Not to be changed. */
   readonly told?: Uint8Array | undefined
 }
 
 /** No rule had anything to look at: no service of the execution says what governs it. */
-export const NOT_JUDGED: Judgement = { results: [], findings: [] }
+export const NOT_JUDGED: Judgement = { results: [], findings: [], told: NO_BYTES }
 
 /**
  * `broken` with a finding over low; else `unknown` where a rule is or nothing was judged; else `intact`. Findings that

@@ -102,7 +102,10 @@ export interface Node extends Subject {
   readonly governed: boolean
   /** The parent is in another process, as OTLP says. */
   readonly remote: boolean
-  /** `http.response.status_code`, or that of older conventions. From here to the links: nothing where nobody looks. */
+  /**
+   * `http.response.status_code`, or that of older conventions. From here to the links: to be asked of governed spans, actions and
+   * what a part of the execution begins with alone; of others it may not have been read (isLookedAt).
+   */
   readonly httpStatus: number | undefined
   /** Attributes, events and links that its SDK or its sender dropped. */
   readonly droppedCount: number
@@ -157,7 +160,7 @@ export interface Execution {
   /** Numbers of segments of which something was erased: what that was is unknown. */
   readonly erased: readonly number[]
   readonly context: Context
-  /** What was worked out of it, whatever the context is (surroundings.ts, oncePerExecution). */
+  /** What was worked out of it, whatever the context is (rule.ts, oncePerExecution): a copy may have another context only. */
   readonly derived: unknown[]
 }
 

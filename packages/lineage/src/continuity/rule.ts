@@ -59,7 +59,7 @@ let places = 0
 
 /**
  * What several rules need of an execution: worked out when the first one asks, and kept with it. It must not depend on the
- * context, with which an execution may be looked at again.
+ * context: a copy of the execution may have another one, and nothing else that is another.
  */
 export function oncePerExecution<T>(make: (execution: Execution) => T): (execution: Execution) => T {
   const place = places++

@@ -170,6 +170,7 @@ function countedEmitters(execution: Execution): ReadonlyMap<string, string> {
   return peers
 }
 
+/** Not kept with the execution: tiers depend on its context. */
 const known = new WeakMap<Execution, Tiers>()
 
 export function tiersOf(execution: Execution): Tiers {

@@ -240,7 +240,7 @@ export function decodeSpan(bytes: Uint8Array, wanted?: KeyNames): Span {
 /** What everybody looks at of a span. */
 export type SpanOutline = Pick<Span, 'name' | 'startTimeUnixNano' | 'endTimeUnixNano'>
 
-/** There are few names of spans, or should be: those that came first are remembered. */
+/** There are few names of spans, or should be: those that came first are remembered. No prefix: it finds all. */
 const NAMES = new KeyNames([], '')
 
 /** As {@link decodeSpan}, of a span that the scan let pass: it checked all that is not looked at here. */
@@ -248,7 +248,7 @@ export function decodeOutline(bytes: Uint8Array, start: number, end: number): Sp
   const out = { name: '', startTimeUnixNano: 0n, endTimeUnixNano: 0n }
   const reader = new WireReader(bytes, start, end)
   while (reader.next())
-    if (reader.field === 5) out.name = NAMES.find(bytes, reader.start, reader.end) ?? ''
+    if (reader.field === 5) out.name = NAMES.find(bytes, reader.start, reader.end)!
     else if (reader.field === 7) out.startTimeUnixNano = reader.uint64()
     else if (reader.field === 8) out.endTimeUnixNano = reader.uint64()
   return out

@@ -1,3 +1,10 @@
+/**
+ * Derives the records of one segment from its spans (docs/formats/record.md).
+ *
+ * A pure function: the collector runs it to make the records, the verifier runs it again over the payload
+ * and compares. What comes out, in this order: for each span its facts and then its own record; joins;
+ * adoptions; findings; late; gap; the seal.
+ */
 import { concatBytes, equalBytes, formatHex, utf8 } from '../bytes.ts'
 import { type Context, contextDigest, encodeContext, parseContext } from '../continuity/context.ts'
 import { type Judged, judge } from '../continuity/judge.ts'

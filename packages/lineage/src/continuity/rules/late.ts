@@ -1,6 +1,7 @@
 /** GC-T03: late spans that cannot be as old as they say. */
 import { type Node, SKEW } from '../model.ts'
 import type { Rule } from '../rule.ts'
+import { byEmitter } from './emitter.ts'
 
 const backdated: Rule = {
   id: 'GC-T03',
@@ -16,22 +17,13 @@ const backdated: Rule = {
     'Unknown for late governed spans without a number, unless their process died before they ended.',
   ],
   remedy: 'Compare with the spool of the process: somebody may have added to an execution that was over.',
-  evaluate({ spans }, report) {
+  evaluate(execution, report) {
     const isLate = ({ governed, segment }: Node): boolean => governed && segment > 0
-    if (!spans.some(isLate)) return
-    const byEmitter = new Map<string, Node[]>()
-    for (const node of spans) {
-      if (node.emitter === undefined) {
-        if (isLate(node) && !node.unfinished) report.unknown('the number of a late span')
-        continue
-      }
-      const known = byEmitter.get(node.emitter.id)
-      if (known === undefined) byEmitter.set(node.emitter.id, [node])
-      else known.push(node)
-    }
-    const seqOf = (node: Node): bigint => node.emitter!.seq
-    for (const nodes of byEmitter.values()) {
-      nodes.sort((a, b) => (seqOf(a) < seqOf(b) ? -1 : seqOf(a) > seqOf(b) ? 1 : a.place - b.place))
+    const late = execution.spans.filter(isLate)
+    if (late.length === 0) return
+    if (late.some(({ emitter, unfinished }) => emitter === undefined && !unfinished))
+      report.unknown('the number of a late span')
+    for (const nodes of byEmitter(execution).values()) {
       /** Of those with lower numbers the one that ended last. */
       let latest = nodes[0]!
       for (const node of nodes) {
@@ -39,7 +31,7 @@ const backdated: Rule = {
           if (node.end + SKEW < latest.end)
             report.fail(
               [node, latest],
-              `span ${node.id} says that it ended before number ${seqOf(latest)} did`,
+              `span ${node.id} says that it ended before number ${latest.emitter.seq} did`,
             )
           else report.pass()
         }
