@@ -48,7 +48,7 @@ import { WaitingRoom, waiting } from './receiver/waiting-room.ts'
 import { cursorEnd } from './store/cursor.ts'
 import { checkLevelFiles } from './store/leveldb-files.ts'
 import { LevelLogStore, loadCursor, openDatabase, StoreError } from './store/log-store.ts'
-import { growHeaps, startThread } from './threads.ts'
+import { growHeaps, startThread, threadCpuSeconds } from './threads.ts'
 import { readVersion } from './version.ts'
 
 export interface Collector {
@@ -454,6 +454,6 @@ async function startApi(
 
 function measure(board: Board, journal: Journal): void {
   board.set('journal_bytes', journal.bytes)
-  const cpu = process.threadCpuUsage?.()
-  if (cpu !== undefined) board.set('cpu_seconds_main', (cpu.user + cpu.system) / 1e6)
+  const cpu = threadCpuSeconds()
+  if (cpu !== undefined) board.set('cpu_seconds_main', cpu)
 }

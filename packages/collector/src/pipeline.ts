@@ -27,6 +27,7 @@ import { openLog } from './open-log.ts'
 import { type Committed, Sequencer, type Settled } from './sequencer.ts'
 import type { CheckpointSigner } from './signer.ts'
 import { type LevelLogStore, type LogReader, openDatabase } from './store/log-store.ts'
+import { threadCpuSeconds } from './threads.ts'
 
 /** What the main thread starts this one with. Everything in it can be cloned. */
 export interface PipelineOptions {
@@ -317,8 +318,8 @@ class Pipeline {
     this.#board.set('open_spans', this.#assembler.openSpans)
     this.#board.set('open_traces', this.#assembler.openTraces)
     this.#board.set('reviews_pending', this.#sequencer.reviewsPending)
-    const cpu = process.threadCpuUsage?.()
-    if (cpu !== undefined) this.#board.set('cpu_seconds_pipeline', (cpu.user + cpu.system) / 1e6)
+    const cpu = threadCpuSeconds()
+    if (cpu !== undefined) this.#board.set('cpu_seconds_pipeline', cpu)
   }
 
   #send(message: PipelineMessage): void {

@@ -42,6 +42,7 @@ import { traceId } from './store/keys.ts'
 import type { Batch, LogReader, LogStore, ReceiptLeaves } from './store/log-store.ts'
 import { encodeName, isErased, type SegmentRow } from './store/rows.ts'
 import { latin1, latin1Text } from './text.ts'
+import { threadCpuSeconds } from './threads.ts'
 
 /** Sinks kept for later blocks: about what two commits need. */
 const MAX_SPARE = 64
@@ -518,10 +519,10 @@ interface Ready {
   readonly history: TraceHistory | undefined
 }
 
-/** CPU time of this thread; where Node does not tell it (before 23.9) time. Milliseconds. */
+/** CPU time of this thread; where Node does not tell it, time. Milliseconds. */
 function cpuMillis(): number {
-  const cpu = process.threadCpuUsage?.()
-  return cpu === undefined ? performance.now() : (cpu.user + cpu.system) / 1000
+  const cpu = threadCpuSeconds()
+  return cpu === undefined ? performance.now() : cpu * 1000
 }
 
 /** An execution that is judged again: its id in the store, and its key among the open traces. */

@@ -14,6 +14,12 @@ export function growHeaps(): void {
   setFlagsFromString(`--heap-growing-percent=${GROWTH_PERCENT}`)
 }
 
+/** CPU time of the thread that asks, in seconds; undefined where Node does not tell it (before 23.9). */
+export function threadCpuSeconds(): number | undefined {
+  const cpu = process.threadCpuUsage?.()
+  return cpu === undefined ? undefined : (cpu.user + cpu.system) / 1e6
+}
+
 /**
  * Starts `name.ts` or `name.js` beside this file. A thread that throws or ends by itself is a failure of the
  * whole collector: its state cannot be trusted, and a restart recovers.

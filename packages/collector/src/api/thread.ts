@@ -9,6 +9,7 @@ import { Board } from '../board.ts'
 import { nodeFiles } from '../files.ts'
 import { PackReader } from '../pack.ts'
 import { LogReader, openDatabase } from '../store/log-store.ts'
+import { threadCpuSeconds } from '../threads.ts'
 import type { ProcessUse } from './metrics.ts'
 import type { ApiCommand, ApiMessage, ApiOptions } from './options.ts'
 import { createServer } from './server.ts'
@@ -50,10 +51,9 @@ async function start(options: ApiOptions, port: MessagePort): Promise<void> {
 
 function processUse(): ProcessUse {
   const cpu = process.cpuUsage()
-  const thread = process.threadCpuUsage?.()
   return {
     cpuSeconds: (cpu.user + cpu.system) / 1e6,
-    threadCpuSeconds: thread === undefined ? undefined : (thread.user + thread.system) / 1e6,
+    threadCpuSeconds: threadCpuSeconds(),
     residentBytes: process.memoryUsage.rss(),
     uptimeSeconds: process.uptime(),
   }
