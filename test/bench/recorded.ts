@@ -7,6 +7,7 @@
  */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { putU32 } from '@rootspan/lineage/bytes'
 import { decodeResource, decodeSpan } from '@rootspan/lineage/otlp/decode'
 import {
   PARENT_ID,
@@ -22,7 +23,7 @@ import {
   WORDS_PER_SPAN,
 } from '@rootspan/lineage/otlp/scan'
 import { WireReader, WireWriter } from '@rootspan/lineage/wire'
-import { put, putLittle, Random, type TrafficOptions, type TrafficRequest } from './traffic.ts'
+import { putLittle, Random, type TrafficOptions, type TrafficRequest } from './traffic.ts'
 
 export const RECORDED = join(import.meta.dirname, 'recorded/shop.otlp')
 
@@ -118,7 +119,8 @@ export class RecordedTraffic {
       for (let i = 0; i < places.length * 2; i++) ids[i] = random.next()
       for (let i = 0; i < places.length; i++) {
         const { template, request, body, start } = places[i]!
-        for (let word = 0; word < id.length; word++) put(body, start + template.trace + word * 4, id[word]!)
+        for (let word = 0; word < id.length; word++)
+          putU32(body, start + template.trace + word * 4, id[word]!)
         putId(body, start + template.span, ids, i)
         if (template.parent !== 0 && template.above !== -1)
           putId(body, start + template.parent, ids, template.above)
@@ -134,8 +136,8 @@ export class RecordedTraffic {
 }
 
 function putId(body: Buffer, at: number, ids: Uint32Array, which: number): void {
-  put(body, at, ids[which * 2]!)
-  put(body, at + 4, ids[which * 2 + 1]!)
+  putU32(body, at, ids[which * 2]!)
+  putU32(body, at + 4, ids[which * 2 + 1]!)
 }
 
 function varint(value: number): number[] {

@@ -5,6 +5,7 @@
  * trace are spread over the requests of its services, as real SDKs do it. Sizes: about 600 bytes a span, 12
  * attributes, an event on every second one.
  */
+import { putU32 } from '@rootspan/lineage/bytes'
 import { WireWriter } from '@rootspan/lineage/wire'
 
 export interface TrafficOptions {
@@ -83,16 +84,16 @@ export class Traffic {
         const { body, trace, span, parent, start, end } = places[i]!
         ids[i * 2] = this.#random.next()
         ids[i * 2 + 1] = this.#random.next()
-        put(body, trace, t0)
-        put(body, trace + 4, t1)
-        put(body, trace + 8, t2)
-        put(body, trace + 12, t3)
-        put(body, span, ids[i * 2]!)
-        put(body, span + 4, ids[i * 2 + 1]!)
+        putU32(body, trace, t0)
+        putU32(body, trace + 4, t1)
+        putU32(body, trace + 8, t2)
+        putU32(body, trace + 12, t3)
+        putU32(body, span, ids[i * 2]!)
+        putU32(body, span + 4, ids[i * 2 + 1]!)
         if (parent !== 0) {
           const above = shape[i]!.parent
-          put(body, parent, ids[above * 2]!)
-          put(body, parent + 4, ids[above * 2 + 1]!)
+          putU32(body, parent, ids[above * 2]!)
+          putU32(body, parent + 4, ids[above * 2 + 1]!)
         }
         const at = (low + i * 1_000_003 + (t0 & 0xfffff)) >>> 0
         putLittle(body, start, at)
@@ -121,13 +122,6 @@ export class Random {
     this.#state = x
     return x >>> 0
   }
-}
-
-export function put(body: Buffer, at: number, value: number): void {
-  body[at] = value >>> 24
-  body[at + 1] = value >>> 16
-  body[at + 2] = value >>> 8
-  body[at + 3] = value
 }
 
 export function putLittle(body: Buffer, at: number, value: number): void {
