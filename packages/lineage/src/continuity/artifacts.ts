@@ -4,10 +4,11 @@
  */
 
 import { SmallMap } from '../record/small-map.ts'
+import { descend } from './descend.ts'
 import type { Authorization, Verification } from './facts.ts'
 import type { Execution, Node } from './model.ts'
 import { oncePerExecution } from './rule.ts'
-import { descend, surroundingsOf } from './surroundings.ts'
+import { surroundingsOf } from './surroundings.ts'
 
 export interface Artifact {
   /** In {@link Artifacts.all}. */
@@ -175,12 +176,14 @@ export class Artifacts {
       isCut: kept.length < artifacts.length,
       isVerified: verified.length > 0,
       isPublic: artifacts.some(({ record }) => record.type === 'anonymous'),
-      expiresAt: bound.every((one) => one.expiresAt !== undefined)
-        ? bound.map((one) => one.expiresAt).reduce(larger, undefined)
-        : undefined,
-      notBefore: bound.every((one) => one.notBefore !== undefined)
-        ? bound.map((one) => one.notBefore).reduce(smaller, undefined)
-        : undefined,
+      expiresAt: ofAll(
+        bound.map((one) => one.expiresAt),
+        larger,
+      ),
+      notBefore: ofAll(
+        bound.map((one) => one.notBefore),
+        smaller,
+      ),
       families: new Set(kept.map((one) => this.familyOf(one))),
     }
   }
@@ -318,6 +321,11 @@ function worse(a: Artifact['flaw'], b: string | undefined): Artifact['flaw'] {
   if (a === 'failed' || b === 'failed') return 'failed'
   if (a === 'skipped' || b === 'skipped') return 'skipped'
   return a === 'unverified' || b === 'unverified' ? 'unverified' : undefined
+}
+
+/** Undefined where one of them is. */
+function ofAll(times: readonly (number | undefined)[], which: typeof smaller): number | undefined {
+  return times.includes(undefined) ? undefined : times.reduce(which, undefined)
 }
 
 function smaller(a: number | undefined, b: number | undefined): number | undefined {

@@ -33,7 +33,7 @@ export const CLASSIFYING: ReadonlySet<string> = new Set([
 type Attributes = ReadonlyMap<string, string>
 
 /** A span of this kind is a request, whatever its attributes are. */
-export function mayBeRequest(kind: number): boolean {
+export function isRequestKind(kind: number): boolean {
   return kind === SERVER || kind === CONSUMER
 }
 

@@ -1,6 +1,13 @@
 /** Runs the rules over an execution. A pure function: collector and verifier come to the same bytes. */
 
-import { encodeResults, type Finding, type Judgement, RESULTS, type RuleResult } from './judgement.ts'
+import {
+  encodeResults,
+  type Finding,
+  type Judgement,
+  RESULTS,
+  type Result,
+  type RuleResult,
+} from './judgement.ts'
 import type { Execution } from './model.ts'
 import type { Report, Rule, Severity, Subject } from './rule.ts'
 
@@ -126,6 +133,7 @@ class Summary implements Report {
   }
 }
 
-const [PASS, FAIL, UNKNOWN] = (['pass', 'fail', 'unknown'] as const).map(
-  (one) => RESULTS.indexOf(one) + 1,
-) as [number, number, number]
+const codeOf = (result: Result): number => RESULTS.indexOf(result) + 1
+const PASS = codeOf('pass')
+const FAIL = codeOf('fail')
+const UNKNOWN = codeOf('unknown')

@@ -17,8 +17,9 @@ import type { AnyValue } from '../otlp/value.ts'
 import { Parent } from '../record/entry.ts'
 import { type GovernedSpan, type JoinedSpan, type JoinMethod, joinDecisions } from '../record/join.ts'
 import { idHex, type Source, type SpanInput } from '../record/order.ts'
-import { CLASSIFYING, type Inferred, infer, mayBeRequest } from './classify.ts'
+import { CLASSIFYING, type Inferred, infer, isRequestKind } from './classify.ts'
 import type { Context } from './context.ts'
+import { nearest } from './descend.ts'
 import {
   type Action,
   type Authorization,
@@ -206,7 +207,7 @@ export class ExecutionBuilder {
   readonly #nodes: GrowingNode[] = []
   /** For each node its parent's place; or the leaf hash of its parent's record, empty where it has none. */
   readonly #parents: (number | Uint8Array)[] = []
-  readonly #index = new NodeIndex(this.#nodes)
+  #index: NodeIndex | undefined
   /** By {@link Described.key}. */
   readonly #services = new Map<string, Service>()
   readonly #governed: GovernedSpan[] = []
@@ -317,6 +318,13 @@ export class ExecutionBuilder {
     else if (kind === Kind.action) node.action ??= readAction(base, claims)
   }
 
+  /** Made when somebody looks: an execution of one segment in which nobody's parent is missing never does. */
+  #indexed(): NodeIndex {
+    this.#index ??= new NodeIndex()
+    this.#index.add(this.#nodes)
+    return this.#index
+  }
+
   #originOf(input: SpanInput): { readonly service: Service; readonly received: Received } {
     const { contexts } = input.source
     const at = input.resourceStart
@@ -384,7 +392,7 @@ export class ExecutionBuilder {
   #attachLogs(): void {
     for (const log of this.#logs) {
       if (log.about !== undefined) continue
-      const about = this.#index.spanOf(log.id)
+      const about = this.#indexed().spanOf(log.id)
       if (about === undefined || isOfAnother(log, about)) continue
       log.about = about
       for (const one of log.authorizations) about.authorizations = grown(about.authorizations, one)
@@ -402,7 +410,7 @@ export class ExecutionBuilder {
       const node = nodes[place]!
       if (node.parentState === Parent.linked) {
         const parent = this.#parents[place]!
-        node.parent = typeof parent === 'number' ? nodes[parent] : this.#index.ofLeaf(parent)
+        node.parent = typeof parent === 'number' ? nodes[parent] : this.#indexed().ofLeaf(parent)
       } else if (node.parentState === Parent.awaiting || node.parentState === Parent.remote) isOpen = true
     }
     if (!isOpen) return
@@ -415,7 +423,7 @@ export class ExecutionBuilder {
     }
     for (const [place, node] of nodes.entries()) {
       if (node.parentState !== Parent.awaiting && node.parentState !== Parent.remote) continue
-      const parent = this.#index.standingFor(node.parentId)
+      const parent = this.#indexed().standingFor(node.parentId)
       if (parent === undefined) continue
       // Whoever waits for a parent that was there already opens a cycle in its segment (record.md, "Span-born records").
       node.opensCycle = parent.segment <= node.segment || rootOf(parent.place) === place
@@ -432,20 +440,8 @@ export class ExecutionBuilder {
 
   #findAuthority(): void {
     const nodes = this.#nodes
-    const done = new Uint8Array(nodes.length)
-    const path: GrowingNode[] = []
-    for (const start of nodes) {
-      for (
-        let at: GrowingNode | undefined = start;
-        at !== undefined && done[at.place] === 0;
-        at = at.parent as GrowingNode | undefined
-      ) {
-        done[at.place] = 1
-        path.push(at)
-      }
-      for (let node = path.pop(); node !== undefined; node = path.pop())
-        node.authority = node.authorizations.length > 0 ? node : node.parent?.authority
-    }
+    const authorities = nearest(nodes, ({ authorizations }) => authorizations.length > 0)
+    for (let place = 0; place < nodes.length; place++) nodes[place]!.authority = authorities[place]
   }
 
   #join(actions: readonly Action[]): Map<Action, Joined> {
@@ -488,47 +484,35 @@ function grown<T>(list: T[], one: T): T[] {
   return list
 }
 
-/**
- * Nodes by what they are known by, filled when somebody first looks: an execution of one segment in which nobody's parent
- * is missing never does.
- */
+/** Nodes by what they are known by. */
 class NodeIndex {
-  readonly #nodes: readonly GrowingNode[]
   #indexed = 0
-  #byLeaf: Map<string, GrowingNode> | undefined
+  readonly #byLeaf = new Map<string, GrowingNode>()
   /** The first record of each span id; and the first span, not log record. */
-  #byId: Map<string, GrowingNode> | undefined
-  #spans: Map<string, GrowingNode> | undefined
+  readonly #byId = new Map<string, GrowingNode>()
+  readonly #spans = new Map<string, GrowingNode>()
 
-  constructor(nodes: readonly GrowingNode[]) {
-    this.#nodes = nodes
-  }
-
-  ofLeaf(leaf: Uint8Array): GrowingNode | undefined {
-    this.#catchUp()
-    return this.#byLeaf?.get(keyOf(leaf))
-  }
-
-  spanOf(id: string): GrowingNode | undefined {
-    this.#catchUp()
-    return this.#spans?.get(id)
-  }
-
-  /** The span with this id; else the first record that has it. */
-  standingFor(id: string): GrowingNode | undefined {
-    return this.spanOf(id) ?? this.#byId?.get(id)
-  }
-
-  #catchUp(): void {
-    this.#byLeaf ??= new Map()
-    this.#byId ??= new Map()
-    this.#spans ??= new Map()
-    for (; this.#indexed < this.#nodes.length; this.#indexed++) {
-      const node = this.#nodes[this.#indexed]!
+  /** Takes in those that are not in it yet. */
+  add(nodes: readonly GrowingNode[]): void {
+    for (; this.#indexed < nodes.length; this.#indexed++) {
+      const node = nodes[this.#indexed]!
       this.#byLeaf.set(keyOf(node.leaf), node)
       if (!this.#byId.has(node.id)) this.#byId.set(node.id, node)
       if (node.kind !== LOG_RECORD && !this.#spans.has(node.id)) this.#spans.set(node.id, node)
     }
+  }
+
+  ofLeaf(leaf: Uint8Array): GrowingNode | undefined {
+    return this.#byLeaf.get(keyOf(leaf))
+  }
+
+  spanOf(id: string): GrowingNode | undefined {
+    return this.#spans.get(id)
+  }
+
+  /** The span with this id; else the first record that has it. */
+  standingFor(id: string): GrowingNode | undefined {
+    return this.#spans.get(id) ?? this.#byId.get(id)
   }
 }
 
@@ -552,7 +536,9 @@ function isOfAnother(log: Node, span: Node): boolean {
  * may begin with it, and how that ended counts.
  */
 function isLookedAt({ governed, kind }: SpanInput, service: Service, above: Node | undefined): boolean {
-  return governed || service.instrumentation === undefined || mayBeRequest(kind) || above?.service !== service
+  return (
+    governed || service.instrumentation === undefined || isRequestKind(kind) || above?.service !== service
+  )
 }
 
 /** What attributes and counts say of a span beside its facts. */

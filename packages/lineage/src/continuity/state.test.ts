@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
+import { nearest } from './descend.ts'
 import type { Node } from './model.ts'
-import { HELD, isState, mayFollow, NEXT_STATES, nearest, TERMINAL } from './state.ts'
+import { HELD, isState, mayFollow, NEXT_STATES, TERMINAL } from './state.ts'
 
 describe('mayFollow', () => {
   test.each([

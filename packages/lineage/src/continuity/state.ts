@@ -5,10 +5,10 @@
  * States are what transitions of the type `state` say, and `governance.execution.state` on the span that a request began
  * with, which holds from its end. They belong to the nearest request at or above the span that says them, or to its root.
  */
+import { nearest } from './descend.ts'
 import type { Transition } from './facts.ts'
 import { type Node, SKEW } from './model.ts'
 import { oncePerExecution, type Subject } from './rule.ts'
-import { descend } from './surroundings.ts'
 
 /** Which states may follow each; `overridden` may follow any that is not sealed. */
 export const NEXT_STATES: Readonly<Record<string, readonly string[]>> = {
@@ -111,11 +111,6 @@ export const statesOf = oncePerExecution((execution): States => {
 })
 
 const NO_STATES: States = { timelines: [], of: () => undefined }
-
-/** For each span the nearest one at or above it that is meant. Every span is walked once, whatever the depth. */
-export function nearest(spans: readonly Node[], isMeant: (node: Node) => boolean): (Node | undefined)[] {
-  return descend<Node | undefined>(spans, (node, above) => (isMeant(node) ? node : above))
-}
 
 /** Times of one process that are closer than this say no order: nanoseconds. Some SDKs round to a millisecond. */
 const ONE_CLOCK = 5_000_000n

@@ -2,6 +2,8 @@
  * What is around a span, for rules: where its service's part of the execution begins, what is above it, what its
  * services are able to see. Everything is worked out once for an execution, in linear time.
  */
+import { isRequestKind } from './classify.ts'
+import { descend } from './descend.ts'
 import type { Action, Decision } from './facts.ts'
 import type { Execution, Joined, Node, Service } from './model.ts'
 import { SKEW } from './model.ts'
@@ -12,35 +14,6 @@ export interface Near {
   readonly count: number
   /** One of them is an allow that binds. */
   readonly allows: boolean
-}
-
-/**
- * A value for each span from that of its parent, by place. `above` is undefined for spans without a parent. Linear, and
- * without recursion: chains may be as long as an execution has spans.
- */
-export function descend<T>(spans: readonly Node[], of: (node: Node, above: T | undefined) => T): T[] {
-  const values: T[] = new Array(spans.length)
-  // In the order of the log parents come first, unless they came in a later segment than a child.
-  let place = 0
-  for (; place < spans.length; place++) {
-    const node = spans[place]!
-    const { parent } = node
-    if (parent !== undefined && parent.place > place) break
-    values[place] = of(node, parent && values[parent.place])
-  }
-  if (place === spans.length) return values
-  const done = new Uint8Array(spans.length).fill(1, 0, place)
-  const path: Node[] = []
-  for (const start of spans) {
-    let at: Node | undefined = start
-    for (; at !== undefined && done[at.place] === 0; at = at.parent) {
-      done[at.place] = 1
-      path.push(at)
-    }
-    for (let node = path.pop(); node !== undefined; node = path.pop())
-      values[node.place] = of(node, node.parent && values[node.parent.place])
-  }
-  return values
 }
 
 /** Each is worked out when somebody asks for it first. */
@@ -213,7 +186,7 @@ const DECISION_LIBRARIES: ReadonlySet<string> = new Set([
 ])
 
 function isEntry({ kind, service, parent }: Node): boolean {
-  return kind === 2 || kind === 5 || parent?.service !== service
+  return isRequestKind(kind) || parent?.service !== service
 }
 
 /** Number of each span in its tree, and the last number below it. */

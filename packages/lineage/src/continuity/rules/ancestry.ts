@@ -2,12 +2,10 @@
 import { formatHex } from '../../bytes.ts'
 import { LOG_RECORD } from '../../otlp/log-record.ts'
 import { Parent } from '../../record/entry.ts'
+import { isRequestKind } from '../classify.ts'
+import { nearest } from '../descend.ts'
 import type { Execution, Node } from '../model.ts'
 import type { Rule } from '../rule.ts'
-import { nearest } from '../state.ts'
-
-const SERVER = 2
-const CONSUMER = 5
 
 /** A span whose children ended less than this ago may still run, and comes when it ends: nanoseconds. */
 const STILL_RUNNING = 30_000_000_000n
@@ -67,7 +65,7 @@ const missingParent: Rule = {
 
 /** Whether a span says what it is part of, or something came to its process with it. */
 function isBeginning({ request, kind }: Node): boolean {
-  return request !== undefined || kind === SERVER || kind === CONSUMER
+  return request !== undefined || isRequestKind(kind)
 }
 
 const orphanRoot: Rule = {

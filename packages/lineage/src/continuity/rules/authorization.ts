@@ -3,7 +3,7 @@ import { formatHex } from '../../bytes.ts'
 import { type Artifact, artifactsOf } from '../artifacts.ts'
 import type { Action, Authorization } from '../facts.ts'
 import { type Execution, type Node, SKEW } from '../model.ts'
-import type { Report, Rule } from '../rule.ts'
+import { oncePerExecution, type Report, type Rule } from '../rule.ts'
 import {
   actionsThatRan,
   fromSeconds,
@@ -34,10 +34,9 @@ const absent: Rule = {
   evaluate(execution, report) {
     const surroundings = surroundingsOf(execution)
     const artifacts = artifactsOf(execution)
-    const linked = new LinkedAuthority(execution)
     for (const action of actionsThatRan(execution)) {
       const { on } = action
-      if (artifacts.at(on) !== undefined || linked.isAt(on)) report.pass()
+      if (artifacts.at(on) !== undefined || isLinked(on, execution)) report.pass()
       else if (action.inferred) {
         if (surroundings.seesCredentials(on.service))
           report.unknown(`whether inferred actions of ${serviceOf(on)} need an authorization`)
@@ -53,25 +52,16 @@ const absent: Rule = {
   },
 }
 
-/** Whether a link of a span leads to one of the execution that has an authorization. */
-class LinkedAuthority {
-  readonly #execution: Execution
-  #traceId = ''
-  #authorized: ReadonlySet<string> | undefined
-
-  constructor(execution: Execution) {
-    this.#execution = execution
-  }
-
-  isAt({ links }: Node): boolean {
-    if (links.length === 0) return false
-    if (this.#authorized === undefined) {
-      this.#traceId = formatHex(this.#execution.traceId)
-      this.#authorized = new Set(this.#execution.authorizations.map(({ on }) => on.id))
-    }
-    return links.some(({ traceId, spanId }) => traceId === this.#traceId && this.#authorized!.has(spanId))
-  }
+/** A link of the span leads to one of the execution that has an authorization. */
+function isLinked({ links }: Node, execution: Execution): boolean {
+  if (links.length === 0) return false
+  const trace = formatHex(execution.traceId)
+  return links.some(({ traceId, spanId }) => traceId === trace && authorizedIn(execution).has(spanId))
 }
+
+const authorizedIn = oncePerExecution(
+  ({ authorizations }): ReadonlySet<string> => new Set(authorizations.map(({ on }) => on.id)),
+)
 
 const unverified: Rule = {
   id: 'GC-A02',

@@ -1,14 +1,13 @@
 /** GC-R04, R06, C02, C05: what governs everywhere, and what of the evidence is whole. */
+
+import { isRequestKind } from '../classify.ts'
+import { nearest } from '../descend.ts'
 import type { Node, Service } from '../model.ts'
 import type { Rule } from '../rule.ts'
-import { nearest } from '../state.ts'
-
-const SERVER = 2
-const CONSUMER = 5
 
 /** What came to a process: its parent is elsewhere. */
 function isEntry({ kind, parent, parentId, remote, service }: Node): boolean {
-  if (kind !== SERVER && kind !== CONSUMER) return false
+  if (!isRequestKind(kind)) return false
   return parent === undefined ? parentId === '' || remote : parent.service !== service
 }
 
