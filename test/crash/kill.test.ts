@@ -6,37 +6,12 @@ import { readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
-import { CollectorProcess, type Endpoints, SETTINGS } from './process.ts'
+import { CollectorProcess, SETTINGS } from './process.ts'
 import { createRandom, Sender } from './sender.ts'
-import { World } from './world.ts'
+import { monitor, World } from './world.ts'
 
 const CYCLES = Number(process.env.ROOTSPAN_CRASH_CYCLES ?? (process.env.CI === 'true' ? 30 : 5))
 const SEED = Number(process.env.ROOTSPAN_CRASH_SEED ?? Math.floor(Math.random() * 2 ** 32))
-
-/** Reads the published checkpoint again and again, as a monitor does, until it is stopped. */
-function monitor(world: World, endpoints: Endpoints): () => Promise<void> {
-  let isStopped = false
-  let last = 0
-  const loop = async (): Promise<void> => {
-    for (; !isStopped; await sleep(20)) {
-      const note = await fetch(`http://${endpoints.api}/log/checkpoint`).then(
-        async (response) =>
-          response.status === 200 ? new Uint8Array(await response.arrayBuffer()) : undefined,
-        () => undefined,
-      )
-      if (note === undefined) continue
-      const size = world.memory.see(note, world.policy)
-      expect(size, 'the published tree shrank').toBeGreaterThanOrEqual(last)
-      last = size
-    }
-  }
-  const running = loop()
-  running.catch(() => {})
-  return async () => {
-    isStopped = true
-    await running
-  }
-}
 
 test(`${CYCLES} kills, seed ${SEED}`, { timeout: 60_000 + CYCLES * 20_000 }, async () => {
   const random = createRandom(SEED)

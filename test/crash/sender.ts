@@ -30,17 +30,21 @@ export function createRandom(seed: number): () => number {
 export class Sender {
   readonly #memory: Memory
   readonly #random: () => number
+  readonly #firstTrace: number
   /** Number of the next trace, and the next span id of each trace that is still added to. */
-  #nextTrace = 1
+  #nextTrace: number
   readonly #nextSpan = new Map<number, number>()
   #unanswered: Request[] = []
   #stop = false
   #running: Promise<unknown> = Promise.resolve()
   acknowledged = 0
 
-  constructor(memory: Memory, random: () => number) {
+  /** Its traces have numbers from `firstTrace` on: those of two senders to one log must not meet. */
+  constructor(memory: Memory, random: () => number, firstTrace = 1) {
     this.#memory = memory
     this.#random = random
+    this.#firstTrace = firstTrace
+    this.#nextTrace = firstTrace
   }
 
   /** Begins to load a collector, over both protocols. */
@@ -80,8 +84,9 @@ export class Sender {
   /** Some spans of a new trace, or late ones of an old one, whose parent may come after them. */
   #make(): Request {
     const random = this.#random
-    const isLate = this.#nextTrace > 3 && random() < 0.3
-    const trace = isLate ? 1 + Math.floor(random() * (this.#nextTrace - 1)) : this.#nextTrace++
+    const known = this.#nextTrace - this.#firstTrace
+    const isLate = known > 2 && random() < 0.3
+    const trace = isLate ? this.#firstTrace + Math.floor(random() * known) : this.#nextTrace++
     const first = this.#nextSpan.get(trace) ?? 1
     const count = 1 + Math.floor(random() * 12)
     this.#nextSpan.set(trace, first + count)

@@ -6,6 +6,7 @@ import { accessSync, constants, mkdtempSync } from 'node:fs'
 import { cp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { createAudit } from '@rootspan/lineage/audit'
 import { formatBase64, formatHex } from '@rootspan/lineage/bytes'
 import { isSpanBorn, parseEntry } from '@rootspan/lineage/record/entry'
@@ -28,6 +29,7 @@ import {
   openDatabase,
   readChain,
 } from '../../packages/collector/src/store/log-store.ts'
+import type { Endpoints } from './process.ts'
 
 const ORIGIN = 'example.com/crash/v0'
 
@@ -41,6 +43,14 @@ export class Memory {
   readonly roots = new Map<number, string>()
   /** Acknowledged requests whose sender asked for a receipt: the spans in them by position. */
   readonly receipts = new Map<number, readonly string[]>()
+
+  copy(): Memory {
+    const copy = new Memory()
+    for (const name of ['acknowledged', 'sent'] as const) for (const span of this[name]) copy[name].add(span)
+    for (const [size, root] of this.roots) copy.roots.set(size, root)
+    for (const [position, spans] of this.receipts) copy.receipts.set(position, spans)
+    return copy
+  }
 
   /** Takes a checkpoint that was handed out; fails when it is a second root for its size. */
   see(note: Uint8Array, policy: Policy): number {
@@ -77,11 +87,11 @@ export class World {
   async copy(): Promise<World> {
     const root = mkdtempSync(join(scratchDirectory(), 'rootspan-crash-'))
     await cp(this.root, root, { recursive: true })
-    const memory = new Memory()
-    for (const name of ['acknowledged', 'sent'] as const)
-      for (const span of this.memory[name]) memory[name].add(span)
-    for (const [size, note] of this.memory.roots) memory.roots.set(size, note)
-    for (const [position, spans] of this.memory.receipts) memory.receipts.set(position, spans)
+    return this.at(root, this.memory.copy())
+  }
+
+  /** The same log where its directories lie in another place. */
+  at(root: string, memory: Memory): World {
     return new World(root, configIn(root), this.identity, memory)
   }
 
@@ -164,6 +174,31 @@ export class World {
         audit.compare(tile, await reader.tileReader(tile.level, tile.index, tile.width))
     }
     expect(audit.finish().size).toBe(audit.checkpoint.size)
+  }
+}
+
+/** Reads the published checkpoint again and again, as a monitor does, until it is stopped. */
+export function monitor(world: World, endpoints: Endpoints): () => Promise<void> {
+  let isStopped = false
+  let last = 0
+  const loop = async (): Promise<void> => {
+    for (; !isStopped; await sleep(20)) {
+      const note = await fetch(`http://${endpoints.api}/log/checkpoint`).then(
+        async (response) =>
+          response.status === 200 ? new Uint8Array(await response.arrayBuffer()) : undefined,
+        () => undefined,
+      )
+      if (note === undefined) continue
+      const size = world.memory.see(note, world.policy)
+      expect(size, 'the published tree shrank').toBeGreaterThanOrEqual(last)
+      last = size
+    }
+  }
+  const running = loop()
+  running.catch(() => {})
+  return async () => {
+    isStopped = true
+    await running
   }
 }
 
