@@ -15,19 +15,33 @@ const MAX_SERVICES = 64
 /** Service names by resource; one per commit, so that a resource is looked into once. */
 export class ServiceNames {
   readonly #names = new Map<Uint8Array, Map<number, string>>()
+  /** Most spans have the resource of the one before. */
+  #body: Uint8Array | undefined
+  #start = 0
+  #name = ''
 
   of(span: SpanInput): string {
-    if (span.resourceEnd === 0) return ''
+    const { resourceStart, resourceEnd } = span
+    if (resourceEnd === 0) return ''
     const { body } = span.source
+    if (body !== this.#body || resourceStart !== this.#start) {
+      this.#name = this.#find(body, resourceStart, resourceEnd)
+      this.#body = body
+      this.#start = resourceStart
+    }
+    return this.#name
+  }
+
+  #find(body: Uint8Array, start: number, end: number): string {
     let inBody = this.#names.get(body)
     if (inBody === undefined) {
       inBody = new Map()
       this.#names.set(body, inBody)
     }
-    let name = inBody.get(span.resourceStart)
+    let name = inBody.get(start)
     if (name === undefined) {
-      name = serviceName(body, span.resourceStart, span.resourceEnd)
-      inBody.set(span.resourceStart, name)
+      name = serviceName(body, start, end)
+      inBody.set(start, name)
     }
     return name
   }
@@ -83,11 +97,14 @@ export function describeSegment(
   const services = new Set<string>()
   let first = spans[0]!
   let last = first
+  let named = ''
   for (const span of spans) {
     if (before(span.startHigh, span.startLow, first.startHigh, first.startLow)) first = span
     if (before(last.endHigh, last.endLow, span.endHigh, span.endLow)) last = span
     const service = names.of(span)
-    if (service !== '' && services.size < MAX_SERVICES) services.add(service)
+    if (service === named || service === '') continue
+    named = service
+    if (services.size < MAX_SERVICES) services.add(service)
   }
   // A log record names its execution where nothing else does yet.
   const { source, spanStart, spanEnd, kind } = spans.find((span) => span.kind !== LOG_RECORD) ?? spans[0]!
@@ -140,17 +157,18 @@ function spanName(body: Uint8Array, start: number, end: number): string {
 
 /** Name of an encoded log record. */
 function logName(body: Uint8Array, start: number, end: number): string {
-  return cut(encodeText(decodeLogSpan(body.subarray(start, end)).name))
+  const bytes = encodeText(decodeLogSpan(body.subarray(start, end)).name)
+  return cut(bytes, 0, bytes.length)
+}
+
+function name(reader: WireReader): string {
+  if (reader.type !== BYTES) throw new MalformedError('a name is not a string')
+  return cut(reader.bytes, reader.start, reader.end)
 }
 
 /** At most MAX_NAME bytes of a string; broken UTF-8 is replaced, since this is for people and never verified. */
-function name(reader: WireReader): string {
-  if (reader.type !== BYTES) throw new MalformedError('a name is not a string')
-  return cut(reader.value())
-}
-
-function cut(whole: Uint8Array): string {
-  const bytes = whole.subarray(0, MAX_NAME)
-  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8')
-  return whole.length > MAX_NAME ? text.replace(/\uFFFD+$/, '') : text
+function cut(bytes: Uint8Array, start: number, end: number): string {
+  const size = Math.min(end - start, MAX_NAME)
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset + start, size).toString('utf8')
+  return end - start > MAX_NAME ? text.replace(/\uFFFD+$/, '') : text
 }

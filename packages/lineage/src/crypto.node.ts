@@ -7,10 +7,10 @@ export function sha256(input: Uint8Array): Uint8Array {
   return out
 }
 
-/** A latin1 string written in place costs a third of a Buffer result, which allocates an ArrayBuffer. */
+/** A string of one byte a character costs a third of a Buffer result, which allocates an ArrayBuffer. */
 export function sha256Into(input: Uint8Array, out: Uint8Array, at: number): void {
-  const target = out instanceof Buffer ? out : Buffer.from(out.buffer, out.byteOffset, out.byteLength)
-  target.write(hash('sha256', input, 'binary'), at, 32, 'latin1')
+  const digest = hash('sha256', input, 'binary')
+  for (let i = 0; i < 32; i++) out[at + i] = digest.charCodeAt(i)
 }
 
 export function scratch(size: number): Uint8Array {

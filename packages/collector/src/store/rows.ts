@@ -401,12 +401,5 @@ function number(sink: Sink, tag: number, value: number): void {
 
 function fixed64(sink: Sink, tag: number, value: bigint): void {
   sink.byte(tag)
-  const low = Number(value & 0xffff_ffffn)
-  const high = Number(value >> 32n)
-  for (const half of [low, high]) {
-    sink.byte(half & 0xff)
-    sink.byte((half >>> 8) & 0xff)
-    sink.byte((half >>> 16) & 0xff)
-    sink.byte(half >>> 24)
-  }
+  sink.fixed64(value)
 }

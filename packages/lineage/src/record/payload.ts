@@ -111,7 +111,7 @@ export function writeHead(sink: Sink, head: SegmentHead): void {
   writeNumber(sink, 0x20, head.closed)
   if (head.evaluatedAt !== 0n) {
     sink.byte(0x29)
-    writeFixed64(sink, head.evaluatedAt)
+    sink.fixed64(head.evaluatedAt)
   }
 }
 
@@ -172,14 +172,6 @@ export function writeNumber(sink: Sink, tag: number, value: number): void {
   if (value === 0) return
   sink.byte(tag)
   sink.varint(value)
-}
-
-function writeFixed64(sink: Sink, value: bigint): void {
-  let rest = value
-  for (let i = 0; i < 8; i++) {
-    sink.byte(Number(rest & 0xffn))
-    rest >>= 8n
-  }
 }
 
 export function encodePayload(

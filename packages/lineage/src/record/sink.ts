@@ -5,8 +5,10 @@ const SHORT = 64
 const KEPT_VIEWS = 4096
 
 export class Sink {
+  /** Another array after `reserve` has grown it; nobody else replaces it. */
   bytes: Uint8Array
   at = 0
+  /** Views of `bytes`, by their length. */
   #views: (Uint8Array | undefined)[] | undefined
 
   constructor(capacity = 4096) {
@@ -19,6 +21,7 @@ export class Sink {
     const grown = scratch(Math.max(this.bytes.length * 2, this.at + size))
     grown.set(this.bytes.subarray(0, this.at))
     this.bytes = grown
+    this.#views = undefined
   }
 
   byte(value: number): void {
@@ -38,6 +41,20 @@ export class Sink {
     this.bytes[this.at++] = value >>> 16
     this.bytes[this.at++] = value >>> 8
     this.bytes[this.at++] = value
+  }
+
+  /** An unsigned 64-bit integer, little-endian as protobuf has it. */
+  fixed64(value: bigint): void {
+    this.#low32(Number(value & 0xffff_ffffn))
+    this.#low32(Number(value >> 32n))
+  }
+
+  #low32(value: number): void {
+    this.reserve(4)
+    this.bytes[this.at++] = value
+    this.bytes[this.at++] = value >>> 8
+    this.bytes[this.at++] = value >>> 16
+    this.bytes[this.at++] = value >>> 24
   }
 
   /** A minimal protobuf varint of a safe integer. */
@@ -95,7 +112,7 @@ export class Sink {
     if (at >= KEPT_VIEWS) return this.bytes.subarray(0, at)
     this.#views ??= new Array<Uint8Array | undefined>(KEPT_VIEWS)
     const kept = this.#views[at]
-    if (kept?.buffer === this.bytes.buffer) return kept
+    if (kept !== undefined) return kept
     const view = this.bytes.subarray(0, at)
     this.#views[at] = view
     return view
