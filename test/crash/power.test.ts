@@ -8,7 +8,7 @@ import { closeSync, fsyncSync, openSync, readdirSync, readFileSync, writeFileSyn
 import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, expect, test } from 'vitest'
-import { PowerDisk } from './power.ts'
+import { tryPowerDisk } from '../support/power-disk.ts'
 import { CollectorProcess, SETTINGS } from './process.ts'
 import { createRandom, Sender } from './sender.ts'
 import { type Memory, monitor, World } from './world.ts'
@@ -16,18 +16,7 @@ import { type Memory, monitor, World } from './world.ts'
 const CUTS = Number(process.env.ROOTSPAN_POWER_CUTS ?? (process.env.CI === 'true' ? 10 : 4))
 const SEED = Number(process.env.ROOTSPAN_CRASH_SEED ?? Math.floor(Math.random() * 2 ** 32))
 
-const disk = tryDisk()
-
-function tryDisk(): PowerDisk | undefined {
-  try {
-    return PowerDisk.create()
-  } catch (error) {
-    console.warn(
-      `no disk can be made here, so that its power is not cut: run as root where loop devices may be mounted, with xfsprogs installed (${String(error).trim()})`,
-    )
-    return undefined
-  }
-}
+const disk = tryPowerDisk()
 
 afterAll(() => disk?.remove())
 

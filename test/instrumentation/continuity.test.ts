@@ -4,12 +4,14 @@
  *
  * `OUTAGE_MILLIS` sets how long the collector is away: nothing here depends on it.
  */
-import { readdir, readFile, stat, truncate } from 'node:fs/promises'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { mkdir, readdir, readFile, stat, truncate } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, expect, test } from 'vitest'
 import { cleanUp, makeDirectory, waitFor } from '../e2e/process.ts'
 import { type CollectorOptions, type CollectorProcess, startCollectorProcess } from '../e2e/support.ts'
+import { tryPowerDisk } from '../support/power-disk.ts'
 import { everything, type Life, livesOf } from './lives.ts'
 import { type Application, type Shown, select, startApplication } from './support.ts'
 
@@ -19,7 +21,12 @@ const TEST_MILLIS = 120_000 + 4 * OUTAGE_MILLIS
 const WAIT_MILLIS = 60_000 + 2 * OUTAGE_MILLIS
 const FILE = 'evidence.app.mjs'
 
-afterAll(cleanUp)
+const disk = tryPowerDisk()
+
+afterAll(async () => {
+  await cleanUp()
+  disk?.remove()
+})
 
 function startCollector(options: CollectorOptions = {}): Promise<CollectorProcess> {
   // Traces of which something is lost for good settle soon.
@@ -143,6 +150,52 @@ test('the power is lost in the middle of a write: what was whole is sent, and wh
   expect(await readdir(directory)).toEqual([])
   await collector.stop()
 })
+
+test.skipIf(disk === undefined)(
+  'the power of the disk is lost under load: what was synced is sent, in a chain without a gap',
+  async () => {
+    const collector = await startCollector()
+    const directory = join(disk!.directory, 'spool')
+    await mkdir(directory)
+    const env = { ROOTSPAN_SPOOL: directory, OTEL_BSP_SCHEDULE_DELAY: '60000' }
+    const first = await startApplication(collector, FILE, { ...env, OTEL_SERVICE_NAME: 'first' })
+    const whole = [await first.request('/work'), await first.request('/work')]
+    // Without another write: the spool syncs what was written within a second, the kernel by itself after 30.
+    const onDisk = (): true | undefined => {
+      const cut = disk!.cut()
+      const left = join(disk!.open(cut), 'spool')
+      const names = existsSync(left) ? readdirSync(left).filter((name) => name.endsWith('.spool')) : []
+      const text = names.map((name) => readFileSync(join(left, name), 'latin1')).join('')
+      disk!.drop(cut)
+      return text.split('http.response.status_code').length > 2 ? true : undefined
+    }
+    await waitFor('both requests to be on the disk', onDisk, 20_000)
+    const loading = load(first)
+    await sleep(500)
+    const last = disk!.cut()
+    await loading.stop()
+    await kill(first)
+
+    const left = join(disk!.open(last), 'spool')
+    const second = await startApplication(collector, FILE, {
+      ROOTSPAN_SPOOL: left,
+      OTEL_SERVICE_NAME: 'second',
+    })
+    const all = await everything(collector, (records) => named(records, 'governance.recovery').length > 0)
+    const [recovery] = named(all, 'governance.recovery')
+    const life = livesOf(all).get(String(recovery!.claims['emitter.recovered.id']))!
+    expect(life).toMatchObject({ missing: [], broken: [], goodbye: undefined })
+    expectOneEach(life)
+    for (const { traceId } of whole) {
+      const kinds = all.filter((one) => one.traceId === traceId && !one.claims['emitter.unfinished'])
+      expect(kinds.map(({ kind }) => kind)).toEqual(expect.arrayContaining(['request', 'decision', 'action']))
+    }
+    await second.stop()
+    expect(await readdir(left)).toEqual([])
+    disk!.drop(last)
+    await collector.stop()
+  },
+)
 
 test('killed between decision and action, without a spool: what is missing is known', async () => {
   const collector = await startCollector()

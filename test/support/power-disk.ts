@@ -88,6 +88,18 @@ export class PowerDisk {
   }
 }
 
+/** A disk, or nothing where none can be made, which is said with what to do about it. */
+export function tryPowerDisk(): PowerDisk | undefined {
+  try {
+    return PowerDisk.create()
+  } catch (error) {
+    console.warn(
+      `no disk can be made here, so that its power is not cut: run as root where loop devices may be mounted, with xfsprogs installed (${String(error).trim()})`,
+    )
+    return undefined
+  }
+}
+
 function run(program: string, options: readonly string[]): void {
   const PATH = `${process.env.PATH}:/usr/sbin:/sbin`
   execFileSync(program, options, { stdio: 'pipe', env: { ...process.env, PATH } })
