@@ -37,6 +37,31 @@ test('canonical JSON: RFC 8785, 3.2.2 and 3.2.3', () => {
   expect([...canonicalJson(keys)!.matchAll(/:(\d)/g)].map((match) => match[1]).join('')).toBe('2467153')
 })
 
+test('canonical JSON is what JSON writes, with the members sorted, whatever their number and length', () => {
+  const units = ['a', 'B', ' ', '~', '"', '\\', '\n', '\u007f', 'é', '€', '\u{1f600}']
+  let state = 7
+  const random = (below: number): number => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0
+    return Math.floor((state / 2 ** 32) * below)
+  }
+  const text = (length: number): string =>
+    Array.from({ length }, () => units[random(random(3) === 0 ? units.length : 4)]).join('')
+  const make = (depth: number): unknown => {
+    if (depth === 0) return [text(random(60)), random(1000) / 8, true, null][random(4)]
+    if (random(3) === 0) return Array.from({ length: random(5) }, () => make(depth - 1))
+    const keys = Array.from({ length: random(14) }, () => `k${text(random(6))}`)
+    return Object.fromEntries(keys.map((key) => [key, make(depth - 1)]))
+  }
+  const sorted = (_: string, value: unknown): unknown =>
+    typeof value === 'object' && value !== null && !Array.isArray(value)
+      ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : value
+  for (let time = 0; time < 300; time++) {
+    const value = make(3)
+    expect(canonicalJson(value)).toBe(JSON.stringify(value, sorted))
+  }
+})
+
 test('what JSON has no word for', () => {
   const cyclic: { self?: unknown } = {}
   cyclic.self = cyclic
