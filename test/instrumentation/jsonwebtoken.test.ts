@@ -1,5 +1,5 @@
 /** jsonwebtoken in an Express service: what the collector's records say of good tokens and bad ones. */
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { cleanUp } from '../e2e/process.ts'
 import type { CollectorProcess } from '../e2e/support.ts'
 import {
@@ -147,6 +147,55 @@ test('with a callback: verified, refused, and a key that could not be had', asyn
     'verification.reason.code': 'key_unavailable',
   })
   expect(select(records, 'authorization')[0]!.claims['authorization.verification']).toBe('unverified')
+})
+
+describe('an application that is careless', () => {
+  const careless = async (token: string, options: object) => {
+    const answer = await send(`/careless?with=${encodeURIComponent(JSON.stringify(options))}`, token)
+    const records = await shown(answer)
+    return {
+      status: answer.status,
+      artifact: select(records, 'authorization')[0]!.claims,
+      check: select(records, 'verification')[0]!.claims,
+    }
+  }
+
+  test('takes a token that nobody signed: nothing is verified, and nothing of it is believed', async () => {
+    const unsigned = `${signWith(CLAIMS, JWT_KEY, { alg: 'none' }).split('.').slice(0, 2).join('.')}.`
+    const { status, artifact, check } = await careless(unsigned, { algorithms: ['none'] })
+    expect(status).toBe(200)
+    expect(artifact).toMatchObject({
+      'authorization.fingerprint': fingerprint(unsigned),
+      'authorization.verification': 'unverified',
+    })
+    expect(artifact['authorization.issuer']).toBeUndefined()
+    expect(check).toMatchObject({
+      'verification.result': 'unknown',
+      'verification.reason.code': 'unsigned',
+      'verification.checks': ['expiry', 'algorithm'],
+    })
+  })
+
+  test('gives options that switch checks off: they are not said to be made', async () => {
+    const options = { secret: true, audience: '', issuer: null, ignoreExpiration: 'true' }
+    const { status, check } = await careless(sign({ ...CLAIMS, exp: NOW - 60 }), options)
+    expect(status).toBe(200)
+    expect(check).toMatchObject({ 'verification.result': 'pass', 'verification.checks': ['signature'] })
+  })
+
+  test.each([
+    ['no key', {}],
+    ['a key of the wrong kind', { secret: true, algorithms: ['RS256'] }, { alg: 'RS256' }],
+    ['an age that is none', { secret: true, maxAge: 'soon' }],
+  ] as [string, object, object?][])(
+    'gives %s: nothing is said about the token',
+    async (_, options, header) => {
+      const { status, artifact, check } = await careless(signWith(CLAIMS, JWT_KEY, header), options)
+      expect(status).toBe(401)
+      expect(artifact['authorization.verification']).toBe('unverified')
+      expect(check).toMatchObject({ 'verification.result': 'unknown', 'verification.reason.code': 'misuse' })
+    },
+  )
 })
 
 test('a caller that asks not to be recorded is recorded, and that is said', async () => {

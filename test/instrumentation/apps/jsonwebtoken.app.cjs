@@ -27,6 +27,11 @@ app.post('/orders', authenticate, async (_, response) => {
   response.json({ paid: paid.status })
 })
 
+app.get('/waiting', (request) => {
+  jwt.verify(bearer(request), key, { algorithms: ['HS256'] })
+  setImmediate(() => console.log('waiting'))
+})
+
 app.post('/payments', (_, response) => response.json({ ok: true }))
 
 app.get('/callback', (request, response) => {
@@ -36,6 +41,16 @@ app.get('/callback', (request, response) => {
     if (error) response.status(401).json({ error: error.name })
     else response.json({ user: claims.sub })
   })
+})
+
+// As one should not: what the options say goes into them as it came.
+app.get('/careless', (request, response) => {
+  const { secret, ...options } = JSON.parse(request.query.with)
+  try {
+    response.json({ user: jwt.verify(bearer(request), secret ? key : undefined, options).sub })
+  } catch (error) {
+    response.status(401).json({ error: error.message })
+  }
 })
 
 let origin

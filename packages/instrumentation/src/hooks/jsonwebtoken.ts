@@ -7,7 +7,7 @@ import { type Cache, createCache } from '../cache.ts'
 import type { Authorization, Verification } from '../facts.ts'
 import type { Recorder } from '../recorder.ts'
 import type { Hook } from './hook.ts'
-import { isClaims, jwtArtifact, peekJwt } from './jwt.ts'
+import { type Claims, isClaims, jwtArtifact, peekJwt } from './jwt.ts'
 import type { CallOutcome } from './observe.ts'
 
 /** Verified tokens whose facts are kept; they stay in memory, at most twice as many. */
@@ -71,12 +71,20 @@ function verifiedOf(
   const known = isKept ? verified.get(token) : undefined
   const asked = askedOf(options)
   if (known?.asked === asked) return known
-  const artifact = known?.artifact ?? artifactOf(token)
+  const { header, claims } = peekJwt(token)
+  const isSigned = !isUnsigned(token)
+  const artifact =
+    known?.artifact ??
+    Object.freeze<Authorization>({
+      ...jwtArtifact(token, header, isSigned ? claims : undefined),
+      verification: isSigned ? 'verified' : 'unverified',
+    })
   const verification = Object.freeze<Verification>({
     type: 'credential',
-    result: 'pass',
+    result: isSigned ? 'pass' : 'unknown',
     method: 'jsonwebtoken.verify',
-    checks: checksOf(asked, artifact),
+    reason: isSigned ? undefined : 'unsigned',
+    checks: checksOf(asked, isSigned, claims),
     token: typeof token === 'string' ? token : undefined,
   })
   const facts = { asked, artifact, verification }
@@ -84,12 +92,9 @@ function verifiedOf(
   return facts
 }
 
-function artifactOf(token: unknown): Authorization {
-  const { header, claims } = peekJwt(token)
-  return Object.freeze<Authorization>({
-    ...jwtArtifact(token, header, claims),
-    verification: 'verified',
-  })
+/** Without a signature, which `verify` lets pass where no key is given: by `algorithms` in 9, by itself in 8. */
+function isUnsigned(token: unknown): boolean {
+  return typeof token === 'string' && token.slice(token.lastIndexOf('.') + 1).trim() === ''
 }
 
 function refusedOf(token: unknown, reason: string, isJudged: boolean): Authorization {
@@ -130,6 +135,12 @@ const REASONS: readonly (readonly [RegExp, string])[] = [
   [/^maxAge exceeded/, 'too_old'],
   [/^(?:invalid (?:exp|nbf) value|iat required)/, 'claims_invalid'],
   [/^error in secret or public key callback/, 'key_unavailable'],
+  // Of the key or the options that the application gave, and nothing about the token.
+  [
+    /^(?:secretOrPublicKey|secret or public key|please specify|verify must be called|clockTimestamp must)/,
+    'misuse',
+  ],
+  [/^(?:nonce must|allowInvalid|"maxAge" should)/, 'misuse'],
 ]
 
 /** `misuse` for what is no judgement about the token: wrong options, an error of the application's own. */
@@ -151,20 +162,20 @@ const OPTIONS = [
 const IGNORE_EXPIRATION = 1 << OPTIONS.length
 const IGNORE_NOT_BEFORE = 2 << OPTIONS.length
 
-/** What the options ask for, a bit for each. */
+/** What the options ask for, a bit for each: what is set to something false is not looked at by the library. */
 function askedOf(options: Readonly<Record<string, unknown>>): number {
   let asked = 0
-  for (let at = 0; at < OPTIONS.length; at++) if (options[OPTIONS[at]![0]] !== undefined) asked |= 1 << at
-  if (options.ignoreExpiration === true) asked |= IGNORE_EXPIRATION
-  if (options.ignoreNotBefore === true) asked |= IGNORE_NOT_BEFORE
+  for (let at = 0; at < OPTIONS.length; at++) if (options[OPTIONS[at]![0]]) asked |= 1 << at
+  if (options.ignoreExpiration) asked |= IGNORE_EXPIRATION
+  if (options.ignoreNotBefore) asked |= IGNORE_NOT_BEFORE
   return asked
 }
 
 /** Checks that were made: those that the options ask for, and those that the claims bring with them. */
-function checksOf(asked: number, { expiresAt, notBefore }: Authorization): string[] {
-  const checks = ['signature']
-  if (expiresAt !== undefined && (asked & IGNORE_EXPIRATION) === 0) checks.push('expiry')
-  if (notBefore !== undefined && (asked & IGNORE_NOT_BEFORE) === 0) checks.push('not_before')
+function checksOf(asked: number, isSigned: boolean, claims: Claims | undefined): string[] {
+  const checks = isSigned ? ['signature'] : []
+  if (claims?.exp !== undefined && (asked & IGNORE_EXPIRATION) === 0) checks.push('expiry')
+  if (claims?.nbf !== undefined && (asked & IGNORE_NOT_BEFORE) === 0) checks.push('not_before')
   for (const [at, [, name]] of OPTIONS.entries()) if ((asked & (1 << at)) !== 0) checks.push(name)
   return checks
 }
