@@ -54,7 +54,7 @@ const ASKED =
 export function inferAction(kind: SpanKind, name: string, attributes: Attributes): Action | undefined {
   const action =
     ofTool(name, attributes) ??
-    ofStore(kind, attributes) ??
+    ofStore(kind, name, attributes) ??
     ofMessage(kind, attributes) ??
     ofHttp(kind, attributes)
   return action && { ...action, inferred: true }
@@ -117,12 +117,14 @@ function ofMessage(kind: SpanKind, attributes: Attributes): Action | undefined {
   }
 }
 
-function ofStore(kind: SpanKind, attributes: Attributes): Action | undefined {
+function ofStore(kind: SpanKind, name: string, attributes: Attributes): Action | undefined {
   const system = text(attributes['db.system.name']) ?? text(attributes['db.system'])
   if (system === undefined || kind === SpanKind.SERVER) return undefined
   const said = text(attributes['db.operation.name']) ?? text(attributes['db.operation'])
   const query = text(attributes['db.query.text']) ?? text(attributes['db.statement'])
-  const word = (said ?? /^\s*([A-Za-z]+)/.exec(query?.slice(0, 200) ?? '')?.[1])?.toUpperCase()
+  // The instrumentation of pg puts the query on the span after its start, and what it does into the name.
+  const first = query === undefined ? /^pg\.query:([A-Za-z]+)(?: |$)/ : /^\s*([A-Za-z]+)/
+  const word = (said ?? first.exec(query?.slice(0, 200) ?? name)?.[1])?.toUpperCase()
   const type = word === undefined ? undefined : STORE.get(word)
   if (type === undefined) return undefined
   const resourceId = text(attributes['db.collection.name']) ?? text(attributes['db.sql.table'])
