@@ -9,6 +9,9 @@ test.each([
   ['code=a=b==&x=1', 'code=REDACTED&x=1'],
   ['token=&page=2', 'token=&page=2'],
   ['page=2', 'page=2'],
+  ['accessToken=abc&reset-token=x', 'accessToken=REDACTED&reset-token=REDACTED'],
+  ['t=eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln', 't=REDACTED'],
+  ['t=eyJhbGciOiJIUzI1NiJ9', 't=eyJhbGciOiJIUzI1NiJ9'],
   ['%E0%A4%A=1&secret=2', '%E0%A4%A=1&secret=REDACTED'],
   ['', ''],
 ])('the query %s', (query, expected) => {

@@ -2,23 +2,29 @@
  * Credentials in URLs. RFC 6750, section 2.3, lets a token travel as a query parameter, and an authorization code
  * always does (RFC 6749, section 4.1.2); the HTTP instrumentations put queries on spans as they are.
  *
- * Only parameters with the names below are known for secrets: what a service passes under other names stays.
+ * Parameters with the names below are known for secrets, and values that look like a JSON Web Token: what else a service
+ * passes under other names stays.
  */
 import type { Attributes } from '@opentelemetry/api'
 
 /** Attributes that hold a query: of the current conventions, and of those before them. */
 const ATTRIBUTES = ['url.query', 'url.full', 'http.url', 'http.target'] as const
 
-/** In lower case. OAuth 2.0 and OpenID Connect, SAML, signed URLs of object stores, and what people call it. */
+/** In lower case, without `_` and `-`. OAuth 2.0 and OpenID Connect, SAML, signed URLs of object stores, and what people call it. */
 const SECRET = new Set([
-  ...['access_token', 'refresh_token', 'id_token', 'id_token_hint', 'logout_token', 'token', 'jwt'],
-  ...['code', 'code_verifier', 'state', 'device_code', 'user_code', 'assertion', 'client_assertion'],
-  ...['client_secret', 'subject_token', 'actor_token', 'request', 'ticket'],
+  ...['accesstoken', 'refreshtoken', 'idtoken', 'idtokenhint', 'logouttoken', 'token', 'jwt'],
+  ...['code', 'codeverifier', 'state', 'devicecode', 'usercode', 'assertion', 'clientassertion'],
+  ...['clientsecret', 'subjecttoken', 'actortoken', 'request', 'ticket', 'otp', 'pin'],
+  ...['authtoken', 'oauthtoken', 'privatetoken', 'resettoken', 'sessiontoken', 'csrftoken', 'bearer'],
   ...['samlrequest', 'samlresponse', 'samlart'],
-  ...['sig', 'signature', 'awsaccesskeyid', 'x-amz-signature', 'x-amz-credential', 'x-amz-security-token'],
-  ...['x-goog-signature', 'x-goog-credential'],
-  ...['password', 'passwd', 'pwd', 'secret', 'api_key', 'apikey', 'api-key', 'key', 'auth', 'session'],
+  ...['sig', 'signature', 'awsaccesskeyid', 'xamzsignature', 'xamzcredential', 'xamzsecuritytoken'],
+  ...['xgoogsignature', 'xgoogcredential'],
+  ...['password', 'passwd', 'pwd', 'passphrase', 'secret', 'apikey', 'key', 'auth', 'authorization'],
+  ...['session', 'sessionid', 'sid'],
 ])
+
+/** A JSON Web Token, whatever the parameter is called: two parts that begin as JSON objects do. */
+const JWT = /^eyJ[\w-]+\.eyJ[\w-]*\./
 
 /** The value that the semantic conventions recommend in its place. */
 const REDACTED = 'REDACTED'
@@ -56,7 +62,8 @@ function redactPair(pair: string): string {
   const at = pair.indexOf('=')
   if (at === -1 || at === pair.length - 1) return pair
   const name = pair.slice(0, at)
-  return SECRET.has(decoded(name).replace(/^\?/, '').toLowerCase()) ? `${name}=${REDACTED}` : pair
+  const plain = decoded(name).replace(/^\?/, '').replace(/[-_]/g, '').toLowerCase()
+  return SECRET.has(plain) || JWT.test(pair.slice(at + 1)) ? `${name}=${REDACTED}` : pair
 }
 
 function decoded(name: string): string {
