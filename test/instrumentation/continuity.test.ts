@@ -13,7 +13,8 @@ import { cleanUp, makeDirectory, waitFor } from '../e2e/process.ts'
 import { type CollectorOptions, type CollectorProcess, startCollectorProcess } from '../e2e/support.ts'
 import { tryPowerDisk } from '../support/power-disk.ts'
 import { everything, type Life, livesOf } from './lives.ts'
-import { type Application, type Shown, select, startApplication } from './support.ts'
+import { type Application, fingerprint, type Shown, select, startApplication } from './support.ts'
+import { claimsOf, sign } from './tokens.ts'
 
 const OUTAGE_MILLIS = Number(process.env.OUTAGE_MILLIS ?? 10_000)
 /** Of a whole test, and of waiting for what an outage left: both grow with it. */
@@ -107,6 +108,26 @@ test('killed between decision and action, with a spool: the next process sends b
   expect(decisions.map(({ claims }) => claims['decision.id'])).toContain(action.claims['decision.id'])
   await second.stop()
   expect(await readdir(directory)).toEqual([])
+  await collector.stop()
+})
+
+test('killed when a token was verified and nothing else had happened, with a spool: it is known who was there', async () => {
+  const collector = await startCollector()
+  const directory = await makeDirectory()
+  const env = { ROOTSPAN_SPOOL: directory, OTEL_BSP_SCHEDULE_DELAY: '60000', JWT_KEY: 'a key' }
+  const first = await startApplication(collector, 'jsonwebtoken.app.cjs', env)
+  const token = sign(claimsOf(), env.JWT_KEY)
+  void first.request('/waiting', { headers: { authorization: `Bearer ${token}` } }).catch(() => {})
+  await first.process.says(/^waiting$/m)
+  await kill(first)
+
+  const second = await startApplication(collector, FILE, { ROOTSPAN_SPOOL: directory })
+  const all = await everything(collector, (records) => select(records, 'authorization').length > 0)
+  const [artifact] = select(all, 'authorization', { 'authorization.fingerprint': fingerprint(token) })
+  expect(artifact!.claims['authorization.verification']).toBe('verified')
+  expect(artifact!.above!.claims['emitter.unfinished']).toBe(true)
+  expect(select(all, 'verification', { 'verification.result': 'pass' })).toHaveLength(1)
+  await second.stop()
   await collector.stop()
 })
 

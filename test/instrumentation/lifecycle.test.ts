@@ -3,9 +3,19 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { cleanUp, makeDirectory } from '../e2e/process.ts'
 import type { CollectorProcess } from '../e2e/support.ts'
 import { everything, livesOf } from './lives.ts'
-import { type Shown, select, startApp, startQuickCollector } from './support.ts'
+import { type Shown, select, startApp, startCode, startQuickCollector } from './support.ts'
 
 const FILE = 'ending.app.mjs'
+const MODEL = `
+[request_definition]
+r = sub, obj, act
+[policy_definition]
+p = sub, obj, act
+[policy_effect]
+e = some(where (p.eft == allow))
+[matchers]
+m = r.sub == p.sub && r.obj == p.obj && r.act == p.act
+`
 
 let collector: CollectorProcess
 
@@ -85,4 +95,25 @@ test('process.exit leaves no time: without a spool there is no trace of it, with
   expect([...life!.spans.keys()]).toEqual([0, 1, 2])
   next.signal('SIGTERM')
   await next.ends()
+})
+
+test('what is held back is recorded before the goodbye: nothing comes after it', async () => {
+  const code = `
+    import * as casbin from 'casbin'
+    const enforcer = await casbin.newEnforcer(
+      casbin.newModelFromString(${JSON.stringify(MODEL)}),
+      new casbin.StringAdapter('p, alice, orders, read'),
+    )
+    await enforcer.enforce('alice', 'orders', 'read')
+  `
+  const service = startCode(collector, code, { OTEL_SERVICE_NAME: 'outside' })
+  const ended = await service.ends()
+  expect(ended, ended.stderr).toMatchObject({ code: 0 })
+  const isWhole = (all: readonly Shown[]) =>
+    ofService('outside')(all).some(({ span }) => span === 'governance.goodbye')
+  const mine = ofService('outside')(await everything(collector, isWhole))
+  expect(select(mine, 'decision', { 'decision.outcome': 'allow' })).toHaveLength(1)
+  const [life] = [...livesOf(mine).values()]
+  expect(life).toMatchObject({ missing: [], broken: [] })
+  expect([...life!.spans.values()].at(-1)![0]!.span).toBe('governance.goodbye')
 })

@@ -67,7 +67,8 @@ export function createEmitter(endings: Endings): Emitter {
 
   const begin = (span: Span, task: (span: Span) => void): void => {
     const state = stateOf(span)
-    if (state.isGoverned) return
+    // One that does not record never ends for us: it would count as open for ever.
+    if (state.isGoverned || !span.isRecording()) return
     state.isGoverned = true
     begun++
     endings.before(span, task)

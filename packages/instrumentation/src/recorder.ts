@@ -72,8 +72,10 @@ export interface RecorderParts {
   readonly govern: (span: Span) => void
   /** A decision id that no other has. */
   readonly nextId: () => string
+  /** Whether what is told to `keep` is kept at all. */
+  readonly isKeeping: () => boolean
   /**
-   * Told of an open span that carries a decision or is an action, so that it can be kept should the process die.
+   * Told of an open span that carries facts or is an action, so that it can be kept should the process die.
    * `events` gives those that it will get when it ends.
    */
   readonly keep: (span: Span, events: () => readonly SpanEvent[]) => void
@@ -93,6 +95,8 @@ export interface Ledger {
   /** Authorizations that are on it, by key and verification. */
   readonly authorizations: string[]
   groups: Group[] | undefined
+  /** It will be kept once the code that runs now has ended. */
+  isToBeKept: boolean
 }
 
 const EVENT_NAMES: Readonly<Record<FactKind, string>> = {
@@ -115,12 +119,12 @@ interface Group {
 }
 
 export function createRecorder(parts: RecorderParts): Recorder {
-  const { scopes, endings, encode, log, tracer, govern, nextId, keep, onUnrecorded } = parts
+  const { scopes, endings, encode, log, tracer, govern, nextId, isKeeping, keep, onUnrecorded } = parts
 
   const ledgerOf = (span: Span): Ledger => {
     const state = stateOf(span)
     if (state.ledger === undefined) {
-      state.ledger = { events: [], omitted: 0, authorizations: [], groups: undefined }
+      state.ledger = { events: [], omitted: 0, authorizations: [], groups: undefined, isToBeKept: false }
       govern(span)
       endings.before(span, close)
     }
@@ -139,6 +143,23 @@ export function createRecorder(parts: RecorderParts): Recorder {
   const put = (ledger: Ledger, kind: FactKind, attributes: Attributes): void => {
     if (ledger.events.length < MAX_EVENTS) ledger.events.push(eventOf(kind, attributes))
     else ledger.omitted++
+  }
+
+  /**
+   * Keeps what says who was there and what was checked, once for all that comes together: a token and the verification of
+   * it. Decisions and actions are kept at once, since what they permit may follow in the same breath.
+   */
+  const keepSoon = (span: Span, ledger: Ledger): void => {
+    if (ledger.isToBeKept || !isKeeping()) return
+    ledger.isToBeKept = true
+    queueMicrotask(() => {
+      ledger.isToBeKept = false
+      try {
+        if (span.isRecording()) keep(span, () => eventsOf(ledger))
+      } catch (error) {
+        log.failed('keeping a fact', error)
+      }
+    })
   }
 
   /** Calls `use` with the active span if it records, else with a short one of our own. */
@@ -186,6 +207,7 @@ export function createRecorder(parts: RecorderParts): Recorder {
       ledger.authorizations.push(seen)
     }
     put(ledger, 'authorization', attributes)
+    keepSoon(span, ledger)
     if (key === undefined || scope === undefined) return
     if (fact.status === 'revoked') takeOutOfForce(scope, key, attributes)
     else if (isVerified) bringIntoForce(scope, key, attributes)
@@ -250,7 +272,9 @@ export function createRecorder(parts: RecorderParts): Recorder {
     authorization: (fact) => onSpan('authorization', (span) => authorize(span, fact)),
     verification: (fact) =>
       onSpan('verification', (span) => {
-        put(ledgerOf(span), 'verification', encode('verification', fact))
+        const ledger = ledgerOf(span)
+        put(ledger, 'verification', encode('verification', fact))
+        keepSoon(span, ledger)
       }),
     decision(fact) {
       const id = fact.id || nextId()
@@ -268,7 +292,9 @@ export function createRecorder(parts: RecorderParts): Recorder {
     flush: background.end,
     transition: (fact) =>
       onSpan('transition', (span) => {
-        put(ledgerOf(span), 'transition', encode('transition', fact))
+        const ledger = ledgerOf(span)
+        put(ledger, 'transition', encode('transition', fact))
+        keepSoon(span, ledger)
       }),
     action(span, fact) {
       try {

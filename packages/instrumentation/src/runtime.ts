@@ -69,6 +69,7 @@ export function createRuntime(config: Config, log: Log = createLog(config.logLev
     tracer,
     govern: emitter.govern,
     nextId: emitter.nextId,
+    isKeeping: () => parts.delivery?.kind === 'spool',
     keep(span, events) {
       if (parts.delivery?.kind !== 'spool') return
       parts.delivery.keep(span as Span & ReadableSpan, { [Name.emitterId]: emitter.id }, events())

@@ -110,7 +110,10 @@ export async function createSdk(
     resource: resources.defaultResource().merge(resources.resourceFromAttributes(attributes)),
     sampler: rootspanSampler(samplerFromEnv(trace, log), runtime),
     spanProcessors: processors,
+    // Log records hold what the application writes, tokens too: without being asked for they do not leave the process.
+    ...(words(process.env.OTEL_LOGS_EXPORTER).length === 0 && { logRecordProcessors: [] }),
   })
+  withoutArguments(sdk, log)
   return {
     start: () => sdk.start(),
     shutdown: () => sdk.shutdown(),
@@ -118,6 +121,35 @@ export async function createSdk(
       await Promise.all(processors.map((one) => one.forceFlush()))
     },
   }
+}
+
+/** What a command line holds may be a secret: `--api-key=...`. */
+const ARGUMENTS = ['process.command_args', 'process.command_line']
+
+interface Detector {
+  detect(config?: unknown): { attributes?: Record<string, unknown> }
+}
+
+/**
+ * Takes the arguments of the process out of what the SDK's detectors find, whichever those are. The list is a member of
+ * the SDK's that it does not document: where it is another one, this is said.
+ */
+function withoutArguments(sdk: object, log: Log): void {
+  const own = sdk as { _resourceDetectors?: Detector[] }
+  if (!Array.isArray(own._resourceDetectors)) {
+    log.warn(
+      'arguments of the process may be on its resource: OTEL_NODE_RESOURCE_DETECTORS=env,host prevents it',
+    )
+    return
+  }
+  own._resourceDetectors = own._resourceDetectors.map((detector) => ({
+    detect(config) {
+      const found = detector.detect(config)
+      const attributes = { ...found.attributes }
+      for (const name of ARGUMENTS) delete attributes[name]
+      return { ...found, attributes }
+    },
+  }))
 }
 
 /**
