@@ -13,7 +13,7 @@ import { cleanUp, makeDirectory, waitFor } from '../e2e/process.ts'
 import { type CollectorOptions, type CollectorProcess, startCollectorProcess } from '../e2e/support.ts'
 import { tryPowerDisk } from '../support/power-disk.ts'
 import { everything, type Life, livesOf } from './lives.ts'
-import { type Application, fingerprint, type Shown, select, startApplication } from './support.ts'
+import { type Application, fingerprint, type Shown, select, startApplication, startCode } from './support.ts'
 import { claimsOf, sign } from './tokens.ts'
 
 const OUTAGE_MILLIS = Number(process.env.OUTAGE_MILLIS ?? 10_000)
@@ -340,3 +340,38 @@ async function expectNoSecrets(directory: string): Promise<void> {
     expect(bytes.includes('in-clear'), name).toBe(false)
   }
 }
+
+test('what a job does is recorded where its trace is not: by a ratio, or by who asked for it', async () => {
+  const collector = await startCollector()
+  const code = `
+    import { createServer } from 'node:http'
+    import { once } from 'node:events'
+    import { context, propagation, trace } from '@opentelemetry/api'
+    const server = createServer((request, response) => response.end()).listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const url = 'http://127.0.0.1:' + server.address().port
+    const post = () => fetch(url, { method: 'POST' }).then((response) => response.text())
+    await post()
+    const traceparent = '00-' + '7'.repeat(32) + '-' + '8'.repeat(16) + '-00'
+    const asked = propagation.extract(context.active(), { traceparent })
+    await trace.getTracer('jobs').startActiveSpan('job', {}, asked, async (span) => {
+      await post()
+      span.end()
+    })
+    server.close()
+    server.closeAllConnections()
+  `
+  const env = { OTEL_SERVICE_NAME: 'job', OTEL_TRACES_SAMPLER: 'parentbased_always_off' }
+  const ended = await startCode(collector, code, env).ends()
+  expect(ended, ended.stderr).toMatchObject({ code: 0 })
+  // The job's own span is not recorded, so that its trace is not whole before its time is over.
+  const all = await everything(collector, (records) => select(records, 'action').length >= 2)
+  const actions = select(all, 'action')
+  expect(actions.map(({ claims }) => claims['action.name'])).toEqual(['POST 127.0.0.1', 'POST 127.0.0.1'])
+  expect(actions.map(({ claims }) => claims['emitter.sampling'])).toEqual([
+    'sampler_overruled',
+    'sampler_overruled',
+  ])
+  expect(actions.map(({ traceId }) => traceId)).toContain('7'.repeat(32))
+  await collector.stop()
+})

@@ -1,10 +1,12 @@
 /**
- * A sampler under which nobody outside can switch evidence off: requests and messages that enter the process, and all
- * below them, are recorded and sampled whatever a remote parent or a ratio says, and the span says that this was so.
+ * A sampler under which nobody outside can switch evidence off: requests and messages that enter the process, all below
+ * them, and what is seen to be an action are recorded and sampled whatever a remote parent or a ratio says, and the span
+ * says that this was so.
  */
 import { type Attributes, type Context, type Link, SpanKind, TraceFlags, trace } from '@opentelemetry/api'
-import { agentOperation } from './actions.ts'
+import { agentOperation, inferAction } from './actions.ts'
 import { NAMESPACE, Name } from './facts.ts'
+import { isAsking } from './hooks/observe.ts'
 import { type Runtime, runtime } from './runtime.ts'
 
 /** The value of RECORD_AND_SAMPLED in every SDK. */
@@ -46,7 +48,9 @@ export function rootspanSampler<S extends Sampler = Sampler>(
     if (isLocalRoot && (kind === SpanKind.SERVER || kind === SpanKind.CONSUMER)) return true
     if (!isLocalRoot && scopes.of(parent) !== undefined) return true
     for (const key in attributes) if (key.startsWith(NAMESPACE)) return true
-    return agentOperation(name, attributes) !== undefined
+    if (agentOperation(name, attributes) !== undefined) return true
+    // Below a span of which nothing is recorded, as of a job: what is done is known all the same.
+    return !isAsking(context) && inferAction(kind, name, attributes) !== undefined
   }
   return {
     shouldSample(context, traceId, name, kind, attributes, links) {
