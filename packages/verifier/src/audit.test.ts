@@ -352,6 +352,7 @@ describe('a server that is not well', () => {
       '{"sizes":[1.5]}',
       '{"sizes":["1"]}',
       '{"sizes":[],"next":-1}',
+      '{"sizes":[],"next":2}',
     ])
       await served(listing(text), async ({ url }) =>
         expect(await audit(url)).toMatchObject({

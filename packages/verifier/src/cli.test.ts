@@ -6,6 +6,8 @@ import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { GOVERNED, TestLog, testKey } from '../../../test/support/executions.ts'
 import { SHAPES } from '../../../test/support/shapes.ts'
+import { runCommand } from './cli.ts'
+import { nodeWorld } from './world.ts'
 
 const MAIN = fileURLToPath(new URL('./main.ts', import.meta.url))
 
@@ -379,4 +381,16 @@ complete_words rootspan-verify completion f`
     for await (const text of child.stdout.setEncoding('utf8')) said += text
     expect(said).toBe('{ 0\n')
   })
+})
+
+test('a bug of its own is no bad evidence', async () => {
+  const said: string[] = []
+  const world = nodeWorld(process)
+  const broken = {
+    ...world,
+    err: { ...world.err, write: (text: string) => void said.push(text) },
+    read: () => Promise.reject(new TypeError('planned')),
+  }
+  expect(await runCommand(['inspect', 'x.rootspan'], broken)).toBe(2)
+  expect(said.join('')).toMatch(/TypeError: planned\n[\s\S]*a bug of rootspan-verify's/)
 })

@@ -75,6 +75,8 @@ function parsePage(bytes: Uint8Array, from: number): { sizes: number[]; next: nu
     const next = 'next' in page ? page.next : undefined
     let last = from - 1
     for (const size of sizes) last = after(size, last)
+    // An empty page is the end: going on behind one would give sizes that the audit has passed.
+    if (next !== undefined && sizes.length === 0) throw new Error('bad page')
     if (next !== undefined) after(next, Math.max(last, from))
     return { sizes: sizes as number[], next: next as number | undefined }
   } catch (error) {
