@@ -129,7 +129,7 @@ export async function checkJournal(
           const { file, offset, bytes, fault } = fields as Record<string, string | number>
           findings.note(
             `${file} at offset ${offset}`,
-            `a last group of frames that its writer did not finish (${fault}): the next start cuts ${bytes} bytes`,
+            `a last group of frames that its writer did not finish, or that is damaged (${fault}): the next start cuts ${bytes} bytes`,
           )
         },
       },
