@@ -2,7 +2,7 @@
  * Data directories that are not what they were: old copies, forks, and copies with something left out. None of them
  * starts, each is told from the others in words, and refusing changes nothing.
  */
-import { cpSync, readdirSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { cpSync, readdirSync, readFileSync, renameSync, rmSync, truncateSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { GOVERNED } from '../support/executions.ts'
@@ -69,11 +69,7 @@ describe('an old copy under the same signer', () => {
   })
 
   test('is refused by the program, which then ends', async () => {
-    const config = join(world.root, 'config.yaml')
-    writeFileSync(
-      config,
-      `storage: {directory: ${world.data}}\nsigner: {directory: ${world.signer}}\n${SETTINGS}`,
-    )
+    const config = world.writeConfig(SETTINGS)
     cpSync(world.data, `${world.root}/old`, { recursive: true })
     await liveOnce(10)
     rmSync(world.data, { recursive: true })

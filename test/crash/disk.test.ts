@@ -59,18 +59,12 @@ describe.skipIf(mount === undefined)('a small file system', { timeout: 60_000 },
 
   async function setUp(minFree: string): Promise<void> {
     world = await World.create({ parent: mount! })
-    config = join(world.root, 'config.yaml')
-    const settings = SETTINGS.replace('min_free_bytes: 0B', `min_free_bytes: ${minFree}`)
-    writeFileSync(
-      config,
-      `storage: {directory: ${world.data}}\nsigner: {directory: ${world.signer}}\n${settings}`,
-    )
+    config = world.writeConfig(SETTINGS.replace('min_free_bytes: 0B', `min_free_bytes: ${minFree}`))
   }
 
   async function start(): Promise<{ collector: CollectorProcess; endpoints: Endpoints }> {
     const collector = new CollectorProcess(config)
-    const endpoints = await collector.ready
-    if (endpoints === undefined) throw new Error(`it did not start: ${collector.output}`)
+    const endpoints = await collector.serving()
     return { collector, endpoints }
   }
 

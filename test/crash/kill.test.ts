@@ -2,7 +2,7 @@
  * kill -9 at random moments: while it starts, under load, while it drains. `ROOTSPAN_CRASH_CYCLES` says how often,
  * `ROOTSPAN_CRASH_SEED` repeats the choices of a run (not its timing).
  */
-import { readdirSync, writeFileSync } from 'node:fs'
+import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
@@ -16,11 +16,7 @@ const SEED = Number(process.env.ROOTSPAN_CRASH_SEED ?? Math.floor(Math.random() 
 test(`${CYCLES} kills, seed ${SEED}`, { timeout: 60_000 + CYCLES * 20_000 }, async () => {
   const random = createRandom(SEED)
   const world = await World.create()
-  const config = join(world.root, 'config.yaml')
-  writeFileSync(
-    config,
-    `storage: {directory: ${world.data}}\nsigner: {directory: ${world.signer}}\n${SETTINGS}`,
-  )
+  const config = world.writeConfig(SETTINGS)
   const sender = new Sender(world.memory, random)
   let served = 0
   for (let cycle = 0; cycle < CYCLES; cycle++) {

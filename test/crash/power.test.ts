@@ -4,7 +4,7 @@
  *
  * `ROOTSPAN_POWER_CUTS` says how often, `ROOTSPAN_CRASH_SEED` repeats the choices of a run (not its timing).
  */
-import { closeSync, fsyncSync, openSync, readdirSync, readFileSync, writeFileSync, writeSync } from 'node:fs'
+import { closeSync, fsyncSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, expect, test } from 'vitest'
@@ -20,30 +20,15 @@ const disk = tryPowerDisk()
 
 afterAll(() => disk?.remove())
 
-function configOf(world: World): string {
-  const path = join(world.root, 'config.yaml')
-  writeFileSync(
-    path,
-    `storage: {directory: ${world.data}}\nsigner: {directory: ${world.signer}}\n${SETTINGS}`,
-  )
-  return path
-}
-
-async function started(collector: CollectorProcess) {
-  const endpoints = await collector.ready
-  if (endpoints === undefined) throw new Error(`it did not start: ${collector.output}`)
-  return endpoints
-}
-
 test.skipIf(disk === undefined)(
   `${CUTS} times the power fails, seed ${SEED}`,
   { timeout: 60_000 + CUTS * 20_000 },
   async () => {
     const random = createRandom(SEED)
     const world = await World.create({ parent: disk!.directory })
-    const collector = new CollectorProcess(configOf(world))
+    const collector = new CollectorProcess(world.writeConfig(SETTINGS))
     const sender = new Sender(world.memory, random)
-    const endpoints = await started(collector)
+    const endpoints = await collector.serving()
     const stopMonitor = monitor(world, endpoints)
     sender.start(endpoints)
     const cuts: { name: string; memory: Memory }[] = []
@@ -64,9 +49,9 @@ test.skipIf(disk === undefined)(
 
     for (const { name, memory } of cuts) {
       const left = world.at(join(disk!.open(name), basename(world.root)), memory)
-      const again = new CollectorProcess(configOf(left))
+      const again = new CollectorProcess(left.writeConfig(SETTINGS))
       const after = new Sender(memory, random, 1_000_000)
-      const open = await started(again)
+      const open = await again.serving()
       const stopAgain = monitor(left, open)
       after.start(open)
       do await sleep(200)

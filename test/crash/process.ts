@@ -52,6 +52,13 @@ export class CollectorProcess {
     this.ready = Promise.race([announced.promise, this.#exit.then(() => undefined)])
   }
 
+  /** Its endpoints; throws when it ends before it serves. */
+  async serving(): Promise<Endpoints> {
+    const endpoints = await this.ready
+    if (endpoints === undefined) throw new Error(`it did not start: ${this.output}`)
+    return endpoints
+  }
+
   /** Ends it as a power button does; resolves when it is gone. */
   async kill(): Promise<void> {
     this.#child.kill('SIGKILL')

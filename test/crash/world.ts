@@ -2,7 +2,7 @@
  * One log's directories, what its senders and readers remember of it, and the check that holds these against what is
  * on the disk: nothing acknowledged is missing, nothing is there twice, no size has two roots.
  */
-import { accessSync, constants, mkdtempSync } from 'node:fs'
+import { accessSync, constants, mkdtempSync, writeFileSync } from 'node:fs'
 import { cp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -105,6 +105,13 @@ export class World {
 
   get policy(): Policy {
     return policyOfLogs(parseVerifierKey(this.identity.key))
+  }
+
+  /** Writes the configuration that a collector of its own is started with; returns its path. */
+  writeConfig(settings: string): string {
+    const path = join(this.root, 'config.yaml')
+    writeFileSync(path, configText(this.root, settings))
+    return path
   }
 
   fsck(): Promise<FsckReport> {
@@ -217,8 +224,11 @@ async function spanLeaves(reader: LogReader, size: number): Promise<(string | un
 }
 
 function configIn(root: string, yaml = ''): Config {
-  const text = `storage: {directory: ${root}/data}\nsigner: {directory: ${root}/signer}\n${yaml}`
-  return parseConfig(text, 'test', { env: {} })
+  return parseConfig(configText(root, yaml), 'test', { env: {} })
+}
+
+function configText(root: string, yaml: string): string {
+  return `storage: {directory: ${root}/data}\nsigner: {directory: ${root}/signer}\n${yaml}`
 }
 
 /** A directory in memory where there is one: these tests make their power cuts themselves. */
