@@ -72,13 +72,13 @@ export interface RecorderParts {
   readonly govern: (span: Span) => void
   /** A decision id that no other has. */
   readonly nextId: () => string
-  /** Whether what is told to `keep` is kept at all. */
+  /** Whether open spans are kept: else `keep` is not called. */
   readonly isKeeping: () => boolean
   /**
-   * Told of an open span that carries facts or is an action, so that it can be kept should the process die.
-   * `events` gives those that it will get when it ends.
+   * Told of an open span that carries facts or is an action, so that it can be kept should the process die; and of the
+   * events that it will get when it ends.
    */
-  readonly keep: (span: Span, events: () => readonly SpanEvent[]) => void
+  readonly keep: (span: Span, events: readonly SpanEvent[]) => void
   /** Told of a fact for which no span could be had. */
   readonly onUnrecorded: () => void
 }
@@ -145,6 +145,10 @@ export function createRecorder(parts: RecorderParts): Recorder {
     else ledger.omitted++
   }
 
+  const keepNow = (span: Span, ledger: Ledger): void => {
+    if (isKeeping()) keep(span, eventsOf(ledger))
+  }
+
   /**
    * Keeps what says who was there and what was checked, once for all that comes together: a token and the verification of
    * it. Decisions and actions are kept at once, since what they permit may follow in the same breath.
@@ -155,7 +159,7 @@ export function createRecorder(parts: RecorderParts): Recorder {
     queueMicrotask(() => {
       ledger.isToBeKept = false
       try {
-        if (span.isRecording()) keep(span, () => eventsOf(ledger))
+        if (span.isRecording()) keepNow(span, ledger)
       } catch (error) {
         log.failed('keeping a fact', error)
       }
@@ -228,7 +232,7 @@ export function createRecorder(parts: RecorderParts): Recorder {
     if (ledger.events.length < MAX_EVENTS) put(ledger, 'decision', attributesOf(fact, id, scope))
     else group(span, ledger, fact, () => id)
     note(scope, id)
-    keep(span, () => eventsOf(ledger))
+    keepNow(span, ledger)
   }
 
   /** Counts a decision to those like it; `idOf` is called for the first. Returns whether it is the first. */
@@ -265,7 +269,7 @@ export function createRecorder(parts: RecorderParts): Recorder {
       note(scope, id)
       return id
     })
-    if (isFirst) keep(span, () => eventsOf(ledger))
+    if (isFirst) keepNow(span, ledger)
   }
 
   return {
@@ -306,7 +310,7 @@ export function createRecorder(parts: RecorderParts): Recorder {
         inherit(ledger, scope)
         const certain = certainDecision(scope)
         if (certain !== undefined) setAttribute(span, Name.decisionId, certain)
-        keep(span, () => eventsOf(ledger))
+        keepNow(span, ledger)
       } catch (error) {
         log.failed('marking an action', error)
       }

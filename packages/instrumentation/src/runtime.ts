@@ -71,8 +71,7 @@ export function createRuntime(config: Config, log: Log = createLog(config.logLev
     nextId: emitter.nextId,
     isKeeping: () => parts.delivery?.kind === 'spool',
     keep(span, events) {
-      if (parts.delivery?.kind !== 'spool') return
-      parts.delivery.keep(span as Span & ReadableSpan, { [Name.emitterId]: emitter.id }, events())
+      parts.delivery?.keep(span as Span & ReadableSpan, { [Name.emitterId]: emitter.id }, events)
     },
     onUnrecorded: () => counts.unrecorded++,
   })
