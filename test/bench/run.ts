@@ -140,6 +140,8 @@ async function measureLoad(scenario: Scenario, collector: BenchCollector, spans:
   clearInterval(sampler)
   await new Promise((resolve) => setTimeout(resolve, 1500)) // the last checkpoint
   const last2 = await collector.metrics()
+  const acknowledged = steps(accepted)
+  const followed = steps(committed)
   const perSpan = (name: string, label?: string): number =>
     ((last2.sum(name, label) - before.sum(name, label)) / result.acknowledged) * 1e6
   const main = perSpan('rootspan_thread_cpu_seconds_total', 'thread="main"')
@@ -153,12 +155,10 @@ async function measureLoad(scenario: Scenario, collector: BenchCollector, spans:
     acknowledgedPerSecond: result.acknowledged / result.seconds,
     committedPerSecond: result.acknowledged / Math.max(seconds, result.seconds),
     slowestSecond: {
-      acknowledged: Math.min(...steps(accepted)),
-      committed: Math.min(...steps(committed)),
+      acknowledged: Math.min(...acknowledged),
+      committed: Math.min(...followed),
     },
-    secondsWithoutProgress:
-      steps(accepted).filter((done) => done === 0).length +
-      steps(committed).filter((done) => done === 0).length,
+    secondsWithoutProgress: [...acknowledged, ...followed].filter((done) => done === 0).length,
     cpuMicrosPerSpan: {
       collector: all,
       main,

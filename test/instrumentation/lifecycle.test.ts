@@ -1,4 +1,5 @@
 /** However a process ends that can still do something, its evidence is sent, it says goodbye, and it ends as without us. */
+import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { cleanUp, makeDirectory } from '../e2e/process.ts'
 import type { CollectorProcess } from '../e2e/support.ts'
@@ -6,16 +7,7 @@ import { everything, livesOf } from './lives.ts'
 import { type Shown, select, startApp, startCode, startQuickCollector } from './support.ts'
 
 const FILE = 'ending.app.mjs'
-const MODEL = `
-[request_definition]
-r = sub, obj, act
-[policy_definition]
-p = sub, obj, act
-[policy_effect]
-e = some(where (p.eft == allow))
-[matchers]
-m = r.sub == p.sub && r.obj == p.obj && r.act == p.act
-`
+const POLICIES = JSON.stringify(join(import.meta.dirname, '../bench/policies.cjs'))
 
 let collector: CollectorProcess
 
@@ -100,11 +92,9 @@ test('process.exit leaves no time: without a spool there is no trace of it, with
 test('what is held back is recorded before the goodbye: nothing comes after it', async () => {
   const code = `
     import * as casbin from 'casbin'
-    const enforcer = await casbin.newEnforcer(
-      casbin.newModelFromString(${JSON.stringify(MODEL)}),
-      new casbin.StringAdapter('p, alice, orders, read'),
-    )
-    await enforcer.enforce('alice', 'orders', 'read')
+    import { MODEL, POLICY } from ${POLICIES}
+    const enforcer = await casbin.newEnforcer(casbin.newModelFromString(MODEL), new casbin.StringAdapter(POLICY))
+    await enforcer.enforce('user-1', 'orders', 'read')
   `
   const service = startCode(collector, code, { OTEL_SERVICE_NAME: 'outside' })
   const ended = await service.ends()
