@@ -32,10 +32,12 @@ export interface ContinuityParts {
   readonly log: Log
   readonly tracer: () => Tracer
   readonly delivery: () => Delivery | undefined
+  /** Records what is held back: before the goodbye, after which nothing is recorded. */
+  readonly flush: () => void
 }
 
 export function createContinuity(parts: ContinuityParts): Continuity {
-  const { config, emitter, counts, log, tracer, delivery } = parts
+  const { config, emitter, counts, log, tracer, delivery, flush } = parts
   let state: 'before' | 'alive' | 'over' = 'before'
   let context = ROOT_CONTEXT
   let timer: NodeJS.Timeout | undefined
@@ -95,6 +97,7 @@ export function createContinuity(parts: ContinuityParts): Continuity {
       })
     },
     end(reason) {
+      safely(flush)
       if (state !== 'alive') return
       state = 'over'
       clearInterval(timer)

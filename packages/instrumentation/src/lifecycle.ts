@@ -6,7 +6,6 @@
  */
 import type { Continuity } from './continuity.ts'
 import type { Log } from './log.ts'
-import type { Recorder } from './recorder.ts'
 
 interface Ending {
   flush(): Promise<void>
@@ -16,25 +15,15 @@ interface Ending {
 /** How long an end is held up at most. */
 const MAX_MILLIS = 3000
 
-/** `recorder` gives what it holds back before the goodbye is said: nothing is recorded after it. */
-export function flushAtEnd(
-  sdk: Ending,
-  continuity: Pick<Continuity, 'end'>,
-  recorder: Pick<Recorder, 'flush'>,
-  log: Log,
-): void {
+export function flushAtEnd(sdk: Ending, continuity: Pick<Continuity, 'end'>, log: Log): void {
   let isOver = false
-  const end = (reason: string): void => {
-    recorder.flush()
-    continuity.end(reason)
-  }
   /** The last thing: nothing is recorded afterwards. */
   const finish = async (reason: string): Promise<void> => {
     if (isOver) return
     isOver = true
     // Hooks that report when the event loop is idle have their turn before the goodbye.
     await new Promise((resolve) => setImmediate(resolve))
-    end(reason)
+    continuity.end(reason)
     await within(sdk.shutdown(), log)
   }
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
@@ -66,7 +55,7 @@ export function flushAtEnd(
   process.on('uncaughtException', uncaught)
   process.once('beforeExit', () => void finish('end'))
   // `process.exit` leaves no time to send; what is written into the spool here is sent by another process.
-  process.once('exit', () => end('exit'))
+  process.once('exit', () => continuity.end('exit'))
 }
 
 async function within(work: Promise<unknown>, log: Log): Promise<void> {

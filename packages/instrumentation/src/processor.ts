@@ -92,8 +92,7 @@ export class RootspanSpanProcessor {
   }
 
   async shutdown(): Promise<void> {
-    const { continuity, delivery, recorder } = this.#runtime
-    recorder.flush()
+    const { continuity, delivery } = this.#runtime
     continuity.end('shutdown')
     await delivery?.close()
   }

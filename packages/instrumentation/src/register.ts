@@ -45,7 +45,7 @@ async function start(): Promise<void> {
   if (sdk === undefined) return
   sdk.start()
   runtime.continuity.begin()
-  flushAtEnd(sdk, runtime.continuity, runtime.recorder, log)
+  flushAtEnd(sdk, runtime.continuity, log)
   try {
     tested(config.selfTest ? await runSelfTest(ours, packages.require, entry, log) : [])
   } finally {

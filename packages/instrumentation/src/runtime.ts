@@ -86,7 +86,15 @@ export function createRuntime(config: Config, log: Log = createLog(config.logLev
     recorder,
     counts,
     delivery: undefined,
-    continuity: createContinuity({ config, emitter, counts, log, tracer, delivery: () => parts.delivery }),
+    continuity: createContinuity({
+      config,
+      emitter,
+      counts,
+      log,
+      tracer,
+      delivery: () => parts.delivery,
+      flush: recorder.flush,
+    }),
   }
   return parts
 }
