@@ -10,7 +10,6 @@ import { contentDigest, logContentDigest } from '../otlp/content.ts'
 import { LOG_RECORD } from '../otlp/log-record.ts'
 import { FLAG_HAS_IS_REMOTE, FLAG_IS_REMOTE } from '../otlp/span-table.ts'
 import { WireReader } from '../wire.ts'
-import { SmallMap } from './small-map.ts'
 
 /** The part of one request that belongs to one trace: what its spans share. */
 export interface Source {
@@ -139,8 +138,10 @@ interface Node<S extends SpanInput = SpanInput> extends Ordered<S> {
   content: Uint8Array | undefined
   /** The earlier span of the same ids and kind. */
   twin: Node<S> | undefined
-  children: Node<S>[] | undefined
   parent: Node<S> | undefined
+  /** Its first child, and the next one of its own parent's; of a root, the next root. */
+  child: Node<S> | undefined
+  next: Node<S> | undefined
   place: number
 }
 
@@ -154,12 +155,37 @@ export function spanContent(span: SpanInput): Uint8Array {
   )
 }
 
+/** Nodes by the id of their span: few are compared one by one, which takes a fraction of making a hash table. */
+class NodesById<S extends SpanInput> {
+  /** In the order in which they came; the first of each id is what is found. */
+  readonly nodes: Node<S>[] = []
+  #byId: Map<string, Node<S>> | undefined
+
+  get(id: string): Node<S> | undefined {
+    if (this.#byId !== undefined) return this.#byId.get(id)
+    for (const node of this.nodes) if (node.span.id === id) return node
+    return undefined
+  }
+
+  /** `isFirst` says whether it is the first of its id. */
+  add(node: Node<S>, isFirst: boolean): void {
+    this.nodes.push(node)
+    if (this.#byId !== undefined) {
+      if (isFirst) this.#byId.set(node.span.id, node)
+    } else if (this.nodes.length > FEW) {
+      this.#byId = new Map()
+      for (const one of this.nodes) if (!this.#byId.has(one.span.id)) this.#byId.set(one.span.id, one)
+    }
+  }
+}
+
+const FEW = 24
+
 /** Orders the spans of one segment. Cost: O(n log n), whatever they are; content is digested only where ids repeat. */
 export function orderSpans<S extends SpanInput>(input: readonly S[]): SegmentOrder<S> {
-  const byId = new SmallMap<string, Node<S>>()
+  const byId = new NodesById<S>()
   /** Nodes by content, of the ids that came more than once. */
   let repeated: Map<string, Map<string, Node<S>>> | undefined
-  const nodes: Node<S>[] = []
   const duplicates: { span: S; of: Node<S> }[] = []
   for (const span of input) {
     const held = byId.get(span.id)
@@ -173,12 +199,12 @@ export function orderSpans<S extends SpanInput>(input: readonly S[]): SegmentOrd
       about: undefined,
       content: undefined,
       twin: undefined,
-      children: undefined,
       parent: undefined,
+      child: undefined,
+      next: undefined,
       place: -1,
     }
-    if (held === undefined) byId.add(span.id, node)
-    else {
+    if (held !== undefined) {
       repeated ??= new Map()
       let group = repeated.get(span.id)
       if (group === undefined) {
@@ -195,7 +221,7 @@ export function orderSpans<S extends SpanInput>(input: readonly S[]): SegmentOrd
       }
       group.set(content, node)
     }
-    nodes.push(node)
+    byId.add(node, held === undefined)
   }
 
   /** The span that stands for an id which came more than once. */
@@ -205,22 +231,26 @@ export function orderSpans<S extends SpanInput>(input: readonly S[]): SegmentOrd
     for (const [id, group] of repeated) standing.set(id, standingOf([...group.values()]))
   }
 
-  const roots: Node<S>[] = []
-  for (const node of nodes) {
+  // The last one first, so that each list begins with its smallest.
+  const nodes = sortNodes(byId.nodes.slice())
+  let roots: Node<S> | undefined
+  for (let at = nodes.length - 1; at >= 0; at--) {
+    const node = nodes[at]!
     if (node.about !== undefined) continue
     const id = node.span.parent
     const parent = id === '' ? undefined : (standing?.get(id) ?? byId.get(id))
-    if (parent === undefined) roots.push(node)
-    else {
+    if (parent === undefined) {
+      node.next = roots
+      roots = node
+    } else {
       node.parent = parent
-      if (parent.children === undefined) parent.children = [node]
-      else parent.children.push(node)
+      node.next = parent.child
+      parent.child = node
     }
   }
 
   const order: Node<S>[] = []
-  if (roots.length > 1) roots.sort(compareNodes)
-  for (const root of roots) place(root, order)
+  for (let root = roots; root !== undefined; root = root.next) place(root, order)
   if (order.length < nodes.length)
     for (const opening of openCycles(nodes)) {
       opening.opensCycle = true
@@ -257,10 +287,8 @@ function standingOf<S extends SpanInput>(group: Node<S>[]): Node<S> {
 
 /** Depth first, without recursion: a chain may be 100,000 spans deep. */
 function place<S extends SpanInput>(root: Node<S>, order: Node<S>[]): void {
-  const stack = [root]
-  while (stack.length > 0) {
-    const node = stack.pop()!
-    if (node.place !== -1) continue // the span that opened this cycle
+  let node = root
+  for (;;) {
     if (node.logs !== undefined)
       for (const log of node.logs) {
         log.place = order.length
@@ -268,11 +296,19 @@ function place<S extends SpanInput>(root: Node<S>, order: Node<S>[]): void {
       }
     node.place = order.length
     order.push(node)
-    const children = node.children
-    if (children === undefined) continue
-    if (children.length > 1) children.sort(compareNodes)
-    for (let i = children.length - 1; i >= 0; i--) stack.push(children[i]!)
+    let next = except(root, node.child)
+    while (next === undefined && node !== root) {
+      next = except(root, node.next)
+      if (next === undefined) node = node.parent!
+    }
+    if (next === undefined) return
+    node = next
   }
+}
+
+/** A span that opens a cycle is a child of one below it: there the one after it is next. */
+function except<S extends SpanInput>(root: Node<S>, node: Node<S> | undefined): Node<S> | undefined {
+  return node === root ? root.next : node
 }
 
 /** The smallest span of each cycle, in order. What hangs on a cycle is reached from it. */
@@ -302,4 +338,16 @@ function compareNodes(a: Node, b: Node): number {
   if (x.startLow !== y.startLow) return x.startLow - y.startLow
   if (x.id !== y.id) return x.id < y.id ? -1 : 1
   return a.content === undefined || b.content === undefined ? 0 : compareBytes(a.content, b.content)
+}
+
+/** Sorts in place. Of few, which is most, each is put where it belongs: `sort` makes copies. */
+function sortNodes<S extends SpanInput>(nodes: Node<S>[]): Node<S>[] {
+  if (nodes.length > FEW) return nodes.sort(compareNodes)
+  for (let at = 1; at < nodes.length; at++) {
+    const node = nodes[at]!
+    let to = at
+    for (; to > 0 && compareNodes(nodes[to - 1]!, node) > 0; to--) nodes[to] = nodes[to - 1]!
+    nodes[to] = node
+  }
+  return nodes
 }
