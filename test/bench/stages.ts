@@ -72,7 +72,7 @@ while (spans < SPANS) {
   leaves.reset()
   payload.at = 0
   for (const trace of assembler.all()) {
-    const id = Buffer.from(trace.id, 'latin1')
+    const { id } = trace
     const taken = stage('take', () => {
       const sources = new Map<OpenFrame, Source>()
       return assembler.spans(trace, (frame, index) => {

@@ -32,8 +32,8 @@ function leavesOf(body: Uint8Array, tenant: string, ahead: boolean): string[] {
   assembler.add(frame, tenant, false, done?.table ?? table, 0, done)
   const sink = new LeafSink()
   const own = new Committer()
-  for (const trace of assembler.all().sort((a, b) => (a.id < b.id ? -1 : 1))) {
-    const id = Uint8Array.from(trace.id, (character) => character.charCodeAt(0))
+  for (const trace of assembler.all().sort((a, b) => Buffer.compare(a.id, b.id))) {
+    const { id } = trace
     const sources = new Map<OpenFrame, Source>()
     const spans = assembler.spans(trace, (of, index) => {
       const seed = own.traceSeed(of.seed, utf8(tenant), id)

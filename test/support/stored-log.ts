@@ -149,7 +149,7 @@ export class StoredLog {
       }
     const open = this.#assembler
       .all()
-      .filter(({ id }) => only === undefined || only.includes(Buffer.from(id, 'latin1').readUInt32BE(12)))
+      .filter(({ id }) => only === undefined || only.includes(Buffer.from(id).readUInt32BE(12)))
     await this.#sequencer.settle(open.map((trace) => ({ trace, closed })))
     await this.#sequencer.flush()
   }

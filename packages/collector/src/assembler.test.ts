@@ -32,8 +32,7 @@ function add(assembler: Assembler, items: readonly Item[], now = 0, tenant = '')
   assembler.add(frame, tenant, false, scanTraces(body), now)
 }
 
-const nameOf = (trace: OpenTrace): number =>
-  Number.parseInt(Buffer.from(trace.id, 'latin1').toString('hex'), 16)
+const nameOf = (trace: OpenTrace): number => Number.parseInt(Buffer.from(trace.id).toString('hex'), 16)
 const names = (traces: readonly OpenTrace[]): number[] => traces.map(nameOf)
 const source = {
   receipt: new Uint8Array(0),

@@ -1,8 +1,8 @@
 /**
  * Gathers spans by trace until they settle.
  *
- * Holds references and never payloads: 76 bytes a span in typed arrays, one object a trace and one a journal
- * frame, and what was computed of the frame ahead. It is bounded by its owner, who stops feeding it at `maxOpenSpans`. Everything in it can be made
+ * Holds references and never payloads: 76 bytes a span and 80 a trace in typed arrays, one object a journal frame, and
+ * what was computed of the frame ahead. It is bounded by its owner, who stops feeding it at `maxOpenSpans`. Everything in it can be made
  * again from the journal: it is never saved.
  */
 
@@ -33,6 +33,23 @@ import {
 import { isParentRemote, type Source, type SpanInput } from '@rootspan/lineage/record/order'
 import type { Ahead } from './ahead.ts'
 import type { Frame } from './journal/frame.ts'
+import {
+  BY_AGE,
+  BY_TOUCH,
+  BYTES,
+  COUNT,
+  HEAD,
+  LAST_CONTEXT,
+  LAST_FRAME,
+  MARKS_OF,
+  NONE,
+  OpenTraces,
+  SINCE,
+  TAIL,
+  TIMES,
+  TOUCHED,
+  TRACE_WORDS,
+} from './open-traces.ts'
 import type { Cursor } from './store/cursor.ts'
 
 /** A journal frame that still holds undecided spans, or lies behind one that does. */
@@ -56,33 +73,14 @@ export interface OpenFrame {
 /** What the assembler looks at of a frame of the journal. */
 export type TakenFrame = Pick<Frame, 'position' | 'seed' | 'receipt' | 'body'>
 
-/** An open trace. Its spans are a list through the arena. */
+/** An open trace as it was when it was asked for, good until it is decided. */
 export interface OpenTrace {
-  readonly key: string
+  readonly row: number
   readonly tenant: string
-  /** Trace id as 16 characters of one byte each. */
-  readonly id: string
-  head: number
-  tail: number
-  count: number
-  /** Bytes of its payload, about: spans, and the resource and scope of each request and scope. */
-  bytes: number
-  /** Request and scope of its last span. */
-  lastFrame: number
-  lastScope: number
-  lastResource: number
-  /** It has grown to a limit. */
-  full: boolean
-  /** Milliseconds, monotonic: when its first and its last span were read. */
-  readonly since: number
-  touched: number
-  /** It was looked at when quiet, and a parent was missing: it waits for spans or for its maximum age. */
-  waiting: boolean
-  /** Links of the two lists: by last touch, and by age. */
-  quietNext: OpenTrace | undefined
-  quietBefore: OpenTrace | undefined
-  ageNext: OpenTrace | undefined
-  ageBefore: OpenTrace | undefined
+  /** 16 bytes. */
+  readonly id: Uint8Array
+  /** Spans of it. */
+  readonly count: number
 }
 
 /** One open span, as the derivation takes it, and where it came from. */
@@ -109,6 +107,15 @@ const REMOTE = 2
 const IS_GOVERNED = 4
 const IS_LOG = 8
 
+/** Marks of a trace: it has grown to a limit. */
+const FULL = 1
+/** It was looked at when quiet, and a parent was missing: it waits for spans or for its maximum age. */
+const WAITING = 2
+/** It is in the commit under way: not due before that is durable. */
+const HELD = 4
+/** It is in the list that is being made. */
+const LISTED = 8
+
 export interface AssemblerOptions {
   /** Milliseconds without a new span after which a whole trace settles. */
   readonly quietMillis: number
@@ -120,18 +127,18 @@ export interface AssemblerOptions {
 
 export class Assembler {
   readonly #options: AssemblerOptions
-  readonly #traces = new Map<string, OpenTrace>()
+  readonly #traces = new OpenTraces()
+  #openTraces = 0
+  /** Spans of the open traces, each trace's a list. */
   #arena = new Uint32Array(WORDS * 16_384)
   #used = 0
-  #free = NONE
+  #free = END_OF_LIST
   #open = 0
   /** Frames from the first undecided one on, dense by position. */
   #frames: OpenFrame[] = []
   #firstFrame: number
-  #quiet: List = { first: undefined, last: undefined }
-  #age: List = { first: undefined, last: undefined }
   /** Traces that have grown to the limit. */
-  #full: OpenTrace[] = []
+  #full: number[] = []
   /** What a restart has to skip; empty once the cursor's window was read again. */
   readonly #resume: Map<number, Uint8Array | 'whole'>
 
@@ -153,12 +160,7 @@ export class Assembler {
   }
 
   get openTraces(): number {
-    return this.#traces.size
-  }
-
-  /** Whether spans of a trace are open, by its {@link openKey}. */
-  has(key: string): boolean {
-    return this.#traces.has(key)
+    return this.#openTraces
   }
 
   /** Position that the next frame must have. */
@@ -200,9 +202,13 @@ export class Assembler {
       return
     }
     const { words } = table
-    const body = Buffer.from(frame.body.buffer, frame.body.byteOffset, frame.body.byteLength)
-    let trace: OpenTrace | undefined
-    let traceAt = 0
+    const body = new Uint8Array(frame.body.buffer, frame.body.byteOffset, frame.body.byteLength)
+    const number = this.#traces.tenant(tenant)
+    let trace = NONE
+    let a = 0
+    let b = 0
+    let c = 0
+    let d = 0
     for (let index = 0, row = 0; index < table.count; index++, row += WORDS_PER_SPAN) {
       const known = resumed !== undefined && (resumed[index >> 3]! & (1 << (index & 7))) !== 0
       if (known || words[row + FAULT] !== 0) {
@@ -210,63 +216,58 @@ export class Assembler {
         continue
       }
       const at = words[row + TRACE_ID]!
-      if (trace === undefined || !sameId(body, at, traceAt)) {
-        trace = this.#trace(tenant, body.toString('latin1', at, at + 16), now)
-        traceAt = at
+      const a1 = word(body, at)
+      const b1 = word(body, at + 4)
+      const c1 = word(body, at + 8)
+      const d1 = word(body, at + 12)
+      if (trace === NONE || d !== d1 || c !== c1 || b !== b1 || a !== a1) {
+        trace = this.#trace(number, a1, b1, c1, d1, now)
+        a = a1
+        b = b1
+        c = c1
+        d = d1
       }
       this.#put(trace, open, index, body, words, row)
     }
     this.#advance()
   }
 
-  #trace(tenant: string, id: string, now: number): OpenTrace {
-    const key = openKey(tenant, id)
-    let trace = this.#traces.get(key)
-    if (trace === undefined) {
-      trace = {
-        key,
-        tenant,
-        id,
-        head: NONE,
-        tail: NONE,
-        count: 0,
-        bytes: 0,
-        lastFrame: -1,
-        lastScope: 0,
-        lastResource: 0,
-        full: false,
-        since: now,
-        touched: now,
-        waiting: false,
-        quietNext: undefined,
-        quietBefore: undefined,
-        ageNext: undefined,
-        ageBefore: undefined,
-      }
-      this.#traces.set(key, trace)
-      append(this.#quiet, trace, 'quietNext', 'quietBefore')
-      append(this.#age, trace, 'ageNext', 'ageBefore')
-    } else if (trace.touched !== now || trace.waiting) {
-      trace.touched = now
-      if (trace.waiting) trace.waiting = false
-      else remove(this.#quiet, trace, 'quietNext', 'quietBefore')
-      append(this.#quiet, trace, 'quietNext', 'quietBefore')
+  /** The row of a trace that gets a span. */
+  #trace(tenant: number, a: number, b: number, c: number, d: number, now: number): number {
+    const traces = this.#traces
+    let trace = traces.find(tenant, a, b, c, d)
+    if (trace === NONE) trace = traces.add(tenant, a, b, c, d)
+    const { rows, times } = traces
+    const at = trace * TRACE_WORDS
+    if (rows[at + COUNT] === 0) {
+      times[trace * TIMES + SINCE] = now
+      times[trace * TIMES + TOUCHED] = now
+      traces.append(BY_TOUCH, trace)
+      traces.append(BY_AGE, trace)
+      this.#openTraces++
+      return trace
     }
+    const isWaiting = (rows[at + MARKS_OF]! & WAITING) !== 0
+    if (times[trace * TIMES + TOUCHED] === now && !isWaiting) return trace
+    times[trace * TIMES + TOUCHED] = now
+    if (isWaiting) rows[at + MARKS_OF]! &= ~WAITING
+    else traces.unlink(BY_TOUCH, trace)
+    traces.append(BY_TOUCH, trace)
     return trace
   }
 
   #put(
-    trace: OpenTrace,
+    trace: number,
     frame: OpenFrame,
     index: number,
-    body: Buffer,
+    body: Uint8Array,
     words: Uint32Array,
     row: number,
   ): void {
     const slot = this.#slot()
     const arena = this.#arena
     const at = slot * WORDS
-    arena[at + NEXT] = NONE
+    arena[at + NEXT] = END_OF_LIST
     arena[at + FRAME] = frame.position - Math.floor(frame.position / POSITIONS) * POSITIONS
     arena[at + INDEX] = index
     arena[at + ROW] = words[row + SPAN_START]!
@@ -290,21 +291,29 @@ export class Assembler {
       (!isLog && isParentRemote(words[row + FLAGS]!, kind) ? REMOTE : 0) |
       ((words[row + MARKS]! & GOVERNED) === 0 ? 0 : IS_GOVERNED) |
       (isLog ? IS_LOG : 0)
-    if (trace.head === NONE) trace.head = slot
-    else arena[trace.tail * WORDS + NEXT] = slot
-    trace.tail = slot
-    trace.count++
-    trace.bytes += words[row + SPAN_END]! - words[row + SPAN_START]!
+    const { rows } = this.#traces
+    const of = trace * TRACE_WORDS
+    const isFirst = rows[of + COUNT] === 0
+    if (isFirst) rows[of + HEAD] = slot
+    else arena[rows[of + TAIL]! * WORDS + NEXT] = slot
+    rows[of + TAIL] = slot
+    rows[of + COUNT]! += 1
+    let bytes = rows[of + BYTES]! + words[row + SPAN_END]! - words[row + SPAN_START]!
     const scope = words[row + SCOPE_START]!
     const resource = words[row + RESOURCE_START]!
-    if (trace.lastFrame !== frame.position || trace.lastScope !== scope || trace.lastResource !== resource) {
-      trace.lastFrame = frame.position
-      trace.lastScope = scope
-      trace.lastResource = resource
-      trace.bytes += words[row + SCOPE_END]! - scope + words[row + RESOURCE_END]! - resource + ROW_BYTES
+    const context = words[row + SCOPE_END] === 0 ? -1 - resource : scope
+    const position = frame.position | 0
+    if (isFirst || rows[of + LAST_FRAME] !== position || rows[of + LAST_CONTEXT] !== context) {
+      rows[of + LAST_FRAME] = position
+      rows[of + LAST_CONTEXT] = context
+      bytes += words[row + SCOPE_END]! - scope + words[row + RESOURCE_END]! - resource + ROW_BYTES
     }
-    if (!trace.full && (trace.count >= this.#options.maxSegmentSpans || trace.bytes >= MAX_SEGMENT_BYTES)) {
-      trace.full = true
+    rows[of + BYTES] = Math.min(bytes, MOST_BYTES)
+    if (
+      (rows[of + MARKS_OF]! & FULL) === 0 &&
+      (rows[of + COUNT]! >= this.#options.maxSegmentSpans || bytes >= MAX_SEGMENT_BYTES)
+    ) {
+      rows[of + MARKS_OF]! |= FULL
       this.#full.push(trace)
     }
     frame.undecided++
@@ -313,7 +322,7 @@ export class Assembler {
 
   /** A free slot of the arena; the arena doubles when there is none. */
   #slot(): number {
-    if (this.#free !== NONE) {
+    if (this.#free !== END_OF_LIST) {
       const slot = this.#free
       this.#free = this.#arena[slot * WORDS]!
       return slot
@@ -331,54 +340,94 @@ export class Assembler {
    * `pressure`, when there is no room for more, those that wait for a parent are due as well.
    */
   due(now: number, maxSpans: number, pressure: boolean): { cut: OpenTrace[]; quiet: OpenTrace[] } {
+    const traces = this.#traces
+    const { rows, times } = traces
     const cut: OpenTrace[] = []
     const quiet: OpenTrace[] = []
     let spans = 0
-    const taken = new Set<OpenTrace>()
-    const takeCut = (trace: OpenTrace): void => {
-      if (taken.has(trace)) return
-      taken.add(trace)
-      cut.push(trace)
-      spans += trace.count
+    const list = (trace: number, into: OpenTrace[]): void => {
+      const at = trace * TRACE_WORDS
+      if ((rows[at + MARKS_OF]! & (HELD | LISTED)) !== 0) return
+      if (into === cut) rows[at + MARKS_OF]! |= LISTED
+      spans += rows[at + COUNT]!
+      into.push(this.#view(trace))
     }
-    for (const trace of this.#full) takeCut(trace)
+    for (const trace of this.#full) list(trace, cut)
     const old = now - this.#options.maxAgeMillis
     const still = now - this.#options.quietMillis
-    for (let oldest = this.#age.first; oldest !== undefined && spans < maxSpans; oldest = oldest.ageNext) {
-      if (oldest.since <= old || (pressure && oldest.waiting)) takeCut(oldest)
+    let trace = traces.first(BY_AGE)
+    for (; trace !== NONE && spans < maxSpans; trace = traces.next(BY_AGE, trace)) {
+      const isWaiting = (rows[trace * TRACE_WORDS + MARKS_OF]! & WAITING) !== 0
+      if (times[trace * TIMES + SINCE]! <= old || (pressure && isWaiting)) list(trace, cut)
       else if (!pressure) break
     }
-    let quietest = this.#quiet.first
-    while (quietest !== undefined && quietest.touched <= still && spans < maxSpans) {
-      // Mostly nothing is cut, and a set of all that are quiet costs more than all else here.
-      if (taken.size === 0 || !taken.has(quietest)) {
-        quiet.push(quietest)
-        spans += quietest.count
-      }
-      quietest = quietest.quietNext
+    trace = traces.first(BY_TOUCH)
+    for (; trace !== NONE && spans < maxSpans; trace = traces.next(BY_TOUCH, trace)) {
+      if (times[trace * TIMES + TOUCHED]! > still) break
+      list(trace, quiet)
     }
+    for (const { row } of cut) rows[row * TRACE_WORDS + MARKS_OF]! &= ~LISTED
     return { cut, quiet }
   }
 
-  /** All open traces: for the drain at shutdown. */
+  #view(row: number): OpenTrace {
+    const traces = this.#traces
+    const count = traces.rows[row * TRACE_WORDS + COUNT]!
+    return { row, tenant: traces.tenantOf(row), id: traces.idOf(row), count }
+  }
+
+  /** All open traces that are not held, the oldest first: for the drain at shutdown. */
   all(): OpenTrace[] {
-    return [...this.#traces.values()]
+    const traces = this.#traces
+    const all: OpenTrace[] = []
+    for (let row = traces.first(BY_AGE); row !== NONE; row = traces.next(BY_AGE, row))
+      if ((traces.rows[row * TRACE_WORDS + MARKS_OF]! & HELD) === 0) all.push(this.#view(row))
+    return all
+  }
+
+  /** Holds a trace: what comes of it from now on is not due before it is released. */
+  hold({ row }: Pick<OpenTrace, 'row'>): void {
+    this.#traces.rows[row * TRACE_WORDS + MARKS_OF]! |= HELD
+  }
+
+  /** Holds a trace of which nothing is open and that is not held; undefined where that is not so. */
+  holdClosed(tenant: string, id: Uint8Array): Pick<OpenTrace, 'row'> | undefined {
+    const traces = this.#traces
+    const number = traces.tenant(tenant)
+    const [a, b, c, d] = [word(id, 0), word(id, 4), word(id, 8), word(id, 12)]
+    if (traces.find(number, a, b, c, d) !== NONE) return undefined
+    const held = { row: traces.add(number, a, b, c, d) }
+    this.hold(held)
+    return held
+  }
+
+  release(held: readonly Pick<OpenTrace, 'row'>[]): void {
+    const traces = this.#traces
+    for (const { row } of held) {
+      traces.rows[row * TRACE_WORDS + MARKS_OF]! &= ~HELD
+      if (traces.rows[row * TRACE_WORDS + COUNT] === 0) traces.remove(row)
+    }
   }
 
   /** When `due` may next have something, in milliseconds of the caller's clock; undefined when nothing is open. */
   nextDue(): number | undefined {
     if (this.#full.length > 0) return 0
-    const age = this.#age.first === undefined ? undefined : this.#age.first.since + this.#options.maxAgeMillis
+    const { times } = this.#traces
+    const oldest = this.#traces.first(BY_AGE)
+    const quietest = this.#traces.first(BY_TOUCH)
+    const age = oldest === NONE ? undefined : times[oldest * TIMES + SINCE]! + this.#options.maxAgeMillis
     const quiet =
-      this.#quiet.first === undefined ? undefined : this.#quiet.first.touched + this.#options.quietMillis
+      quietest === NONE ? undefined : times[quietest * TIMES + TOUCHED]! + this.#options.quietMillis
     return age === undefined ? quiet : quiet === undefined ? age : Math.min(age, quiet)
   }
 
   /** The trace is quiet and not whole: it is not due again before a new span or its maximum age. */
-  wait(trace: OpenTrace): void {
-    if (trace.waiting) return
-    remove(this.#quiet, trace, 'quietNext', 'quietBefore')
-    trace.waiting = true
+  wait({ row }: OpenTrace): void {
+    const { rows } = this.#traces
+    const at = row * TRACE_WORDS + MARKS_OF
+    if ((rows[at]! & WAITING) !== 0) return
+    this.#traces.unlink(BY_TOUCH, row)
+    rows[at]! |= WAITING
   }
 
   /** Parents that should be in the trace and are not there. Costs one pass over its spans. */
@@ -386,7 +435,7 @@ export class Assembler {
     if (trace.count <= FEW && this.#hasAllParents(trace)) return []
     const ids = new Set<string>()
     const parents = new Set<string>()
-    for (let slot = trace.head; slot !== NONE; slot = this.#arena[slot * WORDS + NEXT]!) {
+    for (let slot = this.#head(trace); slot !== END_OF_LIST; slot = this.#arena[slot * WORDS + NEXT]!) {
       const at = slot * WORDS
       ids.add(this.#id(at + ID))
       const bits = this.#arena[at + BITS]!
@@ -398,20 +447,25 @@ export class Assembler {
   /** The same for a small trace, by comparing numbers: most traces are small and whole. */
   #hasAllParents(trace: OpenTrace): boolean {
     const arena = this.#arena
-    for (let slot = trace.head; slot !== NONE; slot = arena[slot * WORDS + NEXT]!) {
+    const head = this.#head(trace)
+    for (let slot = head; slot !== END_OF_LIST; slot = arena[slot * WORDS + NEXT]!) {
       const at = slot * WORDS
       const bits = arena[at + BITS]!
       if ((bits & HAS_PARENT) === 0 || (bits & REMOTE) !== 0) continue
-      let other = trace.head
+      let other = head
       while (
-        other !== NONE &&
+        other !== END_OF_LIST &&
         (arena[other * WORDS + ID] !== arena[at + PARENT] ||
           arena[other * WORDS + ID + 1] !== arena[at + PARENT + 1])
       )
         other = arena[other * WORDS + NEXT]!
-      if (other === NONE) return false
+      if (other === END_OF_LIST) return false
     }
     return true
+  }
+
+  #head({ row }: OpenTrace): number {
+    return this.#traces.rows[row * TRACE_WORDS + HEAD]!
   }
 
   /**
@@ -421,7 +475,7 @@ export class Assembler {
   spans(trace: OpenTrace, sourceOf: (frame: OpenFrame, index: number) => Source): OpenSpan[] {
     const spans: OpenSpan[] = []
     const arena = this.#arena
-    for (let slot = trace.head; slot !== NONE; slot = arena[slot * WORDS + NEXT]!) {
+    for (let slot = this.#head(trace); slot !== END_OF_LIST; slot = arena[slot * WORDS + NEXT]!) {
       const at = slot * WORDS
       const bits = arena[at + BITS]!
       const frame = this.#frameOf(arena[at + FRAME]!)
@@ -452,23 +506,32 @@ export class Assembler {
 
   /** Takes a trace out: its spans are decided by the commit that is being made. Tells the frames that it was the last of. */
   decide(trace: OpenTrace, onDone?: (frame: OpenFrame) => void): void {
-    let slot = trace.head
-    while (slot !== NONE) {
+    const traces = this.#traces
+    const { rows } = traces
+    const { row } = trace
+    let slot = this.#head(trace)
+    while (slot !== END_OF_LIST) {
       const at = slot * WORDS
       const next = this.#arena[at + NEXT]!
       const frame = this.#frameOf(this.#arena[at + FRAME]!)
       frame.undecided--
       if (frame.undecided === 0) onDone?.(frame)
       this.#mark(frame, this.#arena[at + INDEX]!)
-      this.#arena[at] = this.#free
+      this.#arena[at + NEXT] = this.#free
       this.#free = slot
       slot = next
     }
-    this.#open -= trace.count
-    this.#traces.delete(trace.key)
-    if (!trace.waiting) remove(this.#quiet, trace, 'quietNext', 'quietBefore')
-    remove(this.#age, trace, 'ageNext', 'ageBefore')
-    if (trace.full) this.#full.splice(this.#full.indexOf(trace), 1)
+    const at = row * TRACE_WORDS
+    const marks = rows[at + MARKS_OF]!
+    this.#open -= rows[at + COUNT]!
+    this.#openTraces--
+    if ((marks & WAITING) === 0) traces.unlink(BY_TOUCH, row)
+    traces.unlink(BY_AGE, row)
+    if ((marks & FULL) !== 0) this.#full.splice(this.#full.indexOf(row), 1)
+    rows[at + COUNT] = 0
+    rows[at + BYTES] = 0
+    rows[at + MARKS_OF] = marks & ~(WAITING | FULL)
+    if ((marks & HELD) === 0) traces.remove(row)
   }
 
   /** The cursor after everything decided so far. Costs one look at each frame that is not dropped. */
@@ -537,48 +600,20 @@ const MAX_SEGMENT_BYTES = 64 * 1024 * 1024
 /** What a payload holds of a request beside resource and scope, about. */
 const ROW_BYTES = 128
 
-const NONE = 0xffff_ffff
+/** More than a trace has before it is cut, and what a row has room for. */
+const MOST_BYTES = 0x7fff_ffff
+
+const END_OF_LIST = 0xffff_ffff
 /** Up to this many spans, comparing each with each is cheaper than making keys. */
 const FEW = 32
 const POSITIONS = 0x1_0000_0000
 
-interface List {
-  first: OpenTrace | undefined
-  last: OpenTrace | undefined
-}
-
-/** Key of an open trace; `id` as characters of one byte. */
-export function openKey(tenant: string, id: string): string {
-  return tenant === '' ? id : `${tenant}\n${id}`
-}
-
-type Next = 'quietNext' | 'ageNext'
-type Before = 'quietBefore' | 'ageBefore'
-
-function append(list: List, trace: OpenTrace, next: Next, before: Before): void {
-  trace[before] = list.last
-  trace[next] = undefined
-  if (list.last === undefined) list.first = trace
-  else list.last[next] = trace
-  list.last = trace
-}
-
-function remove(list: List, trace: OpenTrace, next: Next, before: Before): void {
-  const behind = trace[next]
-  const ahead = trace[before]
-  if (ahead === undefined) list.first = behind
-  else ahead[next] = behind
-  if (behind === undefined) list.last = ahead
-  else behind[before] = ahead
-}
-
-function sameId(body: Uint8Array, a: number, b: number): boolean {
-  if (a === b) return true
-  for (let i = 0; i < 16; i++) if (body[a + i] !== body[b + i]) return false
-  return true
+/** Four bytes, big-endian. */
+function word(bytes: Uint8Array, at: number): number {
+  return (bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!
 }
 
 function copyId(body: Uint8Array, from: number, arena: Uint32Array, at: number): void {
-  arena[at] = (body[from]! << 24) | (body[from + 1]! << 16) | (body[from + 2]! << 8) | body[from + 3]!
-  arena[at + 1] = (body[from + 4]! << 24) | (body[from + 5]! << 16) | (body[from + 6]! << 8) | body[from + 7]!
+  arena[at] = word(body, from)
+  arena[at + 1] = word(body, from + 4)
 }

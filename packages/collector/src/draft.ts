@@ -84,7 +84,7 @@ export class DraftSegments {
     const at = sink.at
     writePayload(sink, { ...head, context, ruleset }, spans, judgement)
     const { tenant, traceId, segment, closed } = head
-    const before = earlier.at(-1)
+    const { continuity, rules } = describeJudgement(isJudged ? derived.judged : undefined, earlier.at(-1))
     const added: DraftSegment = {
       block: place,
       earlier,
@@ -99,8 +99,12 @@ export class DraftSegments {
         size: sink.at - at,
         spans: spans.length,
         erasures: [],
-        ...describeJudgement(isJudged ? derived.judged : undefined, before),
-        ...described,
+        continuity,
+        rules,
+        start: described.start,
+        end: described.end,
+        services: described.services,
+        name: described.name,
       },
     }
     this.rows.push(added)

@@ -197,7 +197,7 @@ class Pipeline {
     const work: Settled[] = []
     for (const trace of cut) work.push({ trace, closed: Closed.cut })
     for (const trace of quiet) work.push({ trace, closed: Closed.settled })
-    return work.filter(({ trace }) => !this.#sequencer.isCommitting(trace))
+    return work
   }
 
   /** Whether there is a frame that was not taken yet. */
@@ -254,7 +254,7 @@ class Pipeline {
   async #drain(): Promise<void> {
     for (;;) {
       while (this.#follow());
-      const open = this.#assembler.all().filter((trace) => !this.#sequencer.isCommitting(trace))
+      const open = this.#assembler.all()
       if (open.length > 0) {
         const work: Settled[] = []
         let spans = 0

@@ -108,9 +108,7 @@ class Bench {
   }
 
   settle(trace: number, closed: Closed = Closed.settled): Promise<void> {
-    const open = this.assembler
-      .all()
-      .find(({ id }) => id === Buffer.from(traceIdOf(trace)).toString('latin1'))!
+    const open = this.assembler.all().find(({ id }) => Buffer.compare(id, traceIdOf(trace)) === 0)!
     return this.sequencer.settle([{ trace: open, closed }])
   }
 
@@ -181,16 +179,16 @@ describe('a commit', () => {
     ])
   })
 
-  test('names its traces until it is durable', async () => {
+  test('holds its traces until it is durable', async () => {
     const bench = new Bench()
     bench.receive(1, [{ id: 1 }])
     await bench.settle(1)
     bench.receive(1, [{ id: 2, parent: 1 }])
-    const [again] = bench.assembler.all()
-    expect(bench.sequencer.isCommitting(again!)).toBe(true)
+    const due = () => bench.assembler.due(1e9, 1e9, true).cut.map(({ count }) => count)
+    expect([bench.assembler.openTraces, bench.assembler.all(), due()]).toEqual([1, [], []])
     await bench.end()
     await bench.sequencer.flush()
-    expect(bench.sequencer.isCommitting(again!)).toBe(false)
+    expect([bench.assembler.openTraces, bench.assembler.all().length, due()]).toEqual([1, 1, [1]])
   })
 
   test('that fails is the end: nothing after it is written', async () => {
@@ -226,7 +224,8 @@ describe('what is settled', () => {
     const bench = new Bench()
     bench.receive(1, [{ id: 2, parent: 1 }])
     await bench.settle(1)
-    expect([bench.assembler.all()[0]!.waiting, bench.events]).toEqual([true, []])
+    const { cut, quiet } = bench.assembler.due(50, 1e9, true)
+    expect([cut.length, quiet.length, bench.events]).toEqual([1, 0, []])
     // At its maximum age it is cut all the same.
     await finish(bench, bench.settle(1, Closed.cut))
     expect(bench.batches[0]!.rows).toMatchObject([{ closed: Closed.cut, count: 3 }])

@@ -29,7 +29,7 @@ import { Sink } from '@rootspan/lineage/record/sink'
 import { SmallMap } from '@rootspan/lineage/record/small-map'
 import { parseEntryBundle, TILE_WIDTH } from '@rootspan/lineage/tlog/tile'
 import type { ChangedTile, TileTree } from '@rootspan/lineage/tlog/tile-tree'
-import { type Assembler, type OpenFrame, type OpenSpan, type OpenTrace, openKey } from './assembler.ts'
+import type { Assembler, OpenFrame, OpenSpan, OpenTrace } from './assembler.ts'
 import { describeReview, describeSegment, ServiceNames } from './describe.ts'
 import { BLOCK_BYTES, type Draft, type DraftBlock, type DraftSegment, DraftSegments } from './draft.ts'
 import { splitEntries } from './fsck/entries.ts'
@@ -41,7 +41,6 @@ import { defersJudging, type Reviews } from './reviews.ts'
 import { traceId } from './store/keys.ts'
 import type { Batch, LogReader, LogStore, ReceiptLeaves } from './store/log-store.ts'
 import { encodeName, isErased, type SegmentRow } from './store/rows.ts'
-import { latin1, latin1Text } from './text.ts'
 import { threadCpuSeconds } from './threads.ts'
 
 /** Sinks kept for later blocks: about what two commits need. */
@@ -119,8 +118,6 @@ export class Sequencer {
   }
   readonly #histories = new Histories()
   readonly #leaves = new LeafSink()
-  /** Traces of the commit that is on its way: what the store says about them is not the last word. */
-  #inFlight = new Set<string>()
   #writing: Promise<void> = Promise.resolve()
   /** The entries of the last bundle as far as it goes. */
   #partial: Uint8Array
@@ -133,18 +130,14 @@ export class Sequencer {
     this.#partial = options.partialBundle
   }
 
-  /** Whether the trace is in the commit under way: it can be settled again only after that. */
-  isCommitting(trace: OpenTrace): boolean {
-    return this.#inFlight.has(trace.key)
-  }
-
   /**
    * Derives the records of these traces and starts their commit; resolves when the one before is durable.
-   * A quiet trace that lacks a parent is put back to wait.
+   * A quiet trace that lacks a parent is put back to wait. The others are held until their commit is durable: before
+   * that, what the store says about them is not the last word.
    */
   async settle(work: readonly Settled[]): Promise<void> {
     const { assembler, reader } = this.#options
-    const ids = work.map(({ trace }) => traceId(encodeName(trace.tenant), latin1(trace.id)))
+    const ids = work.map(({ trace }) => traceId(encodeName(trace.tenant), trace.id))
     const earlier = await reader.traces(ids)
     const ready: Ready[] = []
     for (const [at, item] of work.entries()) {
@@ -155,10 +148,15 @@ export class Sequencer {
       else ready.push({ item, earlier: rows, history })
     }
     if (ready.length === 0) return
-    const draft = await this.#derive(ready, [])
+    const held = ready.map(({ item }) => item.trace)
+    for (const trace of held) assembler.hold(trace)
+    await this.#commit(await this.#derive(ready, []), held)
+  }
+
+  /** Starts the commit of a draft when the one before is durable. */
+  async #commit(draft: Draft, held: readonly Pick<OpenTrace, 'row'>[]): Promise<void> {
     await this.#writing
-    this.#inFlight = new Set(ready.map(({ item }) => item.trace.key))
-    this.#writing = this.#write(draft)
+    this.#writing = this.#write(draft, held)
   }
 
   /**
@@ -174,6 +172,7 @@ export class Sequencer {
     const ids = reviews.due(time, MAX_REVIEWED)
     if (ids.length === 0) return false
     const ready: ReadyReview[] = []
+    const held: Pick<OpenTrace, 'row'>[] = []
     let leaves = 0
     for (const [at, earlier] of (await reader.traces(ids)).entries()) {
       const last = earlier.at(-1)
@@ -181,19 +180,17 @@ export class Sequencer {
         reviews.note(ids[at]!, undefined)
         continue
       }
-      const key = openKey(last.tenant, latin1Text(last.traceId))
-      if (assembler.has(key) || this.#inFlight.has(key) || leaves > MAX_REVIEWED_LEAVES) {
+      const trace = leaves > MAX_REVIEWED_LEAVES ? undefined : assembler.holdClosed(last.tenant, last.traceId)
+      if (trace === undefined) {
         reviews.postpone(ids[at]!, time + SECOND)
         continue
       }
       for (const { count } of earlier) leaves += count
-      ready.push({ id: ids[at]!, key, earlier, history: await this.#historyOf(earlier) })
+      held.push(trace)
+      ready.push({ id: ids[at]!, earlier, history: await this.#historyOf(earlier) })
     }
     if (ready.length === 0) return false
-    const draft = await this.#derive([], ready)
-    await this.#writing
-    this.#inFlight = new Set(ready.map(({ key }) => key))
-    this.#writing = this.#write(draft)
+    await this.#commit(await this.#derive([], ready), held)
     return true
   }
 
@@ -263,7 +260,7 @@ export class Sequencer {
       }
       const { tenant } = trace
       const segment = history?.segment ?? 0
-      const head = { tenant, traceId: latin1(trace.id), segment, closed, evaluatedAt: time }
+      const head = { tenant, traceId: trace.id, segment, closed, evaluatedAt: time }
       const spans = assembler.spans(trace, this.#sources(encodeName(tenant), head.traceId))
       const start = leaves.count
       const bytes = leaves.entries.at
@@ -417,8 +414,8 @@ export class Sequencer {
     return { full, fullBytes, partial }
   }
 
-  async #write(draft: Draft): Promise<void> {
-    const { store, packs, onCommit } = this.#options
+  async #write(draft: Draft, held: readonly Pick<OpenTrace, 'row'>[] = []): Promise<void> {
+    const { assembler, store, packs, onCommit } = this.#options
     const day = new Date(Number(draft.time / 1_000_000n)).toISOString().slice(0, 10).replaceAll('-', '')
     const { full, fullBytes } = draft
     const { segments } = draft
@@ -449,7 +446,7 @@ export class Sequencer {
       changes: draft.changes,
     }
     await store.commit(store.head, batch)
-    this.#inFlight = new Set()
+    assembler.release(held)
     onCommit({
       segments: rows.length,
       reviewed: rows.filter(({ closed }) => closed === Closed.reviewed).length,
@@ -525,10 +522,9 @@ function cpuMillis(): number {
   return cpu === undefined ? performance.now() : cpu * 1000
 }
 
-/** An execution that is judged again: its id in the store, and its key among the open traces. */
+/** An execution that is judged again, and its id in the store. */
 interface ReadyReview {
   readonly id: Uint8Array
-  readonly key: string
   readonly earlier: readonly SegmentRow[]
   readonly history: TraceHistory
 }

@@ -40,7 +40,7 @@ export class Committer {
 
   /** 32 bytes that whoever asks for one commitment at a time may have it written to. */
   readonly scratchHash = scratch(32)
-  readonly #values = new Map<string, Uint8Array>()
+  readonly #values = new Map<number, Uint8Array>()
   #valuesOf = 0n
   /** By the length of what is hashed: for trace seeds and for salts. */
   readonly #many = new Map<number, ManyHasher>()
@@ -51,7 +51,7 @@ export class Committer {
   }
 
   /** A value that was made for the same key before, or a new one. Those of the last scope are kept, at most 256. */
-  remember(scope: bigint, key: string, make: () => Uint8Array): Uint8Array {
+  remember(scope: bigint, key: number, make: () => Uint8Array): Uint8Array {
     if (scope !== this.#valuesOf || this.#values.size >= 256) this.#values.clear()
     this.#valuesOf = scope
     let value = this.#values.get(key)

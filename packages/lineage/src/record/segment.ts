@@ -48,6 +48,9 @@ const MAX_MISSING = 1000
  */
 const MAY_DEFER_ABOVE = 4096
 
+/** More spans than that, or records of the collector's own, no payload has room for. */
+const MOST = 2 ** 24
+
 const SEAL_CLAIM = utf8(Claim.seal)
 const NO_CAUSES: readonly Cause[] = []
 
@@ -132,7 +135,7 @@ export function deriveSegment<S extends SpanInput>(
     spans,
     leaves,
     duplicates,
-    missing: missing.size,
+    missing: missing?.size ?? 0,
     judgement: encoded,
     context,
     ruleset,
@@ -200,8 +203,8 @@ const NOT_JUDGED_YET: Judged = { ...NOT_JUDGED, due: undefined }
 class SegmentWriter {
   /** For each place its record's number, counted from the segment's first leaf. */
   readonly leaves: number[] = []
-  /** Span ids of parents that are awaited. */
-  readonly missing = new Set<string>()
+  /** Span ids of parents that are awaited; most segments have none, and no governed spans. */
+  missing: Set<string> | undefined
   /** Encoded context that the execution is judged with, and digest of the rules; empty where it is not judged. */
   context: Uint8Array
   ruleset: Uint8Array = NO_BYTES
@@ -213,7 +216,7 @@ class SegmentWriter {
   readonly #sink: LeafSink
   readonly #first: number
   /** By the place of the span or log record itself, ascending. */
-  readonly #governed = new Map<number, GovernedSpan & NonNullable<PartSpan['decoded']>>()
+  #governed: Map<number, GovernedSpan & NonNullable<PartSpan['decoded']>> | undefined
   readonly #counts: number[] = []
   /** The entry that is filled again for each span, and what its fields are filled with. */
   readonly #spanEntry: Entry
@@ -309,6 +312,7 @@ class SegmentWriter {
     own.kind = facts.kind
     own.causes = isLog ? ownFacts : written.last()
     if (facts.claims.length > 0) own.claims = claims(facts)
+    this.#governed ??= new Map()
     this.#governed.set(place, {
       // What a log record says counts as said on its span.
       place: aboutAt === -1 ? place : aboutAt,
@@ -332,7 +336,10 @@ class SegmentWriter {
     if (parentAt !== -1) {
       this.#sink.copyLeaf(this.#first + this.leaves[parentAt]!, this.#parentLeaf)
       entry.parentLeaf = this.#parentLeaf
-    } else if (entry.parent === Parent.awaiting && !ordered.opensCycle) this.missing.add(span.parent)
+    } else if (entry.parent === Parent.awaiting && !ordered.opensCycle) {
+      this.missing ??= new Set()
+      this.missing.add(span.parent)
+    }
   }
 
   /** Leaf of the parent's record where that is in an earlier segment. */
@@ -343,7 +350,7 @@ class SegmentWriter {
   }
 
   writeJoins(): void {
-    if (this.#governed.size < 2) return
+    if (this.#governed === undefined || this.#governed.size < 2) return
     const parents = this.#ordered.map((ordered) => ordered.parentAt)
     for (const join of joinDecisions([...this.#governed.values()], parents))
       this.#addCollected(
@@ -381,7 +388,7 @@ class SegmentWriter {
   isJudged(changed: boolean): boolean {
     return (
       changed ||
-      this.#governed.size > 0 ||
+      this.#governed !== undefined ||
       this.#history?.judged === true ||
       this.#ordered.some((one) => one.equivocates !== -1 || one.opensCycle)
     )
@@ -421,7 +428,7 @@ class SegmentWriter {
 
   #partSpans(): PartSpan[] {
     return this.#ordered.map((ordered, place) => {
-      const decoded = this.#governed.get(place)
+      const decoded = this.#governed?.get(place)
       const earlier = this.#earlierParent(ordered)
       return {
         input: ordered.span,
@@ -477,7 +484,7 @@ class SegmentWriter {
   }
 
   writeGap(): void {
-    if (this.missing.size === 0) return
+    if (this.missing === undefined) return
     const ids = [...this.missing].sort().slice(0, MAX_MISSING).map(idBytes)
     this.#addCollected(this.#persistence(Persistence.gap, []), [
       [Claim.missingCount, { type: 'int', value: BigInt(this.missing.size) }],
@@ -504,7 +511,7 @@ class SegmentWriter {
     const { closed, evaluatedAt } = this.#head
     const { context, ruleset } = this
     const counts = this.#counts
-    const completeness = this.missing.size > 0 ? 'gaps' : 'not provable'
+    const completeness = this.missing === undefined ? 'not provable' : 'gaps'
     const isJudged = ruleset.length > 0
     const make = (): Uint8Array =>
       encodeValue(
@@ -530,9 +537,10 @@ class SegmentWriter {
           ['completeness', { type: 'string', value: completeness }],
         ]),
       )
-    return isJudged
-      ? make()
-      : this.#committer.remember(evaluatedAt, `${closed}/${completeness}/${counts}`, make)
+    if (isJudged || this.#governed !== undefined) return make()
+    // Without governance there are spans and the collector's own records, and a number is found faster than a text.
+    const key = ((counts[Kind.span] ?? 0) * MOST + (counts[Kind.persistence] ?? 0)) * 16 + closed * 2
+    return this.#committer.remember(evaluatedAt, this.missing === undefined ? key : key + 1, make)
   }
 
   #entry(kind: Kind): Entry {
