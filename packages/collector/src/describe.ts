@@ -94,7 +94,7 @@ export function describeSegment(
   spans: readonly TimedSpan[],
   names: ServiceNames,
 ): Pick<SegmentRow, 'start' | 'end' | 'services' | 'name'> {
-  const services = new Set<string>()
+  const services: string[] = []
   let first = spans[0]!
   let last = first
   let named = ''
@@ -104,14 +104,14 @@ export function describeSegment(
     const service = names.of(span)
     if (service === named || service === '') continue
     named = service
-    if (services.size < MAX_SERVICES) services.add(service)
+    if (services.length < MAX_SERVICES && !services.includes(service)) services.push(service)
   }
   // A log record names its execution where nothing else does yet.
   const { source, spanStart, spanEnd, kind } = spans.find((span) => span.kind !== LOG_RECORD) ?? spans[0]!
   return {
     start: nanos(first.startHigh, first.startLow),
     end: nanos(last.endHigh, last.endLow),
-    services: [...services],
+    services,
     name:
       kind === LOG_RECORD
         ? logName(source.body, spanStart, spanEnd)

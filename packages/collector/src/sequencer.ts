@@ -26,7 +26,6 @@ import type { Source, SpanInput } from '@rootspan/lineage/record/order'
 import { Closed } from '@rootspan/lineage/record/payload'
 import { deriveSegment, type Sealing } from '@rootspan/lineage/record/segment'
 import { Sink } from '@rootspan/lineage/record/sink'
-import { SmallMap } from '@rootspan/lineage/record/small-map'
 import { parseEntryBundle, TILE_WIDTH } from '@rootspan/lineage/tlog/tile'
 import type { ChangedTile, TileTree } from '@rootspan/lineage/tlog/tile-tree'
 import type { Assembler, OpenFrame, OpenSpan, OpenTrace } from './assembler.ts'
@@ -353,13 +352,14 @@ export class Sequencer {
     return block
   }
 
-  /** One source for each frame that holds spans of the trace. */
+  /** One source for each frame that holds spans of the trace, which come frame by frame. */
   #sources(tenant: Uint8Array, id: Uint8Array): (frame: OpenFrame, index: number) => Source {
     const { frames } = this.#options
-    const sources = new SmallMap<OpenFrame, Source>()
+    let last: OpenFrame | undefined
+    let source: Source | undefined
     return (frame, index) => {
-      let source = sources.get(frame)
-      if (source === undefined) {
+      if (source === undefined || frame !== last) {
+        last = frame
         const { ahead } = frame
         const at = ahead === undefined ? 0 : ahead.seedOf[index]! * 32
         source = {
@@ -372,7 +372,6 @@ export class Sequencer {
           contexts: frame.contexts,
           evidence: ahead?.evidence,
         }
-        sources.add(frame, source)
       }
       return source
     }
