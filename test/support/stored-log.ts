@@ -32,6 +32,7 @@ import {
   LogReader,
   openDatabase,
 } from '../../packages/collector/src/store/log-store.ts'
+import { TraceFilter } from '../../packages/collector/src/store/trace-filter.ts'
 import { EPOCH, encodeSpan, type SpanSpec, type TestKey, testKey } from './executions.ts'
 
 const QUIET = { info() {}, warn() {} }
@@ -75,6 +76,7 @@ export class StoredLog {
       tree: new TileTree(),
       knowledge: new Knowledge(),
       reviews: new Reviews(),
+      known: new TraceFilter(),
       partialBundle: new Uint8Array(0),
       now: () => this.#clock++,
       onCommit: (done) => this.board.set('tree_size', done.size),

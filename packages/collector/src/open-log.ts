@@ -22,6 +22,7 @@ import {
   loadTree,
   StoreError,
 } from './store/log-store.ts'
+import { TraceFilter } from './store/trace-filter.ts'
 
 export interface OpenLogOptions {
   readonly database: Database
@@ -47,6 +48,8 @@ export interface OpenedLog {
   readonly packs: Packs
   readonly knowledge: Knowledge
   readonly reviews: Reviews
+  /** Which traces the store may hold: it is still being read. */
+  readonly known: TraceFilter
 }
 
 /** Throws a StoreError, PackCorruption, SignerRefusal or OperatorError that names what does not fit. */
@@ -78,5 +81,11 @@ export async function openLog(options: OpenLogOptions): Promise<OpenedLog> {
   await packs.cut(tails)
   const knowledge = new Knowledge(await reader.knowledge())
   const reviews = new Reviews(await reader.reviews())
-  return { reader, store, tree, partialBundle, cursor, signer, packs, knowledge, reviews }
+  const known = new TraceFilter()
+  void known.learn(database).catch((error: Error) => {
+    // The store was closed before it was read; else it will be met again by whoever reads a trace.
+    if (database.status === 'open')
+      log.warn({ error: error.message }, 'cannot read which traces the log holds')
+  })
+  return { reader, store, tree, partialBundle, cursor, signer, packs, knowledge, reviews, known }
 }

@@ -23,9 +23,23 @@ import { type Committed, loadHistory, readSegment, Sequencer } from './sequencer
 import { type Bundle, parseFullBundle } from './store/bundles.ts'
 import { START } from './store/cursor.ts'
 import { traceId } from './store/keys.ts'
-import type { Batch, Head, LogReader } from './store/log-store.ts'
+import { type Batch, type Head, type LogReader, openDatabase } from './store/log-store.ts'
+import { TraceFilter } from './store/trace-filter.ts'
 
 const LIMITS = { quietMillis: 0, maxAgeMillis: 1000, maxSegmentSpans: 1000 }
+
+async function withDatabase<T>(
+  use: (database: Awaited<ReturnType<typeof openDatabase>>) => Promise<T>,
+): Promise<T> {
+  const directory = await mkdtemp(join(tmpdir(), 'rootspan-sequencer-'))
+  const database = await openDatabase(directory, 'create')
+  try {
+    return await use(database)
+  } finally {
+    await database.close()
+    await rm(directory, { recursive: true })
+  }
+}
 
 /** A sequencer over memory, whose commits end when they are told to. What happens is noted in `events`. */
 class Bench {
@@ -33,6 +47,10 @@ class Bench {
   readonly batches: Batch[] = []
   readonly done: Committed[] = []
   readonly assembler = new Assembler(LIMITS, START)
+  /** It has learned of nothing, so that everything is asked for. */
+  readonly known = new TraceFilter()
+  /** Traces that the store was asked for. */
+  asked = 0
   readonly tree = new TileTree()
   readonly sequencer: Sequencer
   readonly #bodies: Buffer[] = []
@@ -72,7 +90,10 @@ class Bench {
       tails: () => [{ pack: 1, end: 5 }],
     }
     const reader = {
-      traces: async (ids: readonly Uint8Array[]) => ids.map((id) => this.#rows.get(formatHex(id)) ?? []),
+      traces: async (ids: readonly Uint8Array[]) => {
+        this.asked += ids.length
+        return ids.map((id) => this.#rows.get(formatHex(id)) ?? [])
+      },
       entries: async (index: number) => this.#bundles.get(index)?.entries,
       tile: async (level: number, index: number, width: number) =>
         (level === 0 ? this.#bundles.get(index)?.hashes : this.#tiles.get(`${level}/${index}`))?.subarray(
@@ -94,6 +115,7 @@ class Bench {
       tree: this.tree,
       knowledge: new Knowledge(),
       reviews: new Reviews(),
+      known: this.known,
       partialBundle: new Uint8Array(0),
       now: () => 1_767_323_045_000_000_000n,
       onCommit: (done) => void this.done.push(done),
@@ -261,6 +283,20 @@ describe('what is settled', () => {
     })
     expect(bench.events.slice(-2)).toEqual(['commit 3', 'durable 3'])
     expect(bench.done[1]).toMatchObject({ segments: 0, leaves: 0, duplicates: 3 })
+  })
+
+  test('the store is asked for those traces of which it may hold rows, and no others', async () => {
+    const bench = new Bench()
+    await withDatabase((empty) => bench.known.learn(empty))
+    for (const trace of [1, 2]) {
+      bench.receive(trace, [{ id: 1 }])
+      await finish(bench, bench.settle(trace))
+      expect(bench.asked).toBe(0)
+    }
+    bench.receive(2, [{ id: 2, parent: 1 }])
+    await finish(bench, bench.settle(2))
+    expect(bench.asked).toBe(1)
+    expect(bench.batches.map(({ rows }) => rows.map(({ segment }) => segment))).toEqual([[0], [0], [1]])
   })
 
   test('a tracked request is told of the leaf that stands for each delivery', async () => {

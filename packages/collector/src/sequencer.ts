@@ -40,6 +40,7 @@ import { defersJudging, type Reviews } from './reviews.ts'
 import { traceId } from './store/keys.ts'
 import type { Batch, LogReader, LogStore, ReceiptLeaves } from './store/log-store.ts'
 import { encodeName, isErased, type SegmentRow } from './store/rows.ts'
+import type { TraceFilter } from './store/trace-filter.ts'
 import { threadCpuSeconds } from './threads.ts'
 
 /** Sinks kept for later blocks: about what two commits need. */
@@ -50,6 +51,8 @@ const BUNDLES_BYTES = 4 * 1024 * 1024
 
 /** Segments before the one with which an execution's history is kept: a few late spans are no reason to. */
 const GOES_ON = 2
+
+const NO_ROWS: readonly SegmentRow[] = []
 
 /** Executions that one commit judges again at most, and leaves that they have together, about. */
 const MAX_REVIEWED = 64
@@ -77,6 +80,7 @@ export interface SequencerOptions {
   readonly tree: TileTree
   readonly knowledge: Knowledge
   readonly reviews: Reviews
+  readonly known: TraceFilter
   /** The last entry bundle, when it is partial. */
   readonly partialBundle: Uint8Array
   /** Nanoseconds since 1970. */
@@ -135,16 +139,16 @@ export class Sequencer {
    * that, what the store says about them is not the last word.
    */
   async settle(work: readonly Settled[]): Promise<void> {
-    const { assembler, reader } = this.#options
+    const { assembler } = this.#options
     const ids = work.map(({ trace }) => traceId(encodeName(trace.tenant), trace.id))
-    const earlier = await reader.traces(ids)
+    const earlier = await this.#rowsOf(ids)
     const ready: Ready[] = []
     for (const [at, item] of work.entries()) {
-      const rows = earlier[at]!
+      const rows = earlier.get(ids[at]!) ?? NO_ROWS
       const history = rows.length === 0 ? undefined : await this.#historyOf(rows)
       const missing = item.closed === Closed.settled ? assembler.missingParents(item.trace) : []
       if (missing.some((id) => history?.leafOf(id) === undefined)) assembler.wait(item.trace)
-      else ready.push({ item, earlier: rows, history })
+      else ready.push({ item, id: ids[at]!, earlier: rows, history })
     }
     if (ready.length === 0) return
     const held = ready.map(({ item }) => item.trace)
@@ -193,6 +197,17 @@ export class Sequencer {
     return true
   }
 
+  /** Rows of those traces of which there are any. */
+  async #rowsOf(ids: readonly Uint8Array[]): Promise<Map<Uint8Array, SegmentRow[]>> {
+    const { known, reader } = this.#options
+    const possible = ids.filter((id) => known.mayHold(id))
+    const found = new Map<Uint8Array, SegmentRow[]>()
+    if (possible.length === 0) return found
+    for (const [at, rows] of (await reader.traces(possible)).entries())
+      if (rows.length > 0) found.set(possible[at]!, rows)
+    return found
+  }
+
   async #historyOf(rows: readonly SegmentRow[]): Promise<TraceHistory> {
     const { reader, packs } = this.#options
     return this.#histories.get(rows[0]!, rows.length) ?? (await loadHistory(reader, packs, rows))
@@ -239,7 +254,7 @@ export class Sequencer {
 
   /** Lets the event loop turn now and then: the commit under way needs it to get from step to step. */
   async #derive(ready: readonly Ready[], reviewed: readonly ReadyReview[]): Promise<Draft> {
-    const { assembler, frames, tree, now, classOf, reviews } = this.#options
+    const { assembler, frames, tree, now, classOf, reviews, known } = this.#options
     const leaves = this.#leaves
     leaves.reset()
     const time = now()
@@ -250,7 +265,7 @@ export class Sequencer {
     let duplicates = 0
     const services = new ServiceNames()
     let sinceTurn = 0
-    for (const { item, earlier, history } of ready) {
+    for (const { item, id, earlier, history } of ready) {
       const { trace, closed } = item
       sinceTurn += trace.count
       if (sinceTurn > TURN_SPANS) {
@@ -268,16 +283,15 @@ export class Sequencer {
       noteReceipts(receipts, derived, first + start)
       assembler.decide(trace, ({ position }) => frames.release(position))
       if (derived.count === 0) continue
+      known.add(id)
       const described = describeSegment(derived.spans, services)
       const retention = classOf?.(tenant, described.services, derived.spans[0]!) ?? DEFAULT_CLASS
       const added = segments.add({ head, derived, first: first + start, earlier, described, retention })
       if (history !== undefined ? segment >= GOES_ON : closed === Closed.cut)
         this.#keep(added, history ?? new TraceHistory(), start, bytes)
       const { ruleset, isDeferred, due } = derived
-      if (ruleset.length > 0 || isDeferred) {
-        const id = traceId(encodeName(tenant), head.traceId)
+      if (ruleset.length > 0 || isDeferred)
         reviews.note(id, isDeferred ? earliest(reviews.dueOf(id), time + REVIEW_AFTER) : bounded(due, time))
-      }
     }
     for (const { id, earlier, history } of reviewed) {
       const { tenant, traceId, block } = earlier.at(-1)!
@@ -511,6 +525,8 @@ export class Sequencer {
 /** A settled trace with what the log holds of it. */
 interface Ready {
   readonly item: Settled
+  /** Of its trace in the store. */
+  readonly id: Uint8Array
   readonly earlier: readonly SegmentRow[]
   readonly history: TraceHistory | undefined
 }

@@ -71,7 +71,7 @@ export async function openStopped(config: Config, identity: Identity, log: Logge
     files: { packs: nodeFiles, signer: nodeFiles },
     log,
   })
-  const { reader, store, packs, tree, partialBundle, knowledge, reviews, cursor, signer } = opened
+  const { reader, store, packs, tree, partialBundle, knowledge, reviews, known, cursor, signer } = opened
   const journal = new JournalReader({ directory: directories.journal, from: cursor.next })
   const sequencer = new Sequencer({
     assembler: new Assembler(
@@ -90,6 +90,7 @@ export async function openStopped(config: Config, identity: Identity, log: Logge
     partialBundle,
     knowledge,
     reviews,
+    known,
     now: () => BigInt(Date.now()) * 1_000_000n,
     onCommit: () => {},
   })

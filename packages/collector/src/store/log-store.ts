@@ -439,6 +439,23 @@ export class LogReader {
   }
 }
 
+/** Ids of all traces that the store holds, some hundreds at a time. The arrays are views of keys. */
+export async function* traceIds(database: Database): AsyncGenerator<Uint8Array[], void, undefined> {
+  const range = { gte: Uint8Array.of(keys.Prefix.trace), lt: Uint8Array.of(keys.Prefix.trace + 1) }
+  const walk = database.keys(range)
+  try {
+    for (;;) {
+      const some = await walk.nextv(KEYS_AT_ONCE)
+      if (some.length === 0) return
+      yield some.map((key) => key.subarray(1))
+    }
+  } finally {
+    await walk.close()
+  }
+}
+
+const KEYS_AT_ONCE = 512
+
 /** The first `width` entries of an entry bundle, without a copy; undefined where it is shorter. */
 function cutBundle(bundle: Uint8Array, width: number): Uint8Array | undefined {
   let at = 0
