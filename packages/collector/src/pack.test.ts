@@ -281,18 +281,6 @@ describe('damage', () => {
   })
 })
 
-test('a block made elsewhere is read', () => {
-  // Header and frame computed in Python (struct, zlib); the zstd frame by hand after RFC 8878: one raw block "abc".
-  const pack = '5253706b000000000000000000000102000000000000000000000000b4931ed6'
-  const made = '5253706200000000000000030000000cc64c1b3228b52ffd2003190000616263'
-  const directory = fs.mkdtempSync(join(root, 'v-'))
-  fs.writeFileSync(join(directory, 'default-20261122-0258.pack'), Buffer.from(pack + made, 'hex'))
-  const reader = new PackReader({ directory })
-  expect(Buffer.from(reader.readSync({ pack: 258, offset: 32, length: 32 }, 3)).toString()).toBe('abc')
-  expect([...reader.walk(258)]).toHaveLength(1)
-  reader.close()
-})
-
 test('no room: the blocks are not there, and the writer goes on', async () => {
   let room = true
   const files: Files = {

@@ -1,11 +1,12 @@
 """Makes values.json, the vectors of docs/formats/store.md, with nothing but Python's own libraries.
 
-    python3 test/vectors/store/make.py
+    python3 test/vectors/store/make.py [directory]
 """
 import hashlib
 import json
 import os
 import struct
+import sys
 
 
 def varint(value):
@@ -215,6 +216,6 @@ values = {
         },
     ],
 }
-with open(os.path.join(os.path.dirname(__file__), "values.json"), "w") as out:
+with open(os.path.join(sys.argv[1] if len(sys.argv) > 1 else os.path.dirname(__file__), "values.json"), "w") as out:
     json.dump(values, out, indent=2, ensure_ascii=False)
     out.write("\n")
