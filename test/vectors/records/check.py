@@ -544,18 +544,62 @@ def parse_judgement(data):
     results, findings, out = [], [], b""
     for one in parts[1]:
         row = message(one, {1: 2, 2: 0, 3: 2}, (3,))
-        rule, result = row.get(1, b""), RESULTS[row.get(2, 0) - 1]
+        rule = row.get(1, b"")
         need(1 <= row.get(2, 0) <= 3, "result")
-        missing = [text.decode() for text in row[3]]
-        results.append((rule.decode(), result, missing))
+        results.append((utf8(rule), RESULTS[row[2] - 1], [utf8(text) for text in row[3]]))
         out += put(1, put(1, rule, "always") + put(2, row[2]) + b"".join(put(3, text, "always") for text in row[3]))
     for one in parts[2]:
         row = message(one, {1: 2, 2: 0, 3: 2, 4: 2}, (4,))
         need(1 <= row.get(2, 0) <= 4 and row[4] and all(len(leaf) == 32 for leaf in row[4]), "finding")
-        findings.append((row.get(1, b"").decode(), SEVERITIES[row[2] - 1], row.get(3, b"").decode(), tuple(row[4])))
-        out += put(2, put(1, row[1], "always") + put(2, row[2]) + put(3, row.get(3, b""), "always") + b"".join(put(4, leaf) for leaf in row[4]))
+        findings.append((utf8(row.get(1, b"")), SEVERITIES[row[2] - 1], utf8(row.get(3, b"")), tuple(row[4])))
+        out += put(2, put(1, row.get(1, b""), "always") + put(2, row[2]) + put(3, row.get(3, b""), "always") + b"".join(put(4, leaf) for leaf in row[4]))
     need(out == data, "canonical")
     return results, findings
+
+
+BY, TEXT, TIME, LEAF, TRACE_ID, SPAN_ID = "text", "text", "time", 32, 16, 8
+CONTEXT = [
+    ("revocations", {"by": BY, "issuer": TEXT, "value": TEXT, "at": TIME, "leaf": LEAF, "traceId": TRACE_ID}),
+    ("uses", {"by": BY, "value": TEXT, "leaf": LEAF, "traceId": TRACE_ID}),
+    ("policies", {
+        "engine": TEXT, "policy": TEXT, "version": TEXT, "digest": TEXT, "service": TEXT, "since": TIME, "leaf": LEAF, "traceId": TRACE_ID,
+    }),
+    ("neighbours", {"emitter": TEXT, "seq": TIME, "prev": TEXT, "spanId": SPAN_ID, "leaf": LEAF, "traceId": TRACE_ID}),
+    ("gaps", {"emitter": TEXT, "from": TIME, "to": TIME, "noticedAt": TIME}),
+    ("skews", {"caller": TEXT, "callee": TEXT, "offset": TIME}),
+]
+
+
+def parse_context(data):
+    """The statements of each sort, as the vectors show them."""
+    out = {name: [] for name, _ in CONTEXT}
+    last = 0
+    for sort, kind, value in fields(data):
+        need(kind == 2 and last <= sort <= len(CONTEXT), "sort")
+        last = sort
+        name, shape = CONTEXT[sort - 1]
+        parts = list(fields(value))
+        need([number for number, _, _ in parts] == list(range(1, len(shape) + 1)), "every field, once, in order")
+        statement = {}
+        for (field, of), (_, kind, part) in zip(shape.items(), parts):
+            need(kind == (1 if of == TIME else 2), "type")
+            if of == TIME:
+                statement[field] = str(part - 2**64 if part >> 63 else part)
+            elif of == TEXT:
+                statement[field] = utf8(part)
+            else:
+                need(len(part) == of, "size")
+                statement[field] = part.hex()
+        out[name].append(statement)
+        need(len(out[name]) <= 128, "too many")
+    again = b""
+    for sort, kind, value in fields(data):
+        again += put(sort, b"".join(
+            put(number, part, "always") if kind == 2 else varint(number << 3 | 1) + struct.pack("<Q", part)
+            for number, kind, part in fields(value)
+        ), "always")
+    need(again == data, "canonical")
+    return out
 
 
 def continuity(results, findings):
@@ -969,6 +1013,76 @@ def check_segments(file):
             yield name, good
 
 
+def check_judgements(cases):
+    for case in cases["valid"]:
+        data = unhex(case["judgement"])
+        results, findings = parse_judgement(data)
+        shown = [{"rule": rule, "result": result, "missing": missing} for rule, result, missing in results]
+        found = [
+            {"rule": rule, "severity": severity, "detail": detail, "subjects": [leaf.hex() for leaf in subjects]}
+            for rule, severity, detail, subjects in findings
+        ]
+        good = shown == case["results"] and found == case["findings"] and continuity(results, findings) == case["continuity"]
+        yield case["name"], good and sha(b"rootspan/judgement/v0\n", data).hex() == case["digest"]
+    for case in cases["invalid"]:
+        yield case["name"], refused(parse_judgement, unhex(case["judgement"])) == "malformed"
+
+
+def check_contexts(cases):
+    for case in cases["valid"]:
+        data = unhex(case["context"])
+        good = all(case[name] == statements for name, statements in parse_context(data).items())
+        yield case["name"], good and sha(b"rootspan/judgement-context/v0\n", data).hex() == case["digest"]
+    for case in cases["invalid"]:
+        yield case["name"], refused(parse_context, unhex(case["context"])) == "malformed"
+
+
+def check_refused(file):
+    for case in file["commitments"]:
+        # Of evidence one of two digests is the wrong one.
+        wrong = len([name for name, good in check_commitments({**NO_COMMITMENTS, case["list"]: [case]}) if not good])
+        yield case["name"], wrong == 1
+    for case in file["facts"]:
+        yield case["name"], [good for _, good in check_facts([case])] == [False]
+    segments_file = json.loads((file["directory"] / "segments.json").read_text("utf-8"))
+    valid = {case["name"]: case for case in segments_file["cases"]}
+    ruleset = segments_file["ruleset"]
+    for case in file["segments"]:
+        of = valid[case["of"]]
+        changed = {**of["segments"][case["segment"]], **case}
+        segments = of["segments"][: case["segment"]] + [changed]
+        leaf = int(case["where"][5:]) if case["where"].startswith("leaf ") else None
+        found = refusal({**of, "segments": segments}, ruleset)
+        yield case["name"], found != "accepted" and (leaf is None or found is None or found == leaf)
+
+
+NO_COMMITMENTS = {"traceSeeds": [], "salts": [], "evidence": [], "claims": [], "claimSets": []}
+
+
+def refusal(case, ruleset):
+    """The first leaf of the last segment that is not what its payload derives to; None for another fault."""
+    history = History()
+    for number, segment in enumerate(case["segments"]):
+        try:
+            head, spans = parse_payload(unhex(segment["payload"]))
+            need(len({(span.id, span.bytes) for span in spans}) == len(spans), "a span twice")
+            entries, _ = derive(head, spans, history, "".join(line + "\n" for line in ruleset).encode())
+            said = (head["tenant"].decode(), head["trace"].hex(), head["segment"]) == (case["tenant"], case["traceId"], number)
+            receipts = [parse_receipt(s.receipt) for s in spans]
+            of = all(r["tenant"] == case["tenant"] and (r["signal"] == "logs") == s.log for r, s in zip(receipts, spans))
+        except Malformed:
+            return None
+        if not said or not of:
+            return None
+        derived = [entry.hex() for entry in entries]
+        for at, (left, right) in enumerate(zip(derived, segment["entries"])):
+            if left != right:
+                return at
+        if len(derived) != len(segment["entries"]):
+            return min(len(derived), len(segment["entries"]))
+    return "accepted"
+
+
 def main():
     directory = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parent)
     total = failed = 0
@@ -979,8 +1093,13 @@ def main():
         ("facts", check_facts),
         ("payloads", check_payloads),
         ("segments", check_segments),
+        ("judgements", check_judgements),
+        ("contexts", check_contexts),
+        ("refused", check_refused),
     ):
         cases = json.loads((directory / (name + ".json")).read_text("utf-8"))
+        if name == "refused":
+            cases["directory"] = directory
         for case, good in check(cases):
             total += 1
             if not good:

@@ -6,8 +6,6 @@
  * Entries, receipts and commitments are put together here by hand and with node:crypto. Payloads, facts and segments
  * come from the code under test; check.py derives them once more from the pages in docs/formats alone.
  */
-import { createHash } from 'node:crypto'
-import { writeFileSync } from 'node:fs'
 import { RULESET_TEXT } from '@rootspan/lineage/continuity/ruleset'
 import { factsOf } from '@rootspan/lineage/governance/facts'
 import { Kind } from '@rootspan/lineage/governance/kind'
@@ -20,43 +18,9 @@ import { Closed, encodePayload, parsePayload } from '@rootspan/lineage/record/pa
 import { LeafSink } from '@rootspan/lineage/record/leaf-sink'
 import { deriveSegment } from '@rootspan/lineage/record/segment'
 import { type AttributeValue, DECIDED, EPOCH, encodeLogRecord, encodeSpan, GOVERNED, JOINED, type SpanSpec, STARTED, TestLog, traceIdOf } from '../../support/executions.ts'
-
-type Part = string | Uint8Array
+import { bytesOf, field, fixed64, hex, number, sha, sized, text, u16, u32, write } from './wire.ts'
 
 const NOTHING = new Uint8Array(0)
-const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex')
-const bytesOf = (text: string): Buffer => Buffer.from(text, 'hex')
-const sha = (...parts: Part[]): Buffer => {
-  const hash = createHash('sha256')
-  for (const part of parts) hash.update(part)
-  return hash.digest()
-}
-const u16 = (value: number): Buffer => Buffer.from([value >>> 8, value & 255])
-const u32 = (value: number): Buffer => Buffer.from([value >>> 24, value >>> 16, value >>> 8, value])
-const sized = (bytes: Uint8Array): Buffer => Buffer.concat([u32(bytes.length), bytes])
-
-// ---- protobuf by hand
-
-function varint(value: number | bigint): string {
-  const out: number[] = []
-  let rest = BigInt(value)
-  while (rest > 0x7fn) {
-    out.push(Number(rest & 0x7fn) | 0x80)
-    rest >>= 7n
-  }
-  return hex(Uint8Array.from([...out, Number(rest)]))
-}
-const number = (field: number, value: number | bigint): string => varint(field * 8) + varint(value)
-const field = (number: number, value: string | Uint8Array): string => {
-  const text = typeof value === 'string' ? value : hex(value)
-  return varint(number * 8 + 2) + varint(text.length / 2) + text
-}
-const fixed64 = (number: number, value: bigint): string => {
-  const bytes = Buffer.alloc(8)
-  bytes.writeBigUInt64LE(value)
-  return varint(number * 8 + 1) + hex(bytes)
-}
-const text = (number: number, value: string): string => field(number, Buffer.from(value))
 
 // ---- entries
 
@@ -621,17 +585,4 @@ write('payloads', {
 function check(payload: string): string {
   parsePayload(new Uint8Array(bytesOf(payload)))
   return payload
-}
-
-/** One case a line, so that a change shows up as one line. */
-function write(name: string, value: readonly unknown[] | Record<string, readonly unknown[]>): void {
-  const list = (cases: readonly unknown[], indent: string): string =>
-    `[\n${cases.map((item) => `${indent}  ${JSON.stringify(item)}`).join(',\n')}\n${indent}]`
-  const json = Array.isArray(value)
-    ? list(value, '')
-    : `{\n${Object.entries(value as Record<string, readonly unknown[]>)
-        .map(([key, cases]) => `  ${JSON.stringify(key)}: ${list(cases, '  ')}`)
-        .join(',\n')}\n}`
-  const target = process.argv[2] ?? new URL('.', import.meta.url).pathname
-  writeFileSync(`${target}/${name}.json`, `${json}\n`)
 }

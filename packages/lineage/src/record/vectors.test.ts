@@ -171,10 +171,12 @@ describe('made and checked elsewhere', () => {
     for (const directory of temporary) rmSync(directory, { recursive: true })
   })
 
-  test('make.ts makes the same again', () => {
+  test('those that make them make the same again', () => {
     const directory = copy()
-    const made = spawnSync(process.execPath, ['--conditions=source', join(DIRECTORY, 'make.ts'), directory])
-    expect(String(made.stderr)).toBe('')
+    for (const maker of ['make.ts', 'make-judgements.ts', 'make-refused.ts']) {
+      const made = spawnSync(process.execPath, ['--conditions=source', join(DIRECTORY, maker), directory])
+      expect({ status: made.status, stderr: String(made.stderr) }).toEqual({ status: 0, stderr: '' })
+    }
     for (const name of readdirSync(DIRECTORY).filter((one) => one.endsWith('.json')))
       expect(readFileSync(join(directory, name), 'utf8'), name).toBe(
         readFileSync(join(DIRECTORY, name), 'utf8'),
@@ -211,11 +213,32 @@ describe('made and checked elsewhere', () => {
     change('commitments', /"index":511/, '"index":512')
     change('receipts', /"tracked":true/, '"tracked":false')
     change('payloads', /"nothing at all","payload":"/, `$&${read('payloads').valid[0].payload}`)
+    change('judgements', /"continuity":"intact"/, '"continuity":"broken"')
+    change('contexts', /"offset":"-5"/, '"offset":"5"')
+    // What is right is not refused: the first change is taken back in each list.
+    const { commitments, facts, segments } = read('refused')
+    const { seed } = read('commitments').traceSeeds[1]
+    change('refused', new RegExp(commitments[0].seed), seed)
+    change('refused', new RegExp(`,?\\["${facts[0].own.claims.at(-1)[0]}","[^"]*"\\]`), '')
+    const { entries } = read('segments').cases.find(({ name }: Case) => name === segments[0].of).segments[0]
+    change('refused', /"entries":\["(\w+)","(\w+)"/, `"entries":["${entries[0]}","${entries[1]}"`)
     const { status, output } = check(directory)
     expect(status).toBe(1)
+    for (const { name } of [commitments[0], facts[0], segments[0]])
+      expect(output).toContain(`FAILED refused: ${name}\n`)
     const failed = [...output.matchAll(/FAILED (\w+)/g)].map(([, name]) => name)
     expect(new Set(failed)).toEqual(
-      new Set(['segments', 'entries', 'facts', 'commitments', 'receipts', 'payloads']),
+      new Set([
+        'segments',
+        'entries',
+        'facts',
+        'commitments',
+        'receipts',
+        'payloads',
+        'judgements',
+        'contexts',
+        'refused',
+      ]),
     )
   })
 })
