@@ -1,5 +1,5 @@
 /** What comes late, from elsewhere, twice, in circles or in masses, over several segments: docs/formats/record.md. */
-import { utf8 } from '@rootspan/lineage/bytes'
+import { formatHex, utf8 } from '@rootspan/lineage/bytes'
 import { tracesFromJson } from '@rootspan/lineage/otlp/json'
 import { Closed } from '@rootspan/lineage/record/payload'
 import { verify } from '@rootspan/lineage/verify'
@@ -437,25 +437,32 @@ describe('masses', () => {
       ],
     ])(
       '%s',
-      async (name, spec) => {
-        const spans = many(SIZE, spec).reverse()
+      async (_, spec) => {
+        const specs = Array.from({ length: SIZE }, (_, at) => spec(at))
+        const spans = specs.map((one) => send(one)).reverse()
         const requests = Array.from({ length: 20 }, (_, at) =>
           spans.slice((at * SIZE) / 20, ((at + 1) * SIZE) / 20),
         )
         const log = new TestLog()
         log.seal(TRACE, new Feed().through(requests))
         expect(log.size).toBe(SIZE + 1)
-        if (name !== 'one under the other') return // the others cost as much and show no more
-        const { roots, records } = verify(await log.bundle(TRACE), log.policy)
+        const { roots, records, verdict } = verify(await log.bundle(TRACE), log.policy)
         expect(records).toHaveLength(SIZE + 1)
-        expect(roots).toHaveLength(1)
-        let seen = 0
-        const stack = [...roots]
-        for (let node = stack.pop(); node !== undefined; node = stack.pop()) {
-          seen++
-          for (const child of node.children) stack.push(child)
+        expect(verdict.integrity).toEqual({ state: 'verified', size: SIZE + 1 })
+        // Every span is in the tree, once, under its parent.
+        const parents = new Map<string, string | undefined>()
+        const stack = roots.map((node) => ({ node, parent: undefined as string | undefined }))
+        for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
+          const id = formatHex(next.node.record.entry.spanId)
+          parents.set(id, next.parent)
+          for (const node of next.node.children) stack.push({ node, parent: id })
         }
-        expect(seen).toBe(SIZE)
+        expect(parents.size).toBe(SIZE)
+        const wrong = specs.filter(
+          ({ id, parent }) =>
+            parents.get(spanHex(id)) !== (parent === undefined ? undefined : spanHex(parent)),
+        )
+        expect(wrong).toEqual([])
       },
       180_000,
     )

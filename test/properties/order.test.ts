@@ -3,7 +3,7 @@
  * settles. Through the collector's scan and assembler.
  */
 import { formatHex } from '@rootspan/lineage/bytes'
-import { Committer } from '@rootspan/lineage/record/commitment'
+import { parseEntry } from '@rootspan/lineage/record/entry'
 import { LeafSink } from '@rootspan/lineage/record/leaf-sink'
 import type { SpanInput } from '@rootspan/lineage/record/order'
 import { Closed } from '@rootspan/lineage/record/payload'
@@ -13,7 +13,7 @@ import { verify } from '@rootspan/lineage/verify'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { EPOCH, GOVERNED, type SpanSpec, TestLog, traceIdOf } from '../support/executions.ts'
-import { cuts, draw, Feed, permutations, type Sent, send, TRACE } from './support.ts'
+import { cuts, draw, Feed, permutations, type Sent, send, TellingCommitter, TRACE } from './support.ts'
 
 const allow = { 'governance.decision.outcome': 'allow' }
 const act = { 'governance.action.name': 'a' }
@@ -63,23 +63,33 @@ const SHAPES: Readonly<Record<string, readonly SpanSpec[]>> = {
   ],
 }
 
-/** The records of one segment, verified from a bundle. */
-async function settled(spans: readonly SpanInput[]): Promise<Uint8Array[]> {
+const HEAD = { tenant: '', traceId: traceIdOf(TRACE), closed: Closed.settled, evaluatedAt: EPOCH }
+
+/** The records of one segment, and the claims of those that have any. */
+interface Records {
+  readonly entries: readonly Uint8Array[]
+  readonly told: readonly (readonly string[])[]
+}
+
+function records(spans: readonly SpanInput[]): Records {
+  const sink = new LeafSink()
+  const committer = new TellingCommitter()
+  const { count } = deriveSegment(HEAD, spans, undefined, committer, sink)
+  return { entries: parseEntryBundle(new Uint8Array(sink.entries.view()), count), told: committer.told }
+}
+
+/** The same, in a log and verified from a bundle. There are tens of thousands of deliveries: not of each. */
+async function settled(spans: readonly SpanInput[]): Promise<Records> {
   const log = new TestLog()
   log.seal(TRACE, spans)
   verify(await log.bundle(TRACE), log.policy)
-  return log.entries
+  const derived = records(spans)
+  expect(derived.entries.map(formatHex)).toEqual(log.entries.map(formatHex))
+  return derived
 }
 
-const committer = new Committer()
-const HEAD = { tenant: '', traceId: traceIdOf(TRACE), closed: Closed.settled, evaluatedAt: EPOCH }
-
-/** The same without a log around it: there are tens of thousands of deliveries. */
-function records(feed: Feed, requests: readonly (readonly Sent[])[]): Uint8Array[] {
-  const sink = new LeafSink()
-  const { count } = deriveSegment(HEAD, feed.through(requests), undefined, committer, sink)
-  return parseEntryBundle(new Uint8Array(sink.entries.view()), count)
-}
+/** With kinds, links, causes and the values of all claims; without what is salted. */
+const drawn = ({ entries, told }: Records): string => draw(entries, told).join('\n')
 
 describe('all orders and all batches of five spans', () => {
   test.each(Object.entries(SHAPES))(
@@ -88,15 +98,12 @@ describe('all orders and all batches of five spans', () => {
       const spans = specs.map((spec) => send(spec))
       const feed = new Feed()
       const first = await settled(feed.through(spans.map((span) => [span])))
-      const expected = draw(first).join('\n')
+      const expected = drawn(first)
       for (const order of permutations(spans)) {
         // One request each: the salts are the same whatever the order, and so is every byte.
-        const alone = records(
-          feed,
-          order.map((span) => [span]),
-        )
-        expect(alone.map(formatHex)).toEqual(first.map(formatHex))
-        for (const batches of cuts(order)) expect(draw(records(feed, batches)).join('\n')).toBe(expected)
+        const alone = records(feed.through(order.map((span) => [span])))
+        expect(alone.entries.map(formatHex)).toEqual(first.entries.map(formatHex))
+        for (const batches of cuts(order)) expect(drawn(records(feed.through(batches)))).toBe(expected)
       }
     },
     120_000,
@@ -113,15 +120,53 @@ test('all orders of six spans, byte by byte', () => {
   ].map((spec) => send(spec))
   const feed = new Feed()
   const alone = (order: readonly Sent[]) =>
-    records(
-      feed,
-      order.map((span) => [span]),
-    )
-      .map(formatHex)
+    records(feed.through(order.map((span) => [span])))
+      .entries.map(formatHex)
       .join()
   const expected = alone(spans)
   for (const order of permutations(spans)) expect(alone(order)).toBe(expected)
 }, 120_000)
+
+/** The governance claims of the records of each span, whichever record they are on. */
+function governanceIn({ entries, told }: Records): Record<string, string[]> {
+  const claims: Record<string, string[]> = {}
+  let next = 0
+  for (const entry of entries.map(parseEntry)) {
+    const own = entry.claims.length === 0 ? [] : told[next++]!
+    if (entry.spanId.length === 0) continue
+    const id = String(Number.parseInt(formatHex(entry.spanId), 16))
+    claims[id] = [...(claims[id] ?? []), ...own.filter((claim) => claim.startsWith('governance.'))]
+  }
+  for (const list of Object.values(claims)) list.sort()
+  return claims
+}
+
+/**
+ * The same of what was sent, told twice or not, by record.md alone: all that spans say, and what events say that have a
+ * kind. Of those that are sent here one has none where it says nothing but of what kind it is, and names none.
+ */
+function governanceOf(specs: readonly SpanSpec[]): Record<string, string[]> {
+  const claims: Record<string, string[]> = {}
+  const said = (attributes: SpanSpec['attributes'] = {}) =>
+    Object.entries(attributes).filter(([key]) => key.startsWith('governance.'))
+  const sorted = (_: string, value: unknown) =>
+    typeof value === 'object' && value !== null && !Array.isArray(value)
+      ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : value
+  for (const text of new Set(specs.map((spec) => JSON.stringify(spec, sorted)))) {
+    const { id, attributes, events = [] }: SpanSpec = JSON.parse(text)
+    const parts = events
+      .filter(
+        ({ name, attributes }) =>
+          name.startsWith('governance.') ||
+          said(attributes).some(([key, value]) => key !== 'governance.record.kind' || value === 'action'),
+      )
+      .map(({ attributes }) => attributes)
+    const own = [attributes, ...parts].flatMap(said).map(([key, value]) => `${key}=${JSON.stringify(value)}`)
+    claims[id] = [...(claims[id] ?? []), ...own].sort()
+  }
+  return claims
+}
 
 describe('any spans', () => {
   const attributes = fc.dictionary(
@@ -163,7 +208,7 @@ describe('any spans', () => {
     }),
   )
 
-  test('in two deliveries give the same records, which verify', async () => {
+  test('in two deliveries give the same records, which verify and say what was sent', async () => {
     const feed = new Feed()
     await fc.assert(
       fc.asyncProperty(sets, async ({ specs, order, ends }) => {
@@ -179,7 +224,8 @@ describe('any spans', () => {
         }
         const together = await settled(feed.through([spans]))
         const apart = await settled(feed.through(batches))
-        expect(draw(apart)).toEqual(draw(together))
+        expect(drawn(apart)).toBe(drawn(together))
+        expect(governanceIn(together)).toEqual(governanceOf(specs as SpanSpec[]))
       }),
       { seed: 20260102, numRuns: 150 },
     )

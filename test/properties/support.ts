@@ -6,7 +6,10 @@
 import { createHash } from 'node:crypto'
 import { formatHex, utf8 } from '@rootspan/lineage/bytes'
 import { Kind } from '@rootspan/lineage/governance/kind'
+import { decodeValue } from '@rootspan/lineage/otlp/encoded-value'
 import { scanTraces } from '@rootspan/lineage/otlp/scan'
+import { decodeText } from '@rootspan/lineage/otlp/text'
+import { type AnyValue, formatValue } from '@rootspan/lineage/otlp/value'
 import { Committer } from '@rootspan/lineage/record/commitment'
 import {
   type Entry,
@@ -113,12 +116,39 @@ export class Feed {
   }
 }
 
+/** Commits as any other, and keeps what it commits to. */
+export class TellingCommitter extends Committer {
+  /** Of each record with claims, in record order. */
+  readonly told: (readonly string[])[] = []
+  #claims: string[] = []
+
+  override claim(...of: Parameters<Committer['claim']>): Uint8Array {
+    const [, , , key, value] = of
+    this.#claims.push(`${decodeText(key)}=${formatValue(withoutDigests(decodeValue(value)))}`)
+    return super.claim(...of)
+  }
+
+  override claims(commitments: Uint8Array[]): Uint8Array {
+    this.told.push(this.#claims)
+    this.#claims = []
+    return super.claims(commitments)
+  }
+}
+
+/** A seal without the digests of what names leaves: these have the salts in them. */
+function withoutDigests(value: AnyValue): AnyValue {
+  if (value.type !== 'kvlist') return value
+  return { ...value, value: value.value.filter(({ key }) => key !== 'judgement' && key !== 'context') }
+}
+
 /**
- * Records without what salts are in: one line each, in which leaves have their numbers in `entries`.
+ * Records without what salts are in: one line each, in which leaves have their numbers in `entries`. With the claims
+ * that {@link TellingCommitter} kept, where there are any.
  *
  *     4 action 0000000000000005 linked>2 decision>3 +claims
  */
-export function draw(entries: readonly Uint8Array[]): string[] {
+export function draw(entries: readonly Uint8Array[], told?: readonly (readonly string[])[]): string[] {
+  let next = 0
   const numbers = new Map(entries.map((entry, at) => [formatHex(leafHash(entry)), at]))
   const leaf = (hash: Uint8Array): string => String(numbers.get(formatHex(hash)) ?? '?')
   return entries.map((bytes, at) => {
@@ -131,7 +161,7 @@ export function draw(entries: readonly Uint8Array[]): string[] {
       ...(entry.spanId.length === 0 ? [] : [shortId(entry.spanId)]),
       ...parentOf(entry, leaf),
       ...entry.causes.map((cause) => `${nameOf(Role, cause.role)}>${leaf(cause.leaf)}`),
-      ...(entry.claims.length === 0 ? [] : ['+claims']),
+      ...(entry.claims.length === 0 ? [] : [told === undefined ? '+claims' : `{${told[next++]}}`]),
       ...(entry.persistence === Persistence.sealed ? [`#${entry.segment} closes ${entry.leaves}`] : []),
     ].join(' ')
   })
