@@ -1,7 +1,8 @@
 /**
  * What a user gets: the packages are built, packed and installed from their tarballs into an empty project, whose
- * dependencies come from the registry, and both commands run there on the oldest Node that we promise. So does an
- * application under the instrumentation's flag, with each line of OpenTelemetry's SDK.
+ * dependencies come from the registry, and both commands run there on the oldest Node that we promise: a trace is sent,
+ * and its evidence verified. So does an application under the instrumentation's flag, with each line of OpenTelemetry's
+ * SDK.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -33,6 +34,34 @@ server.listen(0, '127.0.0.1', () => {
   })
 })
 `
+
+const TRACE_ID = '5b8efff798038103d269b633813fc60c'
+/** A trace in OTLP/JSON, as any sender of one makes it: a request and a decision within it. */
+const REQUEST = {
+  resourceSpans: [
+    {
+      resource: { attributes: [{ key: 'service.name', value: { stringValue: 'shop' } }] },
+      scopeSpans: [
+        {
+          scope: { name: 'by hand' },
+          spans: [
+            spanOf('eee19b7ec3c1b174', { name: 'POST /orders', kind: 2 }),
+            spanOf('eee19b7ec3c1b175', {
+              name: 'authorize',
+              parentSpanId: 'eee19b7ec3c1b174',
+              attributes: [{ key: 'governance.decision.outcome', value: { stringValue: 'allow' } }],
+            }),
+          ],
+        },
+      ],
+    },
+  ],
+}
+
+function spanOf(spanId: string, more: object): object {
+  const times = { startTimeUnixNano: '1767323045000000000', endTimeUnixNano: '1767323045100000000' }
+  return { traceId: TRACE_ID, spanId, ...times, ...more }
+}
 
 /** Where the registry cannot be reached a newcomer's run leaves this file out; CI never does. */
 const reachable =
@@ -124,25 +153,48 @@ test.runIf(reachable)(
 )
 
 test.runIf(reachable)(
-  'the collector initialises, runs, answers and stops',
-  { timeout: MINUTES },
+  'the collector takes a trace, and the verifier believes its evidence and no other',
+  { timeout: 2 * MINUTES },
   async () => {
     await succeed(inProject('rootspan', ['init']))
-    const child = start('rootspan', [
-      'run',
-      '--grpc',
-      '127.0.0.1:0',
-      '--http',
-      '127.0.0.1:0',
-      '--api',
-      '127.0.0.1:0',
-    ])
+    const listen = ['grpc', 'http', 'api'].flatMap((name) => [`--${name}`, '127.0.0.1:0'])
+    const child = start('rootspan', ['run', '--quiet-period', '200ms', ...listen])
     try {
-      const api = `http://${await printed(child, /"api":"(127\.0\.0\.1:[1-9][0-9]*)"/)}`
-      const ready = await fetch(`${api}/health/ready`)
-      expect(ready.status).toBe(200)
-      const checkpoint = await fetch(`${api}/log/checkpoint`)
-      expect([200, 404]).toContain(checkpoint.status)
+      const listening = await printed(child, /("http":"127\.0\.0\.1:[1-9].*"api":"127\.0\.0\.1:[1-9][0-9]*")/)
+      const [http, api] = ['http', 'api'].map(
+        (name) => `http://${listening.split(`"${name}":"`)[1]!.split('"')[0]}`,
+      )
+      expect((await fetch(`${api}/health/ready`)).status).toBe(200)
+      const sent = await fetch(`${http}/v1/traces`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify(REQUEST),
+      })
+      expect({ status: sent.status, body: await sent.json() }).toEqual({ status: 200, body: {} })
+      const evidence = await waitFor('the evidence', async () => {
+        const response = await fetch(`${api}/api/v1/executions/${TRACE_ID}/evidence`)
+        return response.status === 200 ? Buffer.from(await response.arrayBuffer()) : undefined
+      })
+      await writeFile(join(project, 'log.policy'), await (await fetch(`${api}/log/policy`)).text())
+      await writeFile(join(project, 'good.rootspan'), evidence)
+      const verify = (file: string) =>
+        inProject('rootspan-verify', ['verify', file, '--policy', 'log.policy', '--json'])
+      const good = await verify('good.rootspan')
+      expect(good.code, good.output).toBe(0)
+      expect(JSON.parse(good.output)).toMatchObject({
+        result: 'verified',
+        traceId: TRACE_ID,
+        verdict: { integrity: { state: 'verified' } },
+        records: { span: 2, decision: 1 },
+      })
+
+      // A byte of the trace id, as the payload has it.
+      const payload = evidence.indexOf('"payload":"') + '"payload":"'.length
+      evidence[payload + 4] = evidence[payload + 4] === 0x41 ? 0x42 : 0x41
+      await writeFile(join(project, 'bad.rootspan'), evidence)
+      const bad = await verify('bad.rootspan')
+      expect(bad.code, bad.output).toBe(1)
+      expect(JSON.parse(bad.output)).toMatchObject({ result: 'bad' })
     } finally {
       child.kill('SIGTERM')
     }
