@@ -11,7 +11,7 @@ import { signNote } from '@rootspan/lineage/tlog/note'
 import { encodeEntryBundle, entriesPath, TILE_WIDTH, tilePath } from '@rootspan/lineage/tlog/tile'
 import { TileTree } from '@rootspan/lineage/tlog/tile-tree'
 import { afterEach, describe, expect, test } from 'vitest'
-import { hasGo, runGoAudit, runGoNotes } from './go.ts'
+import { hasGo, pairsOf, runGoAudit, runGoNotes } from './go.ts'
 
 const origin = 'example.com/interop'
 const { privateKey, publicKey } = generateKeyPairSync('ed25519')
@@ -28,16 +28,26 @@ function makeLog(size: number): Map<string, Uint8Array> {
   const files = new Map<string, Uint8Array>()
   const tree = new TileTree()
   const entries = Array.from({ length: size }, (_, i) => Buffer.from(`entry ${i} ${'.'.repeat(i % 50)}`))
+  const sizes: number[] = []
+  const sign = (): Uint8Array => {
+    sizes.push(tree.size)
+    return checkpointOf(tree.size, tree.root())
+  }
   for (let batch = 1; tree.size < size; batch = (batch * 3) % 1009) {
     for (const entry of entries.slice(tree.size, tree.size + batch)) tree.append(leafHash(entry))
     for (const tile of tree.takeChanged()) files.set(tilePath(tile.level, tile.index, tile.width), tile.data)
+    files.set(`checkpoint/${tree.size}`, sign())
   }
   for (let index = 0; index * TILE_WIDTH < size; index++) {
     const bundle = entries.slice(index * TILE_WIDTH, (index + 1) * TILE_WIDTH)
     files.set(entriesPath(index, bundle.length), encodeEntryBundle(bundle))
   }
-  const checkpoint = formatCheckpoint({ origin, size, root: tree.root(), extensions: [] })
-  return files.set('checkpoint', signNote(checkpoint, [signer]))
+  files.set('checkpoints', Buffer.from(JSON.stringify({ sizes })))
+  return files.set('checkpoint', checkpointOf(size, tree.root()))
+}
+
+function checkpointOf(size: number, root: Uint8Array): Uint8Array {
+  return signNote(formatCheckpoint({ origin, size, root, extensions: [] }), [signer])
 }
 
 const closing: (() => void)[] = []
@@ -47,9 +57,16 @@ afterEach(() => {
 
 async function serve(files: ReadonlyMap<string, Uint8Array>): Promise<string> {
   const server = createServer((request, response) => {
-    const path = request.url!.slice('/log/'.length)
-    const file = files.get(path)
-    const type = path === 'checkpoint' ? 'text/plain; charset=utf-8' : 'application/octet-stream'
+    const [path = '', query] = request.url!.slice('/log/'.length).split('?')
+    let file = files.get(path)
+    let type = path.startsWith('checkpoint') ? 'text/plain; charset=utf-8' : 'application/octet-stream'
+    if (path === 'checkpoints') {
+      // Pages of ten sizes.
+      type = 'application/json; charset=utf-8'
+      const from = Number(new URLSearchParams(query).get('from'))
+      const { sizes } = JSON.parse(Buffer.from(file!).toString()) as { sizes: number[] }
+      file = Buffer.from(JSON.stringify({ sizes: sizes.filter((size) => size >= from).slice(0, 10) }))
+    }
     response.writeHead(file === undefined ? 404 : 200, { 'content-type': type }).end(file)
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
@@ -63,13 +80,17 @@ describe.skipIf(!hasGo())('Go', { timeout: 120_000 }, () => {
     const audit = await runGoAudit(await serve(files), vkey)
     expect(audit).toMatchObject({ origin, size, entries: size, inclusions: size })
     expect(audit.bundles).toBe(Math.ceil(size / 256))
-    expect(audit.consistencies).toBeGreaterThanOrEqual(Math.min(size, 300))
+    expect(audit.consistencies).toBe(size)
+    const kept = [...files.keys()].filter((path) => path.startsWith('checkpoint/')).length
+    expect(audit).toMatchObject({ checkpoints: kept, pairs: pairsOf(kept) })
   })
 
   test('a log of three levels of tiles', async () => {
     const audit = await runGoAudit(await serve(makeLog(66_000)), vkey)
     expect(audit).toMatchObject({ size: 66_000, tiles: 258 + 2 + 1, bundles: 258, inclusions: 66_000 })
-    expect(audit.consistencies).toBeGreaterThan(590)
+    expect(audit.consistencies).toBe(66_000)
+    expect(audit.checkpoints).toBeGreaterThan(100)
+    expect(audit.pairs).toBe(pairsOf(audit.checkpoints))
   })
 
   const spoil = (bytes: Uint8Array, at: number) => Uint8Array.from(bytes).with(at, bytes[at]! ^ 1)
@@ -97,6 +118,22 @@ describe.skipIf(!hasGo())('Go', { timeout: 120_000 }, () => {
     ['a tile gone', (files) => files.delete('tile/0/000'), '404'],
     ['a bundle gone', (files) => files.delete('tile/entries/002.p/88'), '404'],
     ['the checkpoint', (files) => files.set('checkpoint', spoil(files.get('checkpoint')!, 30)), 'checkpoint'],
+    [
+      'a kept checkpoint that nobody signed',
+      (files) => files.set('checkpoint/40', spoil(files.get('checkpoint/40')!, 30)),
+      'checkpoint of 40',
+    ],
+    [
+      'a kept checkpoint of another tree',
+      (files) => files.set('checkpoint/40', checkpointOf(40, new Uint8Array(32))),
+      'checkpoint of 40: of another tree',
+    ],
+    [
+      'a kept checkpoint of another size',
+      (files) => files.set('checkpoint/40', files.get('checkpoint/13')!),
+      'checkpoint of 40: of another tree',
+    ],
+    ['a kept checkpoint gone', (files) => files.delete('checkpoint/40'), '404'],
   ])('finds what is wrong: %s', async (_, change, message) => {
     const files = makeLog(600)
     change(files)

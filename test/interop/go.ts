@@ -16,8 +16,17 @@ export interface GoAudit {
   readonly entries: number
   /** Leaves whose inclusion was proven: all. */
   readonly inclusions: number
-  /** Smaller sizes that were proven consistent: all up to 300, and a spread. */
+  /** Sizes that were proven consistent with the tree: all. */
   readonly consistencies: number
+  /** Kept checkpoints that were opened, all up to the size, and pairs of them that were proven consistent. */
+  readonly checkpoints: number
+  readonly pairs: number
+}
+
+/** How many pairs of so many kept checkpoints are tried: all of up to 200, else each two neighbours. */
+export function pairsOf(checkpoints: number): number {
+  if (checkpoints === 0) return 0
+  return checkpoints <= 200 ? (checkpoints * (checkpoints - 1)) / 2 : checkpoints - 1
 }
 
 /** What Go's `note.Open` says of one vector of `test/vectors/tlog/notes.json`. */

@@ -49,10 +49,12 @@ type report struct {
 	Entries       int64  `json:"entries"`
 	Inclusions    int64  `json:"inclusions"`
 	Consistencies int64  `json:"consistencies"`
+	Checkpoints   int    `json:"checkpoints"`
+	Pairs         int    `json:"pairs"`
 }
 
 func audit(url, vkey string) (*report, error) {
-	tree, origin, err := openCheckpoint(url, vkey)
+	tree, origin, err := openCheckpoint(url+"/checkpoint", vkey)
 	if err != nil {
 		return nil, fmt.Errorf("checkpoint: %w", err)
 	}
@@ -134,23 +136,110 @@ func audit(url, vkey string) (*report, error) {
 		r.Inclusions++
 	}
 	for size := int64(1); size <= tree.N; size++ {
-		if !spread(size, tree.N) {
-			continue
-		}
 		old, err := tlog.TreeHash(size, stored)
 		if err != nil {
 			return nil, err
 		}
-		proof, err := tlog.ProveTree(tree.N, size, checked)
-		if err != nil {
-			return nil, fmt.Errorf("size %d: %w", size, err)
+		readers := []tlog.HashReader{stored}
+		if spread(size, tree.N) {
+			readers = append(readers, checked)
 		}
-		if err := tlog.CheckTree(proof, tree.N, tree.Hash, size, old); err != nil {
-			return nil, fmt.Errorf("size %d: %w", size, err)
+		for _, reader := range readers {
+			if err := consistent(tree, tlog.Tree{N: size, Hash: old}, reader); err != nil {
+				return nil, err
+			}
 		}
 		r.Consistencies++
 	}
-	return r, nil
+	return r, r.keptCheckpoints(url, vkey, tree, stored)
+}
+
+// maxPaired is up to how many kept checkpoints all pairs of them are tried.
+const maxPaired = 200
+
+// keptCheckpoints opens every checkpoint that is kept: each is of the log that was read, and each pair consistent; of
+// more than maxPaired, each two neighbours, and each with the tree that was read.
+func (r *report) keptCheckpoints(url, vkey string, tree tlog.Tree, stored storage) error {
+	sizes, err := keptSizes(url, tree.N)
+	if err != nil {
+		return err
+	}
+	var kept []tlog.Tree
+	for _, size := range sizes {
+		one, origin, err := openCheckpoint(fmt.Sprintf("%s/checkpoint/%d", url, size), vkey)
+		if err != nil {
+			return fmt.Errorf("checkpoint of %d: %w", size, err)
+		}
+		root, err := tlog.TreeHash(size, stored)
+		if err != nil {
+			return err
+		}
+		if one.N != size || one.Hash != root || origin != r.Origin {
+			return fmt.Errorf("checkpoint of %d: of another tree", size)
+		}
+		kept = append(kept, one)
+	}
+	r.Checkpoints = len(kept)
+	for i, newer := range kept {
+		from := 0
+		if len(kept) > maxPaired {
+			from = max(0, i-1)
+			if err := consistent(tree, newer, stored); err != nil {
+				return err
+			}
+		}
+		for _, older := range kept[from:i] {
+			if err := consistent(newer, older, stored); err != nil {
+				return err
+			}
+			r.Pairs++
+		}
+	}
+	return nil
+}
+
+// keptSizes asks for the sizes of all kept checkpoints up to n, page by page; that is the collector's own API.
+func keptSizes(url string, n int64) ([]int64, error) {
+	var sizes []int64
+	for from := int64(0); ; {
+		data, err := get(fmt.Sprintf("%s/checkpoints?from=%d", url, from), "application/json; charset=utf-8")
+		if err != nil {
+			return nil, err
+		}
+		var page struct {
+			Sizes []int64 `json:"sizes"`
+		}
+		if err := json.Unmarshal(data, &page); err != nil {
+			return nil, err
+		}
+		for _, size := range page.Sizes {
+			if size < from {
+				return nil, errors.New("the sizes of checkpoints do not ascend")
+			}
+			if size > n {
+				return sizes, nil
+			}
+			sizes = append(sizes, size)
+			from = size + 1
+		}
+		if len(page.Sizes) == 0 {
+			return sizes, nil
+		}
+	}
+}
+
+func consistent(newer, older tlog.Tree, reader tlog.HashReader) error {
+	if older.N == 0 {
+		return nil // of the empty tree there is nothing to prove
+	}
+	proof, err := tlog.ProveTree(newer.N, older.N, reader)
+	if err == nil {
+		err = tlog.CheckTree(proof, newer.N, newer.Hash, older.N, older.Hash)
+	}
+	if err != nil {
+		return fmt.Errorf("from size %d to %d: %w", older.N, newer.N, err)
+	}
+	return nil
 }
 
 // spread picks all numbers up to 300, about 300 more up to n, and n itself.
@@ -159,7 +248,7 @@ func spread(i, n int64) bool {
 }
 
 func openCheckpoint(url, vkey string) (tlog.Tree, string, error) {
-	data, err := get(url+"/checkpoint", "text/plain; charset=utf-8")
+	data, err := get(url, "text/plain; charset=utf-8")
 	if err != nil {
 		return tlog.Tree{}, "", err
 	}
