@@ -1,9 +1,10 @@
 /**
  * One changed bit, in every file of the data and signer directories: found by `fsck`, by the name of the file; and by
  * the start, where the start reads it. Small files are tried byte by byte, of larger ones the headers, the ends and a
- * spread. LevelDB's text logs and its lock hold no data: fsck says that it did not check them.
+ * spread; with `ROOTSPAN_EVERY_BYTE=1` every byte of all of them, which takes minutes. LevelDB's text logs and its lock
+ * hold no data: fsck says that it did not check them.
  */
-import { open, readdir, readFile, stat } from 'node:fs/promises'
+import { open, readdir, readFile, rm, stat } from 'node:fs/promises'
 import { join, relative, sep } from 'node:path'
 import { Closed } from '@rootspan/lineage/record/payload'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -13,11 +14,14 @@ import { readLogFile } from '../../packages/collector/src/origin.ts'
 import { openQuarantine } from '../../packages/collector/src/receiver/quarantine.ts'
 import { GOVERNED } from '../support/executions.ts'
 import { Life } from './life.ts'
+import { CollectorProcess, SETTINGS } from './process.ts'
 import { World } from './world.ts'
 
 const WITHOUT_DATA = ['LOCK', 'LOG', 'LOG.old']
+const EVERY_BYTE = process.env.ROOTSPAN_EVERY_BYTE === '1'
 /** Files up to this size are tried byte by byte. */
-const SMALL = 512
+const SMALL = EVERY_BYTE ? Number.POSITIVE_INFINITY : 512
+const TIMEOUT = EVERY_BYTE ? 3_600_000 : 120_000
 
 let world: World
 
@@ -101,7 +105,7 @@ test('the directories are as these tests need them', async () => {
   expect((await world.fsck()).problems).toEqual([])
 })
 
-describe('a flipped bit is found by fsck, which names the file', { timeout: 120_000 }, () => {
+describe('a flipped bit is found by fsck, which names the file', { timeout: TIMEOUT }, () => {
   test('in what is not LevelDB’s', async () => {
     let tried = 0
     let notes = 0
@@ -171,7 +175,7 @@ describe('a flipped bit is found by fsck, which names the file', { timeout: 120_
   })
 })
 
-describe('a flipped bit stops the start where the start reads it', { timeout: 120_000 }, () => {
+describe('a flipped bit stops the start where the start reads it', { timeout: TIMEOUT }, () => {
   async function startFails(path: string, at: number): Promise<void> {
     const before = await readFile(path)
     const error = await flipped(path, at, () =>
@@ -186,6 +190,7 @@ describe('a flipped bit stops the start where the start reads it', { timeout: 12
     expect(error?.message, `byte ${at} of ${path}`).toMatch(
       /damaged|corrupt|checksum|record|manifest|log is signed/,
     )
+    expect(error?.message, `byte ${at}`).toContain(path)
     expect(await readFile(path)).toEqual(before)
   }
 
@@ -198,9 +203,20 @@ describe('a flipped bit stops the start where the start reads it', { timeout: 12
     const signer = await filesBelow(world.signer)
     for (const path of [...level, ...signer, ...journal]) {
       const { size } = await stat(path)
-      const end = journal.includes(path) ? size - 80 : size
-      for (let at = 0; at < end; at += Math.max(1, Math.floor(end / 25))) await startFails(path, at)
+      for (const at of offsetsOf(journal.includes(path) ? size - 80 : size)) await startFails(path, at)
     }
     expect(level.length).toBe(3)
+  })
+
+  test('and a collector says so, and ends', async () => {
+    const directory = join(world.data, 'log')
+    const name = (await readdir(directory)).find((one) => one.endsWith('.log'))!
+    const config = world.writeConfig(SETTINGS)
+    await flipped(join(directory, name), 20, async () => {
+      const collector = new CollectorProcess(config)
+      expect(await collector.exit, collector.output).toBe(1)
+      expect(collector.output).toContain(`${join(directory, name)} at offset 0: `)
+    })
+    await rm(config)
   })
 })

@@ -81,7 +81,7 @@ export class Life {
   static async start(world: World, layers: Layers = PLAIN): Promise<Life> {
     const directory = join(world.data, 'log')
     const [problem] = (await checkLevelFiles(directory, { tables: false })).problems
-    if (problem !== undefined) throw new Error(`${problem.file}: ${problem.what}`)
+    if (problem !== undefined) throw new Error(`${join(directory, problem.file)}: ${problem.what}`)
     const plain = await openDatabase(directory, 'open')
     try {
       const database = layers.database(plain)

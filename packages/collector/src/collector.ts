@@ -197,7 +197,7 @@ async function checkDatabaseFiles(directory: string): Promise<void> {
   const problem = problems[0]
   if (problem !== undefined)
     throw new StoreError(
-      `${problem.file} at offset ${problem.offset}: ${problem.what}. Nothing was changed; restore the data ` +
+      `${join(directory, problem.file)} at offset ${problem.offset}: ${problem.what}. Nothing was changed; restore the data ` +
         'directory from a copy, or run `rootspan fsck` for all that is damaged',
     )
 }
