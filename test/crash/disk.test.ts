@@ -2,9 +2,7 @@
  * A full disk: senders are pushed back, nothing is damaged, and it goes on when there is room again. On a small file
  * system of its own where one may be mounted; in any case over the faulty file layer.
  */
-import { execFileSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { mkdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -13,6 +11,7 @@ import { JournalFull } from '../../packages/collector/src/journal/errors.ts'
 import { callGrpc } from '../conformance/clients.ts'
 import { faultyFiles, unsyncedFiles } from '../faults/files.ts'
 import { GOVERNED } from '../support/executions.ts'
+import { mountMemory, tryMount, unmount } from '../support/mounts.ts'
 import { encodeRequest } from '../support/stored-log.ts'
 import { Life, PLAIN } from './life.ts'
 import { CollectorProcess, type Endpoints, SETTINGS } from './process.ts'
@@ -20,26 +19,10 @@ import { createRandom, Sender } from './sender.ts'
 import { World } from './world.ts'
 
 const MIB = 1024 * 1024
-const mount = tryMount()
-
-function tryMount(): string | undefined {
-  const directory = mkdtempSync(join(tmpdir(), 'rootspan-disk-'))
-  try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64m', 'tmpfs', directory], { stdio: 'pipe' })
-    return directory
-  } catch (error) {
-    rmSync(directory, { recursive: true })
-    console.warn(
-      `no file system may be mounted here: the tests on a full disk are skipped (${String(error).trim()})`,
-    )
-    return undefined
-  }
-}
+const mount = tryMount('tmpfs', 'a full disk', () => mountMemory('64m'))
 
 afterAll(() => {
-  if (mount === undefined) return
-  execFileSync('umount', [mount])
-  rmSync(mount, { recursive: true })
+  if (mount !== undefined) unmount(mount)
 })
 
 describe.skipIf(mount === undefined)('a small file system', { timeout: 60_000 }, () => {

@@ -9,6 +9,7 @@ import { execFileSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { tryMount } from './mounts.ts'
 
 /** XFS takes no less than 300 MiB. Neither image takes room before it is written to. */
 const OUTER_BYTES = 2 ** 30
@@ -88,16 +89,9 @@ export class PowerDisk {
   }
 }
 
-/** A disk, or nothing where none can be made, which is said with what to do about it. */
+/** A disk, or nothing where its tests may be left out. */
 export function tryPowerDisk(): PowerDisk | undefined {
-  try {
-    return PowerDisk.create()
-  } catch (error) {
-    console.warn(
-      `no disk can be made here, so that its power is not cut: run as root where loop devices may be mounted, with xfsprogs installed (${String(error).trim()})`,
-    )
-    return undefined
-  }
+  return tryMount('loop', 'a loss of power', () => PowerDisk.create())
 }
 
 function run(program: string, options: readonly string[]): void {

@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process'
 import {
   appendFileSync,
   mkdtempSync,
@@ -15,6 +14,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { SpanKind, SpanStatusCode } from '@opentelemetry/api'
 import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { mountMemory, tryMount, unmount } from '../../../../test/support/mounts.ts'
 import { createLog } from '../log.ts'
 import type { Encode, ReadableSpan } from './encode.ts'
 import { Orphan } from './orphans.ts'
@@ -36,25 +36,10 @@ const encode: Encode = (spans) =>
 
 let directory: string
 /** A file system of 8 MiB, where one may be mounted. */
-const disk = tryMount()
-
-function tryMount(): string | undefined {
-  const at = mkdtempSync(join(tmpdir(), 'rootspan-spool-disk-'))
-  try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=8m', 'tmpfs', at], { stdio: 'pipe' })
-    return at
-  } catch (error) {
-    rmSync(at, { recursive: true })
-    console.warn(`no file system may be mounted here: a spool on a full disk is not tested (${error})`)
-    return undefined
-  }
-}
+const disk = tryMount('tmpfs', 'a spool on a full disk', () => mountMemory('8m'))
 
 afterAll(() => {
-  if (disk === undefined) return
-  // Lazily: a test that fails may leave a file open.
-  execFileSync('umount', ['-l', disk])
-  rmSync(disk, { recursive: true })
+  if (disk !== undefined) unmount(disk)
 })
 
 beforeEach(() => {
