@@ -38,6 +38,7 @@ export async function startCollectorSubject(settings: SubjectSettings): Promise<
   return {
     grpc: addressOf(collector.grpc),
     http: addressOf(collector.http),
+    pid: collector.process.pid,
     async journalled() {
       const end = (await readMetrics(collector)).get('rootspan_journal_durable_position') ?? 0
       while (reader.next < end)

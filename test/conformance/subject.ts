@@ -50,6 +50,8 @@ export interface Quarantined {
 export interface Subject {
   readonly grpc: Address
   readonly http: Address
+  /** The process that receives. */
+  readonly pid: number
   /** Everything journalled so far, in order. */
   journalled(): Promise<readonly Journalled[]>
   /** Everything in the quarantine, in order. */
@@ -126,6 +128,7 @@ async function startReceivers(settings: SubjectSettings): Promise<Subject> {
   return {
     grpc: grpc.address,
     http: http.address,
+    pid: process.pid,
     journalled: async () => frames,
     quarantined: () => readQuarantine(directory),
     disturb(next) {

@@ -62,6 +62,12 @@ export class Running {
     return this.#stderr
   }
 
+  get pid(): number {
+    const { pid } = this.#child
+    if (pid === undefined) throw new Error(`${this.name} did not start`)
+    return pid
+  }
+
   get isOver(): boolean {
     return this.#isOver
   }
