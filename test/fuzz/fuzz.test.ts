@@ -1,5 +1,8 @@
 /** A short run of every fuzz target with a fixed seed, and the fuzzer itself against targets with known faults. */
+import { tracesFromJson } from '@rootspan/lineage/otlp/json'
+import { scanTraces } from '@rootspan/lineage/otlp/scan'
 import { describe, expect, test } from 'vitest'
+import { checkConverted, SHORT_REQUESTS } from './json.ts'
 import { fuzz, targetNames } from './session.ts'
 
 describe('targets', () => {
@@ -13,6 +16,16 @@ describe('targets', () => {
         expect(outcome.outcomes.length).toBeGreaterThan(1)
       }
     })
+})
+
+test('the second reading of JSON sees every other request', () => {
+  const bodies = SHORT_REQUESTS.map((json) => tracesFromJson(json))
+  for (const [at, json] of SHORT_REQUESTS.entries())
+    for (const [of, body] of bodies.entries()) {
+      const check = () => checkConverted(json, body, scanTraces(body))
+      if (at === of) check()
+      else expect(check, `${at} as ${of}`).toThrow('span 0 became another one')
+    }
 })
 
 describe('the fuzzer', () => {

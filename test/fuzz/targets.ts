@@ -20,6 +20,7 @@ import {
 } from '@rootspan/lineage/otlp/scan'
 import { encodeValue, formatValue } from '@rootspan/lineage/otlp/value'
 import fc from 'fast-check'
+import { checkConverted, mutateJson, SHORT_REQUESTS } from './json.ts'
 import { logTargets } from './log.ts'
 import { anyLogs, encodeLogs, scanLogsChecked } from './logs.ts'
 import { mutateProtobuf, type Random, randomOf } from './mutate.ts'
@@ -136,6 +137,7 @@ const otlpTargets: readonly Target[] = [
       '"SEVERITY_NUMBER_INFO2"',
       '"body":{',
     ],
+    mutate: mutateJson,
     run: (bytes) => {
       const body = logsFromJson(bytes)
       try {
@@ -170,23 +172,26 @@ const otlpTargets: readonly Target[] = [
     name: 'json',
     maxMillis: 1000,
     seeds: () =>
-      fc
-        .sample(anyRequests, SAMPLES)
-        .map((groups, index) =>
+      [
+        ...SHORT_REQUESTS,
+        ...fc.sample(anyRequests, SAMPLES).map((groups, index) =>
           formatJson(groups, {
             snake: index % 2 === 1,
             upperHex: index % 3 === 1,
             numbers: index % 4 === 1,
             names: index % 5 === 1,
           }),
-        )
-        .map((text) => new TextEncoder().encode(text)),
+        ),
+      ].map((text) => new TextEncoder().encode(text)),
     tokens: JSON_TOKENS,
+    mutate: mutateJson,
     run: (bytes) => {
       const body = tracesFromJson(bytes)
       try {
-        scanChecked(body)
-        JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
+        const table = scanChecked(body)
+        const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+        JSON.parse(text)
+        checkConverted(text, body, table)
       } catch (error) {
         throw new Error('accepted JSON is not sound', { cause: error })
       }

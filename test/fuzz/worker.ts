@@ -59,7 +59,8 @@ async function main(order: WorkerOrder): Promise<void> {
       }
       return true
     } catch (error) {
-      const problem = error instanceof Error ? (error.stack ?? error.message) : String(error)
+      const cause = error instanceof Error && error.cause instanceof Error ? `\n${error.cause.stack}` : ''
+      const problem = error instanceof Error ? `${error.stack ?? error.message}${cause}` : String(error)
       send({ type: 'find', problem, input })
       return false
     }
