@@ -156,6 +156,20 @@ describe('JSON', () => {
     test(each.file, () => {
       expect(formatHex(tracesFromJson(readFileSync(new URL(each.file, VECTORS))))).toBe(each.request)
     })
+
+  const refused = read<{ name: string; json?: string; hex?: string; reason: string }[]>('json-refused.json')
+  test.each(refused)('refused: $name', ({ json, hex, reason }) => {
+    const bytes = json === undefined ? parseHex(hex!) : new TextEncoder().encode(json)
+    let problem: unknown
+    try {
+      tracesFromJson(bytes)
+    } catch (error) {
+      problem = error
+    }
+    expect(problem).toBeInstanceOf(MalformedError)
+    const { message } = problem as MalformedError
+    expect(message.replace(/^bad OTLP\/JSON: |(?<=^not JSON): .*/g, '')).toBe(reason)
+  })
 })
 
 describe('changes of a small request', () => {
