@@ -21,7 +21,7 @@ const WITHOUT_DATA = ['LOCK', 'LOG', 'LOG.old']
 const EVERY_BYTE = process.env.ROOTSPAN_EVERY_BYTE === '1'
 /** Files up to this size are tried byte by byte. */
 const SMALL = EVERY_BYTE ? Number.POSITIVE_INFINITY : 512
-const TIMEOUT = EVERY_BYTE ? 3_600_000 : 120_000
+const TIMEOUT = EVERY_BYTE ? 3_600_000 : 300_000
 
 let world: World
 
