@@ -79,6 +79,7 @@ test('executions come newest first, with what they are', async () => {
     name: 'GET /buy',
     services: ['front', 'bank'],
     startTimeUnixNano: String(EPOCH),
+    earliestTimeUnixNano: String(EPOCH),
     endTimeUnixNano: String(EPOCH + 5n * BigInt(SECOND)),
     durationNanos: String(5 * SECOND),
     spans: 3,
@@ -137,6 +138,40 @@ test('by service, and by time from the first moment to before the last', async (
   )
   expect(await tracesOf('from=2026-01-02T04:04:15%2B01:00&service=bank')).toEqual([2].map(hexOf))
   expect(await tracesOf('to=0')).toEqual([])
+})
+
+test('a span that comes later and began earlier moves its execution in no list', async () => {
+  const other = await mkdtemp(join(tmpdir(), 'rootspan-api-'))
+  const late = await StoredLog.create(other)
+  const server = await apiOf(late)
+  await late.receive(1, [{ id: 2, parent: 1, start: 10 * SECOND }])
+  await late.receive(2, [{ id: 1, start: 5 * SECOND }])
+  await late.commit(Closed.cut)
+  const page = async (query: string) =>
+    Executions.parse((await server.inject({ url: `/api/v1/executions?${query}` })).json())
+  const first = await page('limit=1')
+  await late.receive(1, [{ id: 1, start: 0, end: 20 * SECOND }])
+  await late.commit(Closed.settled)
+  const second = await page(`limit=1&cursor=${first.next}`)
+  const at = (seconds: number): string => String(EPOCH + BigInt(seconds * SECOND))
+  const shown = [...first.executions, ...second.executions]
+  expect(shown.map((one) => [one.traceId, one.startTimeUnixNano])).toEqual([
+    [hexOf(1), at(10)],
+    [hexOf(2), at(5)],
+  ])
+  const [one] = (await page(`from=${at(10)}`)).executions
+  expect(one).toMatchObject({
+    traceId: hexOf(1),
+    segments: 2,
+    startTimeUnixNano: at(10),
+    earliestTimeUnixNano: at(0),
+    endTimeUnixNano: at(20),
+    durationNanos: String(20 * SECOND),
+  })
+  expect((await page(`to=${at(5)}`)).executions).toEqual([])
+  await server.close()
+  await late.close()
+  await rm(other, { recursive: true })
 })
 
 test('an execution shows its segments and its records as they lie in the log', async () => {

@@ -49,7 +49,8 @@ export function executionRoutes(app: ApiServer, api: Api): void {
         tags: ['executions'],
         operationId: 'listExecutions',
         summary: 'Committed executions, newest first',
-        description: 'By the start of the execution: `from` and later, before `to`.',
+        description:
+          'By startTimeUnixNano, which is that of the first segment and stays: `from` and later, before `to`.',
         querystring: ExecutionsQuery,
         response: { 200: json(Executions, 'one page of executions'), ...failures(400) },
       },

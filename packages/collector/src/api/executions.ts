@@ -31,8 +31,15 @@ export interface ExecutionSummary {
   /** Name of its first span. */
   name: string
   services: string[]
+  /**
+   * Earliest start in its first segment: what it is found, ordered and filtered by (store/terms.ts). No later segment
+   * moves it, so whoever goes through pages meanwhile neither misses an execution nor gets it twice.
+   */
   startTimeUnixNano: string
+  /** Earliest start in all segments: a span that came late may have started before all others. */
+  earliestTimeUnixNano: string
   endTimeUnixNano: string
+  /** From the earliest start to the latest end. */
   durationNanos: string
   spans: number
   /** Records of it in the log: leaves. */
@@ -89,7 +96,7 @@ export interface RecordSummary {
   standing?: string
 }
 
-/** What to look for. Times are nanoseconds since 1970, of the execution's start: `from` and after, before `to`. */
+/** What to look for. Times are nanoseconds since 1970, of `startTimeUnixNano`: `from` and after, before `to`. */
 export interface Search {
   readonly service: string | undefined
   readonly from: bigint | undefined
@@ -218,12 +225,12 @@ export function parsePlace(text: string): Uint8Array | undefined {
 export function summarize(rows: readonly SegmentRow[], size: number): ExecutionSummary {
   const first = rows[0]!
   const { closed, continuity, rules } = rows.at(-1)!
-  let { start, end } = first
+  let { start: earliest, end } = first
   let spans = 0
   let records = 0
   const services = new Set<string>()
   for (const row of rows) {
-    if (row.start < start) start = row.start
+    if (row.start < earliest) earliest = row.start
     if (row.end > end) end = row.end
     spans += row.spans
     records += row.count
@@ -234,9 +241,10 @@ export function summarize(rows: readonly SegmentRow[], size: number): ExecutionS
     tenant: first.tenant,
     name: first.name,
     services: [...services],
-    startTimeUnixNano: String(start),
+    startTimeUnixNano: String(first.start),
+    earliestTimeUnixNano: String(earliest),
     endTimeUnixNano: String(end),
-    durationNanos: String(end > start ? end - start : 0n),
+    durationNanos: String(end > earliest ? end - earliest : 0n),
     spans,
     records,
     firstLeaf: first.first,

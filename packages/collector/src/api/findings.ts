@@ -39,6 +39,7 @@ export interface FindingSummary {
   /** Name of the execution's first span. */
   readonly name: string
   readonly services: readonly string[]
+  /** As executions have it: what they are ordered by. */
   readonly startTimeUnixNano: string
   /** The latest checkpoint covers the execution, judgement included. */
   readonly signed: boolean
@@ -136,9 +137,8 @@ async function findingsOf(
     rows,
     wanted.flatMap(({ subjects }) => subjects),
   )
-  const [{ traceId, name }] = rows as [SegmentRow]
+  const [{ traceId, name, start }] = rows as [SegmentRow]
   const services = [...new Set(rows.flatMap((row) => row.services))]
-  const [start] = rows.map((row) => row.start).sort((a, b) => (a < b ? -1 : 1))
   const signed = segmentsUnder(rows, size).length === rows.length
   return wanted.map((one) => ({
     rule: one.rule,

@@ -36,7 +36,13 @@ function hex(bytes: number, description: string): z.ZodType<string, string> {
 }
 
 const safeInteger = () => z.number().int().min(0).max(Number.MAX_SAFE_INTEGER)
-const nanos = () => z.string().meta({ description: 'nanoseconds since 1970', format: 'uint64' })
+const nanos = (of?: string) =>
+  z.string().meta({
+    description: of === undefined ? 'nanoseconds since 1970' : `${of}, nanoseconds since 1970`,
+    format: 'uint64',
+  })
+const LISTED_BY =
+  'earliest start in its first segment: what lists are ordered and filtered by; later segments do not move it'
 
 /** ISO 8601 with a zone, or nanoseconds since 1970. */
 const time = z
@@ -145,9 +151,10 @@ const Summary = z.strictObject({
   tenant: z.string(),
   name: z.string().meta({ description: 'name of its first span' }),
   services: z.array(z.string()),
-  startTimeUnixNano: nanos(),
-  endTimeUnixNano: nanos(),
-  durationNanos: z.string(),
+  startTimeUnixNano: nanos(LISTED_BY),
+  earliestTimeUnixNano: nanos('earliest start in all its segments'),
+  endTimeUnixNano: nanos('latest end in all its segments'),
+  durationNanos: z.string().meta({ description: 'from the earliest start to the latest end' }),
   spans: safeInteger(),
   records: safeInteger().meta({ description: 'leaves of the log that are about it' }),
   firstLeaf: safeInteger(),
@@ -226,7 +233,7 @@ export const Findings = z.strictObject({
       traceId: z.string(),
       name: z.string().meta({ description: "name of the execution's first span" }),
       services: z.array(z.string()),
-      startTimeUnixNano: nanos(),
+      startTimeUnixNano: nanos(LISTED_BY),
       signed: z.boolean().meta({ description: 'the latest checkpoint covers the whole execution' }),
       subjects: z.array(Subject).meta({ description: 'records that it is about, the offending one first' }),
     }),
