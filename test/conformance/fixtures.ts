@@ -116,11 +116,21 @@ export function readStatus(message: Uint8Array): {
       details.push(type.replace('type.googleapis.com/google.rpc.', ''))
       if (type.endsWith('RetryInfo')) {
         const duration = new WireReader(messages(messages(reader.value(), 2)[0]!, 1)[0]!)
-        while (duration.next()) if (duration.field === 1) delay = duration.low
+        delay = 0
+        while (duration.next()) delay += duration.field === 1 ? duration.low : duration.low / 1e9
       }
     }
   }
   return { code, message: text, details, ...(delay !== undefined && { delay }) }
+}
+
+/** The details of a raw gRPC answer, read from its headers or trailers. */
+export function retryInfoOf(headers: Record<string, unknown>): {
+  details: string[]
+  retryInfo: number | undefined
+} {
+  const { details, delay } = readStatus(Buffer.from(String(headers['grpc-status-details-bin']), 'base64'))
+  return { details, retryInfo: delay }
 }
 
 /** An encoded `Export*ServiceResponse`. */

@@ -4,8 +4,9 @@ import { gzipSync } from 'node:zlib'
 import { status as grpcStatus } from '@grpc/grpc-js'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { callGrpc, callRaw, frame, LOGS, METRICS, openSocket, readToEnd, TRACES } from './clients.ts'
-import { readStatus, span, spanId, traces } from './fixtures.ts'
+import { readStatus, retryInfoOf, span, spanId, traces } from './fixtures.ts'
 import { type Subject, startSubject } from './subject.ts'
+import { expectRetryInfo } from './transports.ts'
 
 let subject: Subject
 beforeAll(async () => {
@@ -163,7 +164,10 @@ describe('deadlines', () => {
   })
 
   test.each(['0m', '1n'])('a deadline of %s has passed, and nothing is stored', async (timeout) => {
-    await expectFailure([frame(BODY)], grpcStatus.DEADLINE_EXCEEDED, { 'grpc-timeout': timeout })
+    const headers = await expectFailure([frame(BODY)], grpcStatus.DEADLINE_EXCEEDED, {
+      'grpc-timeout': timeout,
+    })
+    expectRetryInfo(retryInfoOf(headers))
   })
 
   test.each(['10', 'S', '10s', '-1S', '123456789S', '1.5S'])(
@@ -228,10 +232,10 @@ async function expectFailure(
   expect(answer.body.length).toBe(0)
   const details = answer.headers['grpc-status-details-bin'] as string
   const status = readStatus(Buffer.from(details, 'base64'))
-  expect(status).toEqual({
+  expect(status).toMatchObject({
     code,
     message: decodeURIComponent(answer.headers['grpc-message'] as string),
-    details: [],
+    details: code === grpcStatus.DEADLINE_EXCEEDED ? ['RetryInfo'] : [],
   })
   expect(status.message).not.toBe('')
   expect((await subject.journalled()).length).toBe(before)

@@ -8,9 +8,9 @@ import { status as grpcStatus } from '@grpc/grpc-js'
 import { WireWriter } from '@rootspan/lineage/wire'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { callGrpc, callHttp, callRaw, frame, openSocket, PROTOBUF, readToEnd, TRACES } from './clients.ts'
-import { readStatus, span, spanId, traces } from './fixtures.ts'
+import { readStatus, retryInfoOf, span, spanId, traces } from './fixtures.ts'
 import { type Subject, type SubjectSettings, startSubject } from './subject.ts'
-import { expectAccepted, expectRefused, expectRetryable, TRANSPORTS } from './transports.ts'
+import { expectAccepted, expectRefused, expectRetryable, expectRetryInfo, TRANSPORTS } from './transports.ts'
 
 const MIB = 1024 * 1024
 const BOMB_BYTES = 100 * MIB
@@ -101,7 +101,7 @@ describe('sizes that are announced', () => {
   test('HTTP: a content length over the limit is refused before the body', () =>
     withSubject({}, async (subject) => {
       const reply = await slowReply(subject, `${HEAD}Content-Length: ${64 * MIB + 1}\r\n\r\n`)
-      expectGivenUp(await reply.text, 413, { code: grpcStatus.RESOURCE_EXHAUSTED, details: [] })
+      expectGivenUp(await reply.text, 413, grpcStatus.RESOURCE_EXHAUSTED)
     }))
 
   test('gRPC: a message length over the limit is refused before the message', () =>
@@ -160,7 +160,7 @@ describe('gzip', () => {
 })
 
 describe('senders that are slow or vanish', () => {
-  const TOO_SLOW = { code: grpcStatus.DEADLINE_EXCEEDED, details: [] }
+  const TOO_SLOW = grpcStatus.DEADLINE_EXCEEDED
 
   test('HTTP: a body that stops coming is given up with a retryable answer', () =>
     withSubject({ bodyIdleMillis: 200 }, async (subject) => {
@@ -190,8 +190,10 @@ describe('senders that are slow or vanish', () => {
         type: 'application/json',
         connection: 'close',
       })
+      // OTLP knows no 408 that may be retried.
+      expect(headers.get('retry-after')).toBe(null)
       expect(JSON.parse(body.toString())).toEqual({
-        code: grpcStatus.DEADLINE_EXCEEDED,
+        code: grpcStatus.INTERNAL,
         message: 'the request did not arrive in time',
       })
     }))
@@ -259,7 +261,7 @@ describe('the budget', () => {
       subject.disturb({ kind: 'journal-waits', until: held.promise })
       const first = TRANSPORTS[0]!.send(subject, requestOf(1_200_000))
       await sleep(200)
-      for (const { send } of TRANSPORTS) expectRetryable(await send(subject, requestOf(MIB)), 1)
+      for (const { send } of TRANSPORTS) expectRetryable(await send(subject, requestOf(MIB)))
       held.resolve()
       expectAccepted(await first)
       subject.disturb(undefined)
@@ -269,7 +271,7 @@ describe('the budget', () => {
   test('output of gzip counts', () =>
     withSubject({ budgetBytes: 2 * MIB }, async (subject) => {
       for (const { send } of TRANSPORTS) {
-        expectRetryable(await send(subject, requestOf(3 * MIB), { gzip: true }), 1)
+        expectRetryable(await send(subject, requestOf(3 * MIB), { gzip: true }))
         expectAccepted(await send(subject, requestOf(MIB), { gzip: true }))
       }
     }))
@@ -320,19 +322,17 @@ function parseReply(text: string): { status: number; headers: Headers; body: Buf
   return { status: Number(first!.split(' ')[1]), headers, body: Buffer.from(text.slice(end + 4), 'latin1') }
 }
 
-/** One answer, whole, and then the connection was closed. */
-function expectGivenUp(
-  text: string,
-  status: number,
-  told: { code: number; details: readonly string[] },
-): void {
+/** One answer, whole, and then the connection was closed. With 503, which may be retried, it says when. */
+function expectGivenUp(text: string, status: 413 | 503, code: number): void {
   const reply = parseReply(text)
   expect(reply.status).toBe(status)
   expect(reply.headers.get('connection')).toBe('close')
   expect(reply.headers.get('content-type')).toBe(PROTOBUF)
   expect(reply.headers.get('content-length')).toBe(String(reply.body.length))
-  expect(reply.headers.get('retry-after')).toBe(null)
-  expect(readStatus(reply.body)).toMatchObject(told)
+  const { delay, ...told } = readStatus(reply.body)
+  expect(told).toMatchObject({ code, details: status === 503 ? ['RetryInfo'] : [] })
+  expect(reply.headers.get('retry-after')).toBe(delay === undefined ? null : String(Math.round(delay)))
+  if (delay !== undefined) expectRetryInfo({ details: told.details, retryInfo: delay })
 }
 
 interface OpenedCall {
@@ -344,7 +344,9 @@ interface OpenedCall {
 function expectCallGivenUp({ headers, reset }: OpenedCall, code: number): void {
   expect(headers).toMatchObject({ ':status': 200, 'grpc-status': String(code) })
   const details = Buffer.from(String(headers['grpc-status-details-bin']), 'base64')
-  expect(readStatus(details)).toMatchObject({ code, details: [] })
+  const isRetryable = code === grpcStatus.DEADLINE_EXCEEDED
+  expect(readStatus(details)).toMatchObject({ code, details: isRetryable ? ['RetryInfo'] : [] })
+  if (isRetryable) expectRetryInfo(retryInfoOf(headers))
   expect(reset).toBe(0)
 }
 

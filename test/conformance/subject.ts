@@ -7,6 +7,7 @@ import { randomBytes } from 'node:crypto'
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { JournalFull } from '../../packages/collector/src/journal/errors.ts'
 import { Budget } from '../../packages/collector/src/receiver/budget.ts'
 import { startGrpcReceiver } from '../../packages/collector/src/receiver/grpc.ts'
 import { startHttpReceiver } from '../../packages/collector/src/receiver/http.ts'
@@ -65,6 +66,8 @@ export interface Subject {
 export type Disturbance =
   | { readonly kind: 'push-back'; readonly retryAfterSeconds: 1 | 2 }
   | { readonly kind: 'journal-fails' }
+  /** Full when the request is written already: nobody could have told before. */
+  | { readonly kind: 'journal-full' }
   | { readonly kind: 'journal-waits'; readonly until: Promise<void> }
   /** There is no room: requests wait for `patienceMillis` at most. */
   | { readonly kind: 'behind' }
@@ -84,6 +87,7 @@ async function startReceivers(settings: SubjectSettings): Promise<Subject> {
   const journal = {
     async append({ receipt, body }: JournalFrame) {
       if (disturbance?.kind === 'journal-fails') throw new Error('no space left on device')
+      if (disturbance?.kind === 'journal-full') throw new JournalFull('disk')
       if (disturbance?.kind === 'journal-waits') await disturbance.until
       const position = frames.length
       frames.push({ position, receipt, body: body.slice() })

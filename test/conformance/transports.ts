@@ -108,13 +108,18 @@ export function expectRefused(outcome: Outcome, kind: keyof typeof PERMANENT): v
   if (outcome.status !== undefined) expect(outcome.status).toBe(status)
 }
 
-/** A refusal that may be retried; with `seconds`, after that many seconds. */
-export function expectRetryable(outcome: Outcome, seconds: number | undefined): void {
-  expect(outcome.code).toBe(grpcStatus.UNAVAILABLE)
-  expect(outcome.retryInfo).toBe(seconds)
-  expect(outcome.details).toEqual(seconds === undefined ? [] : ['RetryInfo'])
-  if (outcome.status !== undefined) {
-    expect(outcome.status).toBe(503)
-    expect(outcome.retryAfter).toBe(seconds === undefined ? undefined : String(seconds))
-  }
+/** A refusal that may be retried after that many seconds, or somewhere between one and two. */
+export function expectRetryable({ code, status, ...outcome }: Outcome, seconds?: number): void {
+  expect(code).toBe(grpcStatus.UNAVAILABLE)
+  if (status !== undefined) expect(status).toBe(503)
+  expectRetryInfo(outcome)
+  if (seconds !== undefined) expect(outcome.retryInfo).toBe(seconds)
+  expect(outcome.retryAfter).toBe(status && String(Math.round(outcome.retryInfo!)))
+}
+
+/** One to two seconds: more, and exporters drop the batch. */
+export function expectRetryInfo({ details, retryInfo }: Pick<Outcome, 'details' | 'retryInfo'>): void {
+  expect(details).toEqual(['RetryInfo'])
+  expect(retryInfo).toBeGreaterThanOrEqual(1)
+  expect(retryInfo).toBeLessThanOrEqual(2)
 }

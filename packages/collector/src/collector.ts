@@ -33,16 +33,10 @@ import type { PipelineCommand, PipelineMessage, PipelineOptions } from './pipeli
 import { Budget } from './receiver/budget.ts'
 import { startGrpcReceiver } from './receiver/grpc.ts'
 import { startHttpReceiver } from './receiver/http.ts'
-import { createIngest, DEFAULT_TENANT, type IngestOptions } from './receiver/ingest.ts'
+import { createIngest, DEFAULT_TENANT, type IngestOptions, journalFull } from './receiver/ingest.ts'
 import { openRoutes } from './receiver/push.ts'
 import { openQuarantine } from './receiver/quarantine.ts'
-import {
-  type Ingest,
-  type ReceiverOptions,
-  Refusal,
-  type RunningReceiver,
-  spreadSeconds,
-} from './receiver/receiver.ts'
+import type { Ingest, ReceiverOptions, Refusal, RunningReceiver } from './receiver/receiver.ts'
 import { openSenders } from './receiver/senders.ts'
 import { WaitingRoom, waiting } from './receiver/waiting-room.ts'
 import { cursorEnd } from './store/cursor.ts'
@@ -275,8 +269,7 @@ function startPipeline(
 function createGate(journal: Journal): () => Refusal | undefined {
   return () => {
     const reason = journal.full()
-    if (reason === undefined || reason === 'queue') return undefined
-    return new Refusal('busy', `the journal is full (${reason})`, { retryAfterSeconds: spreadSeconds() })
+    return reason === undefined || reason === 'queue' ? undefined : journalFull(reason)
   }
 }
 

@@ -39,5 +39,5 @@ export class Budget {
 }
 
 export function overBudget(): Refusal {
-  return new Refusal('busy', 'too many requests in flight', { retryAfterSeconds: 1 })
+  return new Refusal('busy', 'too many requests in flight')
 }

@@ -374,12 +374,15 @@ function answerUnparsed(http: Http, error: NodeJS.ErrnoException, socket: Duplex
     socket.destroy()
     return
   }
-  const [status, refusal] =
+  // 408 although OTLP does not let it be retried: on a connection without a request HTTP clients take it for its end,
+  // and anything else for the answer to their next request.
+  const [status, message] =
     error.code === 'HPE_HEADER_OVERFLOW'
-      ? ['431 Request Header Fields Too Large', new Refusal('protocol', 'the header fields are too large')]
+      ? ['431 Request Header Fields Too Large', 'the header fields are too large']
       : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
-        ? ['408 Request Timeout', new Refusal('timeout', 'the request did not arrive in time')]
-        : ['400 Bad Request', new Refusal('protocol', 'the request is not HTTP/1.1')]
+        ? ['408 Request Timeout', 'the request did not arrive in time']
+        : ['400 Bad Request', 'the request is not HTTP/1.1']
+  const refusal = new Refusal('protocol', message)
   http.options.counters.add(`requests_refused_${refusal.code}`, 1)
   const content = formatStatus(refusal)
   socket.end(

@@ -2,6 +2,7 @@ import { formatHex, parseHex } from '@rootspan/lineage/bytes'
 import { encodeReceipt } from '@rootspan/lineage/record/receipt'
 import { WireWriter } from '@rootspan/lineage/wire'
 import { expect, test } from 'vitest'
+import { JournalFull } from '../journal/errors.ts'
 import { createIngest, type IngestOptions, type JournalFrame } from './ingest.ts'
 import type { QuarantinedSpan } from './quarantine.ts'
 import { type CounterName, type Received, Refusal } from './receiver.ts'
@@ -119,6 +120,16 @@ test('a journal that fails is unavailable, whether it throws or rejects', async 
     const { ingest, counts } = setUp({ journal: { append } })
     await expect(ingest(received(traces(GOOD)))).rejects.toMatchObject({ code: 'unavailable', cause })
     expect(counts).toEqual({})
+  }
+})
+
+test('a journal that has no room after all pushes back', async () => {
+  for (const reason of ['queue', 'journal', 'disk'] as const) {
+    const { ingest } = setUp({ journal: { append: () => Promise.reject(new JournalFull(reason)) } })
+    await expect(ingest(received(traces(GOOD)))).rejects.toMatchObject({
+      code: 'busy',
+      message: `the journal is full (${reason})`,
+    })
   }
 })
 

@@ -20,6 +20,7 @@ import {
 import { scanLogs } from '@rootspan/lineage/otlp/scan-logs'
 import { encodeReceipt } from '@rootspan/lineage/record/receipt'
 import { WireReader } from '@rootspan/lineage/wire'
+import { type FullReason, JournalFull } from '../journal/errors.ts'
 import type { Quarantine, QuarantinedSpan } from './quarantine.ts'
 import { type Accepted, type Counters, type Ingest, type Received, Refusal } from './receiver.ts'
 
@@ -215,8 +216,14 @@ async function storing<T>(store: () => Promise<T>): Promise<T> {
     return await store()
   } catch (error) {
     if (error instanceof Refusal) throw error
+    if (error instanceof JournalFull) throw journalFull(error.reason)
     throw new Refusal('unavailable', 'the request cannot be stored now', { cause: error })
   }
+}
+
+/** Pushes back while the journal or its disk has no room, which passes. */
+export function journalFull(reason: FullReason): Refusal {
+  return new Refusal('busy', `the journal is full (${reason})`)
 }
 
 /** Walks the outermost fields of a metrics request, which is not kept: enough to tell it from noise. */

@@ -59,7 +59,7 @@ export type RefusalCode =
   | 'unauthenticated' // no valid credentials, where some are asked for
   | 'not_found' // a path that is not ours
   | 'not_allowed' // a path that is ours, with another method
-  | 'busy' // pushed back: come again after so many seconds
+  | 'busy' // pushed back: too much at once, or no room
   | 'unavailable' // cannot store now, or shutting down
   | 'timeout' // the body did not arrive in time
   | 'internal' // our bug
@@ -67,8 +67,11 @@ export type RefusalCode =
 /** More than this many seconds would exceed the patience of common exporters, which then drop the batch. */
 const MAX_RETRY_AFTER = 2
 
+/** What may be retried. */
+const RETRYABLE: ReadonlySet<RefusalCode> = new Set(['busy', 'unavailable', 'timeout'])
+
 /** Somewhere between one second and two: senders that are pushed back together are not to come back together. */
-export function spreadSeconds(): number {
+function spreadSeconds(): number {
   return 1 + Math.round(Math.random() * 1000) / 1000
 }
 
@@ -76,16 +79,16 @@ export function spreadSeconds(): number {
 export class Refusal extends Error {
   override readonly name = 'Refusal'
   readonly code: RefusalCode
-  /** Present exactly when the code is `busy`. */
+  /** When to come again, 1 to 2 s; present exactly when the request may be retried. */
   readonly retryAfterSeconds: number | undefined
 
   constructor(code: RefusalCode, message: string, options?: ErrorOptions & { retryAfterSeconds?: number }) {
     super(message, options)
-    const { retryAfterSeconds = 1 } = options ?? {}
+    const { retryAfterSeconds = spreadSeconds() } = options ?? {}
     if (!(retryAfterSeconds >= 1 && retryAfterSeconds <= MAX_RETRY_AFTER))
       throw new RangeError(`bad time to come again: ${retryAfterSeconds} s`)
     this.code = code
-    this.retryAfterSeconds = code === 'busy' ? retryAfterSeconds : undefined
+    this.retryAfterSeconds = RETRYABLE.has(code) ? retryAfterSeconds : undefined
   }
 }
 

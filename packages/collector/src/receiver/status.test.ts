@@ -39,8 +39,12 @@ test.each(Object.keys(CODES) as RefusalCode[])('%s means the same on both transp
   expect(httpStatus(refusal)).toBe(http)
   expect(RETRYABLE_GRPC.has(grpc)).toBe(retry)
   expect(RETRYABLE_HTTP.has(http)).toBe(retry)
-  expect(retryAfterSeconds(refusal)).toBe(code === 'busy' ? 1 : undefined)
   expect(JSON.parse(formatStatus(refusal))).toMatchObject({ code: grpc, message: 'why' })
+  // Whoever may come again is told when, and nobody else is.
+  expect([1, 2, undefined]).toContain(retryAfterSeconds(refusal))
+  expect(retryAfterSeconds(refusal) !== undefined).toBe(retry)
+  expect(formatStatus(refusal).includes('RetryInfo')).toBe(retry)
+  expect(Buffer.from(encodeStatus(refusal)).includes('RetryInfo')).toBe(retry)
 })
 
 describe('google.rpc.Status', () => {

@@ -62,7 +62,7 @@ export function httpStatus(refusal: Refusal): number {
   return HTTP_STATUSES[refusal.code]
 }
 
-/** Whole seconds, which is all that `Retry-After` can say; `undefined` where the sender is given no hint. */
+/** Whole seconds, which is all that `Retry-After` can say; `undefined` where the request must not be retried. */
 export function retryAfterSeconds({ retryAfterSeconds: seconds }: Refusal): number | undefined {
   return seconds === undefined ? undefined : Math.round(seconds)
 }

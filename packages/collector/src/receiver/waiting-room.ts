@@ -4,7 +4,7 @@
  *
  * What waits is still charged to the budget (budget.ts), which therefore bounds its bytes.
  */
-import { type Ingest, type OnGone, Refusal, SenderGone, spreadSeconds } from './receiver.ts'
+import { type Ingest, type OnGone, Refusal, SenderGone } from './receiver.ts'
 
 export interface WaitingRoomOptions {
   /**
@@ -143,5 +143,5 @@ function shuttingDown(): Refusal {
 }
 
 function behind(): Refusal {
-  return new Refusal('busy', 'the pipeline is behind the journal', { retryAfterSeconds: spreadSeconds() })
+  return new Refusal('busy', 'the pipeline is behind the journal')
 }
