@@ -22,7 +22,6 @@ import type { ApiCommand, ApiMessage, ApiOptions } from './api/options.ts'
 import { Board } from './board.ts'
 import { BufferPool, MIN_POOLED_BYTES } from './buffer-pool.ts'
 import type { Config } from './config.ts'
-import { retentionClass } from './config-schema.ts'
 import { formatEndpoint } from './config-units.ts'
 import { finishErasures, restoreStore } from './erase/finish.ts'
 import { nodeFiles } from './files.ts'
@@ -226,7 +225,7 @@ function pipelineOptions(
     compressionLevel: config.packs.compressionLevel,
     retention: {
       days: config.retention.days,
-      classes: config.retention.classes.map((one) => retentionClass.parse(one)),
+      classes: config.retention.classes,
       checkMillis: config.retention.checkInterval,
     },
   }

@@ -68,15 +68,26 @@ const pushed = (what: string, path: string, more: string) => ({
     .describe('The file with the bearer token that must be sent, of at least 16 characters. Required.'),
 })
 
-/** One class of `retention.classes`. */
-export const retentionClass = z.strictObject({
+const names = () =>
+  z
+    .array(z.string({ error: 'expected a name' }).min(1, 'expected a name'), {
+      error: 'expected a list of names',
+    })
+    .prefault([])
+
+const CLASS_NAME = 'expected up to 32 lower-case letters and digits, a letter first'
+
+const retentionClass = z.strictObject({
   name: z
-    .string()
-    .regex(/^[a-z][a-z0-9]{0,31}$/, 'expected up to 32 lower-case letters and digits, a letter first')
+    .string({ error: CLASS_NAME })
+    .regex(/^[a-z][a-z0-9]{0,31}$/, CLASS_NAME)
     .refine((name) => name !== 'default' && name !== 'records', 'is a name that is taken'),
   days: count(1, 36_500),
-  services: z.array(z.string().min(1)).prefault([]),
-  tenants: z.array(z.string()).prefault([]),
+  services: names(),
+  // The one tenant that there is so far has no name.
+  tenants: z
+    .array(z.string({ error: 'expected a name' }), { error: 'expected a list of names' })
+    .prefault([]),
   by_attribute: flag().prefault(false),
 })
 
@@ -228,15 +239,8 @@ const settings = section({
       .prefault(0)
       .describe('How many days payloads are kept, 0 for ever. Their commitments stay in the log.'),
     classes: z
-      .array(z.unknown(), { error: 'expected a list of classes' })
-      .superRefine((classes, context) => {
-        const { error } = z.array(retentionClass).max(64).safeParse(classes)
-        for (const { path, message } of error?.issues ?? [])
-          context.addIssue({
-            code: 'custom',
-            message: `expected a list of classes: ${[...path, message].join(' ')}`,
-          })
-      })
+      .array(retentionClass, { error: 'expected a list of classes' })
+      .max(64, 'expected at most 64 classes')
       .prefault([])
       .describe(
         'Executions that are kept for another time: a list of name, days, and which: services, tenants, or by_attribute for those whose resource says governance.retention.class. The first that fits counts.',

@@ -61,7 +61,7 @@ test('every setting can be set, is told apart from every other, and is described
       .map((key, depth) => `${'  '.repeat(depth)}${key}:`)
       .join('\n')
     if (value !== undefined) expect(parse(`${text} ${JSON.stringify(value)}`), path).toEqual(parse(''))
-    if (path !== 'log.origin') expect(problemsOf(`${text} [1]`)[0], path).toContain(`${path}: expected`)
+    if (path !== 'log.origin') expect(problemsOf(`${text} {}`)[0], path).toContain(`${path}: expected`)
   }
 })
 
@@ -92,6 +92,18 @@ describe('unknown settings', () => {
     ['assembler:\n  max-age: 5s', 'f.yaml:2:3: assembler.max-age: unknown, did you mean assembler.max_age?'],
     ['quiet_period: 5s', 'f.yaml:1:1: quiet_period: unknown here, did you mean assembler.quiet_period?'],
     [
+      'retention:\n  classes:\n    - {name: a, days: 1}\n    - name: b\n      days: 2\n      srevices: [x]',
+      'f.yaml:6:7: retention.classes.1.srevices: unknown, did you mean retention.classes.1.services?',
+    ],
+    [
+      'retention: {classes: [{name: a, days: 1, byAttribute: true}]}',
+      'f.yaml:1:42: retention.classes.0.byAttribute: unknown, did you mean retention.classes.0.by_attribute?',
+    ],
+    [
+      'retention: {classes: [{name: a, days: 1, quota: 1}]}',
+      'f.yaml:1:42: retention.classes.0.quota: unknown; known here: name, days, services, tenants, by_attribute',
+    ],
+    [
       'receivers:\n  grpc: {port: 1}',
       'f.yaml:2:10: receivers.grpc.port: unknown; known here: enabled, endpoint, allow_remote, max_request_bytes',
     ],
@@ -101,6 +113,37 @@ describe('unknown settings', () => {
 
   test('are all reported, with other problems', () => {
     expect(problemsOf('a: 1\nb: 2\nlogs: {level: loud, more: 1}')).toHaveLength(4)
+  })
+})
+
+describe('retention classes', () => {
+  test('have defaults, and come back from the text that is printed', () => {
+    const config = parse('retention: {classes: [{name: a, days: 7, by_attribute: true}]}')
+    expect(config.retention.classes).toEqual([
+      { name: 'a', days: 7, services: [], tenants: [], by_attribute: true },
+    ])
+    expect(parse(formatConfig(config))).toEqual(config)
+  })
+
+  test.each([
+    ['a', 'f.yaml:1:22: retention.classes: expected a list of classes'],
+    ['[a]', 'f.yaml:1:23: retention.classes.0: expected a table of settings'],
+    [
+      '[{days: 1}]',
+      'f.yaml:1:23: retention.classes.0.name: expected up to 32 lower-case letters and digits, a letter first',
+    ],
+    [
+      '[{name: a, days: 0}]',
+      'f.yaml:1:39: retention.classes.0.days: expected a whole number from 1 to 36500',
+    ],
+    ['[{name: default, days: 1}]', 'f.yaml:1:30: retention.classes.0.name: is a name that is taken'],
+    [
+      '[{name: a, days: 1, services: x}]',
+      'f.yaml:1:52: retention.classes.0.services: expected a list of names',
+    ],
+    ['[{name: a, days: 1, tenants: [1]}]', 'f.yaml:1:52: retention.classes.0.tenants.0: expected a name'],
+  ])('%s', (classes, problem) => {
+    expect(problemsOf(`retention: {classes: ${classes}}`)).toEqual([problem])
   })
 })
 

@@ -10,6 +10,7 @@ import {
   isAlias,
   isMap,
   isScalar,
+  isSeq,
   LineCounter,
   type Node,
   parseDocument,
@@ -268,11 +269,7 @@ function describeIssue(issue: z.core.$ZodIssue): Described[] {
 function describeUnknown(table: readonly string[], key: string): string {
   const prefix = table.map((part) => `${part}.`).join('')
   const paths = listSettings().map((setting) => setting.path)
-  const siblings = [
-    ...new Set(
-      paths.filter((path) => path.startsWith(prefix)).map((path) => path.slice(prefix.length).split('.')[0]!),
-    ),
-  ]
+  const siblings = namesIn(table)
   const [nearest] = siblings
     .map((name) => ({ name, distance: editDistance(plain(name), plain(key)) }))
     .sort((a, b) => a.distance - b.distance)
@@ -281,6 +278,16 @@ function describeUnknown(table: readonly string[], key: string): string {
   const elsewhere = paths.filter((path) => plain(path.split('.').at(-1)!) === plain(key))
   if (elsewhere.length > 0) return `unknown here, did you mean ${elsewhere.join(' or ')}?`
   return `unknown; known here: ${siblings.join(', ')}`
+}
+
+/** What is known in a table, or in an entry of a list. */
+function namesIn(table: readonly string[]): string[] {
+  let schema: Record<string, unknown> = configJsonSchema()
+  for (const part of table) {
+    const properties = schema.properties as Record<string, unknown> | undefined
+    schema = (properties === undefined ? schema.items : properties[part]) as typeof schema
+  }
+  return Object.keys(schema.properties as object)
 }
 
 /** `quietPeriod` and `quiet-period` are `quiet_period` to whoever looks for the nearest. */
@@ -310,6 +317,11 @@ function findOffset(document: Document.Parsed, path: readonly string[], key?: st
   let offset = node?.range?.[0]
   for (const [depth, name] of path.entries()) {
     if (isAlias(node)) node = node.resolve(document)
+    if (isSeq(node)) {
+      node = node.items[Number(name)] as Node | undefined
+      offset = node?.range?.[0] ?? offset
+      continue
+    }
     if (!isMap(node)) break
     const pair = node.items.find((item) => isScalar(item.key) && String(item.key.value) === name)
     if (pair === undefined) break
