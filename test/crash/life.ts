@@ -140,7 +140,7 @@ export class Life {
     const open = this.#assembler
       .all()
       .filter(({ id }) => only === undefined || only.includes(Buffer.from(id).readUInt32BE(12)))
-    if (open.length > 0) await this.#sequencer.settle(open.map((trace) => ({ trace, closed })))
+    if (open.length > 0) await this.#sequencer.settle(open.map((trace) => ({ trace, closed, dueAt: 0 })))
     await this.#sequencer.flush()
   }
 

@@ -152,7 +152,7 @@ export class StoredLog {
     const open = this.#assembler
       .all()
       .filter(({ id }) => only === undefined || only.includes(Buffer.from(id).readUInt32BE(12)))
-    await this.#sequencer.settle(open.map((trace) => ({ trace, closed })))
+    await this.#sequencer.settle(open.map((trace) => ({ trace, closed, dueAt: 0 })))
     await this.#sequencer.flush()
   }
 

@@ -81,6 +81,9 @@ export interface OpenTrace {
   readonly id: Uint8Array
   /** Spans of it. */
   readonly count: number
+  /** When its first and its last span were read: milliseconds, monotonic. */
+  readonly since: number
+  readonly touched: number
 }
 
 /** One open span, as the derivation takes it, and where it came from. */
@@ -372,8 +375,14 @@ export class Assembler {
 
   #view(row: number): OpenTrace {
     const traces = this.#traces
-    const count = traces.rows[row * TRACE_WORDS + COUNT]!
-    return { row, tenant: traces.tenantOf(row), id: traces.idOf(row), count }
+    return {
+      row,
+      tenant: traces.tenantOf(row),
+      id: traces.idOf(row),
+      count: traces.rows[row * TRACE_WORDS + COUNT]!,
+      since: traces.times[row * TIMES + SINCE]!,
+      touched: traces.times[row * TIMES + TOUCHED]!,
+    }
   }
 
   /** All open traces that are not held, the oldest first: for the drain at shutdown. */

@@ -107,14 +107,14 @@ export class Board {
   }
 
   observeAck(seconds: number): void {
-    this.#observe(ACK_AT, ACK_BOUNDS, seconds, 1)
+    this.#observe(ACK_AT, ACK_BOUNDS, seconds)
     this.add('ack_seconds_sum', seconds)
   }
 
-  /** `count` segments were settled this long before their checkpoint. */
-  observeSeal(seconds: number, count: number): void {
-    this.#observe(SEAL_AT, SEAL_BOUNDS, seconds, count)
-    this.add('seal_seconds_sum', seconds * count)
+  /** The trace of a segment was due this long before its checkpoint. */
+  observeSeal(seconds: number): void {
+    this.#observe(SEAL_AT, SEAL_BOUNDS, seconds)
+    this.add('seal_seconds_sum', seconds)
   }
 
   /** Counts by bucket, the last one without an upper bound. */
@@ -161,9 +161,9 @@ export class Board {
     if (result.async) await result.value
   }
 
-  #observe(at: number, bounds: readonly number[], seconds: number, count: number): void {
+  #observe(at: number, bounds: readonly number[], seconds: number): void {
     let bucket = 0
     while (bucket < bounds.length && seconds > bounds[bucket]!) bucket++
-    this.#values[at + bucket]! += count
+    this.#values[at + bucket]! += 1
   }
 }

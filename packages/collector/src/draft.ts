@@ -31,7 +31,8 @@ export interface Draft
   extends Pick<Batch, 'time' | 'size' | 'root' | 'tiles' | 'partial' | 'knowledge' | 'cursor'> {
   /** Tree size before it. */
   readonly first: number
-  readonly settledAt: number
+  /** When the trace of each segment became due: milliseconds of `performance.now`. */
+  readonly dueAt: readonly number[]
   /** Bundles that became full: where each is in `fullBytes`. */
   readonly full: readonly { readonly index: number; readonly start: number; readonly end: number }[]
   readonly fullBytes: Sink

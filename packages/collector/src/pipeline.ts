@@ -16,7 +16,7 @@ import { parseNote } from '@rootspan/lineage/tlog/note'
 import { proveConsistency } from '@rootspan/lineage/tlog/proof'
 import type { TileTree } from '@rootspan/lineage/tlog/tile-tree'
 import type { Ahead } from './ahead.ts'
-import { Assembler, type TakenFrame } from './assembler.ts'
+import { Assembler, type OpenTrace, type TakenFrame } from './assembler.ts'
 import { Board } from './board.ts'
 import { Returns } from './buffer-pool.ts'
 import { createClassifier, Retention, type RetentionSettings } from './erase/retention.ts'
@@ -24,7 +24,7 @@ import { nodeFiles } from './files.ts'
 import { FrameCache, JournalReader } from './journal/reader.ts'
 import { scanFrame } from './journal/scan.ts'
 import { openLog } from './open-log.ts'
-import { type Committed, Sequencer, type Settled } from './sequencer.ts'
+import { type Committed, Sequencer, type Settled, whenDue } from './sequencer.ts'
 import type { CheckpointSigner } from './signer.ts'
 import { type LevelLogStore, type LogReader, openDatabase } from './store/log-store.ts'
 import { threadCpuSeconds } from './threads.ts'
@@ -115,8 +115,8 @@ class Pipeline {
   readonly #retention: Retention
   #checkpointing: Promise<void> | undefined
   #checkpointSize: number
-  /** When the segments of commits without a checkpoint were settled, and how many there were. */
-  #unsigned: { at: number; segments: number }[] = []
+  /** When the segments without a checkpoint were due. */
+  #unsigned: number[] = []
 
   constructor(parts: PipelineParts) {
     this.#options = parts.options
@@ -195,8 +195,11 @@ class Pipeline {
     const isFull = this.#assembler.openSpans >= this.#options.maxOpenSpans
     const { cut, quiet } = this.#assembler.due(now, COMMIT_SPANS, isFull)
     const work: Settled[] = []
-    for (const trace of cut) work.push({ trace, closed: Closed.cut })
-    for (const trace of quiet) work.push({ trace, closed: Closed.settled })
+    const add = (trace: OpenTrace, closed: Closed): void => {
+      work.push({ trace, closed, dueAt: whenDue(trace, closed, this.#options, now) })
+    }
+    for (const trace of cut) add(trace, Closed.cut)
+    for (const trace of quiet) add(trace, Closed.settled)
     return work
   }
 
@@ -259,7 +262,7 @@ class Pipeline {
         const work: Settled[] = []
         let spans = 0
         for (const trace of open) {
-          work.push({ trace, closed: Closed.drained })
+          work.push({ trace, closed: Closed.drained, dueAt: performance.now() })
           spans += trace.count
           if (spans >= COMMIT_SPANS) break
         }
@@ -285,7 +288,7 @@ class Pipeline {
     board.set('needed_position', done.keepFrom)
     this.#journal.forget(done.keepFrom)
     this.#send({ type: 'keep', from: done.keepFrom })
-    if (done.segments > 0) this.#unsigned.push({ at: done.settledAt, segments: done.segments })
+    for (const at of done.dueAt) this.#unsigned.push(at)
   }
 
   /** Signs the committed tree if it grew. Order: signer's memory, signature, store; only then it is published. */
@@ -304,8 +307,8 @@ class Pipeline {
       this.#checkpointSize = size
       this.#board.set('checkpoint_size', size)
       this.#board.set('checkpoint_time', Date.now() / 1000)
-      for (const { at, segments } of signed)
-        this.#board.observeSeal((performance.now() - at) / 1000, segments)
+      const now = performance.now()
+      for (const at of signed) this.#board.observeSeal((now - at) / 1000)
     }
     this.#checkpointing = sign().finally(() => {
       this.#checkpointing = undefined

@@ -19,7 +19,7 @@ import { Assembler } from './assembler.ts'
 import { Knowledge } from './knowledge.ts'
 import { MAX_BLOCK_BYTES, type Packs } from './pack.ts'
 import { Reviews } from './reviews.ts'
-import { type Committed, loadHistory, readSegment, Sequencer } from './sequencer.ts'
+import { type Committed, loadHistory, readSegment, Sequencer, whenDue } from './sequencer.ts'
 import { type Bundle, parseFullBundle } from './store/bundles.ts'
 import { START } from './store/cursor.ts'
 import { traceId } from './store/keys.ts'
@@ -129,9 +129,9 @@ class Bench {
     this.assembler.add(frame, '', tracked, scanTraces(body), 0)
   }
 
-  settle(trace: number, closed: Closed = Closed.settled): Promise<void> {
+  settle(trace: number, closed: Closed = Closed.settled, dueAt = 0): Promise<void> {
     const open = this.assembler.all().find(({ id }) => Buffer.compare(id, traceIdOf(trace)) === 0)!
-    return this.sequencer.settle([{ trace: open, closed }])
+    return this.sequencer.settle([{ trace: open, closed, dueAt }])
   }
 
   /** Ends the oldest commit under way, once it has begun. */
@@ -151,6 +151,12 @@ class Bench {
     if (batch.partial !== undefined) this.#bundles.set(batch.partial.index, batch.partial)
     for (const { level, index, data } of batch.tiles) this.#tiles.set(`${level}/${index}`, data)
   }
+}
+
+async function finish(bench: Bench, settled: Promise<void>): Promise<void> {
+  await settled
+  await bench.end()
+  await bench.sequencer.flush()
 }
 
 describe('a commit', () => {
@@ -176,6 +182,19 @@ describe('a commit', () => {
     expect(bench.done).toMatchObject([
       { segments: 1, spans: 2, leaves: 3, duplicates: 0, size: 3, keepFrom: 1 },
     ])
+  })
+
+  test('says since when each of its segments was due, however late it is derived', async () => {
+    const bench = new Bench()
+    for (const trace of [1, 2, 3]) bench.receive(trace, [{ id: 1, parent: trace === 2 ? 9 : 0 }])
+    const [first, orphan, third] = bench.assembler.all()
+    const settle = bench.sequencer.settle([
+      { trace: first!, closed: Closed.settled, dueAt: -60_000 },
+      { trace: orphan!, closed: Closed.settled, dueAt: -50_000 },
+      { trace: third!, closed: Closed.cut, dueAt: -40_000 },
+    ])
+    await finish(bench, settle)
+    expect(bench.done).toMatchObject([{ segments: 2, dueAt: [-60_000, -40_000] }])
   })
 
   test('is on its way while the next one is derived, and is waited for before that one is written', async () => {
@@ -236,12 +255,6 @@ describe('a commit', () => {
 })
 
 describe('what is settled', () => {
-  const finish = async (bench: Bench, settled: Promise<void>) => {
-    await settled
-    await bench.end()
-    await bench.sequencer.flush()
-  }
-
   test('a quiet trace without one of its parents waits, until that is in the log', async () => {
     const bench = new Bench()
     bench.receive(1, [{ id: 2, parent: 1 }])
@@ -411,5 +424,18 @@ describe('on disk', () => {
     expect(log.size).toBe(before)
     const [rows] = await log.reader.traces([traceId(new Uint8Array(0), traceIdOf(3))])
     expect(await log.reader.receipt(position)).toEqual([[0, rows![0]!.first]])
+  })
+})
+
+describe('a trace was due', () => {
+  const options = { quietMillis: 5000, maxAgeMillis: 60_000 }
+  const trace = { since: 1000, touched: 2000 }
+  test.each([
+    ['when it had been quiet, though it is looked at later', Closed.settled, 9000, 7000],
+    ['when it was too old, though it is looked at later', Closed.cut, 90_000, 61_000],
+    ['now, where it is cut before that', Closed.cut, 9000, 9000],
+    ['now, where everything is drained', Closed.drained, 90_000, 90_000],
+  ] as const)('%s', (_when, closed, now, due) => {
+    expect(whenDue(trace, closed, options, now)).toBe(due)
   })
 })

@@ -69,6 +69,19 @@ const TURN_SPANS = 512
 export interface Settled {
   readonly trace: OpenTrace
   readonly closed: Closed
+  /** When it became due, however long nobody had time for it: milliseconds of `performance.now`. */
+  readonly dueAt: number
+}
+
+/** When a trace that is closed now became due. Size, pressure and a shutdown make it due at once. */
+export function whenDue(
+  { touched, since }: Pick<OpenTrace, 'touched' | 'since'>,
+  closed: Closed,
+  { quietMillis, maxAgeMillis }: { readonly quietMillis: number; readonly maxAgeMillis: number },
+  now: number,
+): number {
+  if (closed === Closed.drained) return now
+  return Math.min(now, closed === Closed.settled ? touched + quietMillis : since + maxAgeMillis)
 }
 
 export interface SequencerOptions {
@@ -101,8 +114,8 @@ export interface Committed {
   readonly size: number
   readonly keepFrom: number
   readonly packBytes: number
-  /** When its segments were settled: milliseconds of `performance.now`. */
-  readonly settledAt: number
+  /** When the trace of each segment became due: milliseconds of `performance.now`. */
+  readonly dueAt: readonly number[]
   /** What each judgement came to; an execution is judged with each of its segments that is. */
   readonly judged: readonly Continuity[]
   /** Those that the judgement before did not have. */
@@ -231,7 +244,7 @@ export class Sequencer {
     await this.#write({
       time: now(),
       first,
-      settledAt: performance.now(),
+      dueAt: [],
       segments: new DraftSegments(() => this.#emptyBlock()),
       receipts: new Map(),
       duplicates: 0,
@@ -258,7 +271,7 @@ export class Sequencer {
     const leaves = this.#leaves
     leaves.reset()
     const time = now()
-    const settledAt = performance.now()
+    const dueAt: number[] = []
     const first = tree.size
     const segments = new DraftSegments(() => this.#emptyBlock())
     const receipts = new Map<number, [number, number][]>()
@@ -286,6 +299,7 @@ export class Sequencer {
       known.add(id)
       const described = describeSegment(derived.spans, services)
       const retention = classOf?.(tenant, described.services, derived.spans[0]!) ?? DEFAULT_CLASS
+      dueAt.push(item.dueAt)
       const added = segments.add({ head, derived, first: first + start, earlier, described, retention })
       if (history !== undefined ? segment >= GOES_ON : closed === Closed.cut)
         this.#keep(added, history ?? new TraceHistory(), start, bytes)
@@ -308,6 +322,7 @@ export class Sequencer {
         continue
       }
       const described = describeReview(earlier)
+      dueAt.push(performance.now())
       const { retention } = this.#options.packs.classes().find(({ pack }) => pack === block.pack)!
       const added = segments.add({ head, derived, first: first + start, earlier, described, retention })
       this.#keep(added, history, start, bytes)
@@ -316,7 +331,7 @@ export class Sequencer {
     return {
       time,
       first,
-      settledAt,
+      dueAt,
       segments,
       receipts,
       knowledge: this.#options.knowledge.takeRows(),
@@ -469,7 +484,7 @@ export class Sequencer {
       size: draft.size,
       keepFrom: batch.cursor.next,
       packBytes: refs.reduce((sum, ref) => sum + ref.length, 0),
-      settledAt: draft.settledAt,
+      dueAt: draft.dueAt,
       judged: segments.judged,
       findings: segments.findings,
       judgingMillis: segments.judgingMillis,

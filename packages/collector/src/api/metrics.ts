@@ -300,7 +300,7 @@ const METRICS: readonly Metric[] = [
   ),
   histogram(
     'rootspan_settle_to_checkpoint_seconds',
-    'From the settling of a segment to the checkpoint that covers it.',
+    'From when the trace of a segment was due to the checkpoint that covers it.',
     SEAL_BOUNDS,
     (board) => board.sealBuckets(),
     'seal_seconds_sum',
