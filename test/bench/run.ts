@@ -4,6 +4,7 @@
  *     npm run bench                       all scenarios, about ten minutes
  *     npm run bench -- --only sustained   one of them
  *     npm run bench -- --spans 500000     less of it
+ *     npm run bench -- --only stages      CPU microseconds a span by stage, without sockets and disk
  *     npm run bench -- --only instrumentation   what the hooks cost a service, about six minutes
  *
  * Every scenario starts the real collector on an empty store in a temporary directory, and a load generator in
@@ -18,6 +19,7 @@ import { createInterface } from 'node:readline'
 import { parseArgs } from 'node:util'
 import { measureInstrumentation, printInstrumentation } from './instrumentation.ts'
 import type { LoadResult } from './load.ts'
+import { measureAllStages, printStages } from './stages.ts'
 import { type BenchCollector, startBenchCollector } from './subject.ts'
 import { measureAudit, measureVerify } from './verifying.ts'
 
@@ -63,12 +65,28 @@ const SCENARIOS: readonly Scenario[] = [
     share: 0.1,
   },
   {
+    name: 'small-http',
+    what: 'OTLP/HTTP protobuf, 8 spans a request, as fast as acknowledged',
+    load: { transport: 'http', spansPerRequest: 8, inFlight: 128 },
+    share: 0.1,
+  },
+  {
     name: 'single',
     what: 'OTLP/gRPC, 1 span a request, as fast as acknowledged',
     load: { transport: 'grpc', spansPerRequest: 1, inFlight: 128 },
     share: 0.02,
   },
+  {
+    name: 'single-http',
+    what: 'OTLP/HTTP protobuf, 1 span a request, as fast as acknowledged',
+    load: { transport: 'http', spansPerRequest: 1, inFlight: 128 },
+    share: 0.02,
+  },
 ]
+
+/** What is measured without a collector under load. */
+const OTHERS = ['stages', 'instrumentation']
+const NAMES = [...SCENARIOS.map(({ name }) => name), ...OTHERS]
 
 interface Figures {
   readonly scenario: string
@@ -234,26 +252,27 @@ const { values } = parseArgs({
   },
 })
 if (values.help) {
-  console.log(
-    'npm run bench -- [--only sustained|steady|governed|http|small|single|instrumentation] [--spans N] [--json FILE]',
-  )
+  console.log(`npm run bench -- [--only NAME,...] [--spans N] [--json FILE]\nNAME: ${NAMES.join(', ')}`)
 } else {
-  const wanted = SCENARIOS.filter(
-    ({ name }) => values.only === undefined || values.only.split(',').includes(name),
-  )
-  const isHooks = values.only === undefined || values.only.split(',').includes('instrumentation')
-  if (wanted.length === 0 && !isHooks)
-    throw new Error(`no scenario ${values.only}: ${SCENARIOS.map(({ name }) => name).join(', ')}`)
+  const wanted = values.only?.split(',') ?? NAMES
+  const unknown = wanted.filter((name) => !NAMES.includes(name))
+  if (unknown.length > 0) throw new Error(`no scenario ${unknown.join(', ')}: ${NAMES.join(', ')}`)
+  const spans = Number(values.spans)
   const cpu = os.cpus()[0]?.model ?? 'unknown'
   const machine = `${os.availableParallelism()} x ${cpu}, Node ${process.version}, load ${os.loadavg()[0]?.toFixed(1)}`
   console.log(`machine: ${machine}`)
   const results: object[] = []
-  for (const scenario of wanted) {
-    const { figures, extra } = await runScenario(scenario, Number(values.spans))
+  for (const scenario of SCENARIOS.filter(({ name }) => wanted.includes(name))) {
+    const { figures, extra } = await runScenario(scenario, spans)
     print(figures, scenario.what, extra)
     results.push({ ...figures, ...extra })
   }
-  if (isHooks) {
+  if (wanted.includes('stages')) {
+    const figures = measureAllStages(spans)
+    for (const [kind, each] of Object.entries(figures)) printStages(kind, each)
+    results.push({ scenario: 'stages', ...figures })
+  }
+  if (wanted.includes('instrumentation')) {
     const figures = await measureInstrumentation()
     printInstrumentation(figures)
     results.push({ scenario: 'instrumentation', ...figures })
