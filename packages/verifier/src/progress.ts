@@ -9,7 +9,7 @@ export interface Progress {
 }
 
 /** A bar from `from` to `total` records with a rate, on standard error where that is a terminal. */
-export function startProgress({ err, now }: World, total: number, from: number): Progress {
+export function startProgress({ err, now, beforeSignal }: World, total: number, from: number): Progress {
   if (!err.isTty) return { update() {}, stop() {} }
   const started = now()
   const bar = new progressBars.SingleBar({
@@ -28,8 +28,13 @@ export function startProgress({ err, now }: World, total: number, from: number):
     rate: formatCount(Math.round(((size - from) / Math.max(now() - started, 1)) * 1000)),
   })
   bar.start(total, from, payload(from))
+  // It hides the cursor and keeps lines from wrapping, which would stay so.
+  const stopListening = beforeSignal(() => bar.stop())
   return {
     update: (size) => bar.update(size, payload(size)),
-    stop: () => bar.stop(),
+    stop() {
+      stopListening()
+      bar.stop()
+    },
   }
 }

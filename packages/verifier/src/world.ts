@@ -12,11 +12,14 @@ export interface World {
   read(path: string, limit: number): Promise<Uint8Array>
   /** Milliseconds, monotonic. */
   now(): number
+  /** Has `restore` called before a signal ends the process, until what is returned is called. */
+  beforeSignal(restore: () => void): () => void
 }
 
 export interface Terminal {
   readonly stream: NodeJS.WriteStream
   write(text: string): void
+  /** It is a terminal, and one that can move its cursor. */
   readonly isTty: boolean
   /** Columns that a line may take; Infinity where nobody looks. */
   readonly columns: number
@@ -46,11 +49,24 @@ export function nodeWorld(node: NodeJS.Process): World {
     err: terminal(node.stderr, node.env),
     read: (path, limit) => (path === '-' ? readStream(node.stdin, limit) : readFile(path, limit)),
     now: () => performance.now(),
+    beforeSignal(restore) {
+      const end = (signal: NodeJS.Signals): void => {
+        restore()
+        // Nobody listens to it any more, so that it ends the process as it would have.
+        node.kill(node.pid, signal)
+      }
+      for (const signal of SIGNALS) node.once(signal, end)
+      return () => {
+        for (const signal of SIGNALS) node.off(signal, end)
+      }
+    },
   }
 }
 
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+
 function terminal(stream: NodeJS.WriteStream, env: NodeJS.ProcessEnv): Terminal {
-  const isTty = stream.isTTY === true
+  const isTty = stream.isTTY === true && env.TERM !== 'dumb'
   const columns = isTty ? stream.columns : Number.parseInt(env.COLUMNS ?? '', 10)
   return {
     stream,
@@ -65,7 +81,7 @@ function terminal(stream: NodeJS.WriteStream, env: NodeJS.ProcessEnv): Terminal 
 function wantsColor(isTty: boolean, env: NodeJS.ProcessEnv): boolean {
   if ((env.NO_COLOR ?? '') !== '') return false
   if ((env.FORCE_COLOR ?? '') !== '') return env.FORCE_COLOR !== '0'
-  return isTty && env.TERM !== 'dumb'
+  return isTty
 }
 
 async function readFile(path: string, limit: number): Promise<Uint8Array> {
