@@ -331,6 +331,11 @@ describe('what is found', () => {
     ])
     expect(await reader.receipt(256)).toEqual([[0, 1]])
     expect(await reader.receipt(254)).toEqual([])
+
+    // More than a function takes as its arguments.
+    const many = Array.from({ length: 200_000 }, (_, span) => [span, 5] as [number, number])
+    await store.commit(store.head, await batch(1, { receipts: [{ position: 300, leaves: many }] }))
+    expect((await reader.receipt(300)).length).toBe(many.length)
   })
 
   test('the last checkpoint, or the last up to a size', async () => {
