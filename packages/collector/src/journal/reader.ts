@@ -436,6 +436,7 @@ export class FrameCache {
 
   /** Gives the buffers of what was released back, or reads into them again. Nobody looks at any frame any more. */
   free(): void {
+    this.#shrink(0)
     for (const buffer of this.#evicted) this.#spare.push(buffer)
     this.#evicted = []
     for (const { frame, kept } of this.#released) {
@@ -445,7 +446,10 @@ export class FrameCache {
     this.#released = []
   }
 
-  /** As {@link JournalReader.readFrame}. A frame over the bound is read and not kept. */
+  /**
+   * As {@link JournalReader.readFrame}. The last two frames stay until {@link free}, however large they are: they may hold
+   * a million traces, and each of those asks for them.
+   */
   frame(position: number): FrameBody {
     const handed = this.#handed.get(position)?.frame
     if (handed !== undefined) return handed
@@ -458,11 +462,16 @@ export class FrameCache {
     frame = this.#reader.readFrame(position, this.#allocate)
     this.#read.set(position, frame)
     this.#readBytes += frame.bytes.length
-    for (const [oldest, other] of this.#read) {
-      if (this.#readBytes <= this.#bounds.readBytes) break
-      this.#evict(oldest, other)
-    }
+    this.#shrink(KEPT_FRAMES)
     return frame
+  }
+
+  /** Lets the least recently used frames go until the rest is within the bound, or so many are left. */
+  #shrink(kept: number): void {
+    for (const [oldest, frame] of this.#read) {
+      if (this.#readBytes <= this.#bounds.readBytes || this.#read.size <= kept) return
+      this.#evict(oldest, frame)
+    }
   }
 
   #evict(position: number, { bytes }: Frame): void {
@@ -491,6 +500,8 @@ export class FrameCache {
     ).subarray(0, bytes)
   }
 }
+
+const KEPT_FRAMES = 2
 
 /** Buffers of large frames are made a little larger, so that the next frame fits as well. */
 const ROUNDED_BYTES = 64 * 1024
