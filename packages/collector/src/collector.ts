@@ -32,7 +32,13 @@ import type { PipelineCommand, PipelineMessage, PipelineOptions } from './pipeli
 import { Budget } from './receiver/budget.ts'
 import { startGrpcReceiver } from './receiver/grpc.ts'
 import { startHttpReceiver } from './receiver/http.ts'
-import { createIngest, DEFAULT_TENANT, type IngestOptions, journalFull } from './receiver/ingest.ts'
+import {
+  createIngest,
+  DEFAULT_TENANT,
+  type IngestOptions,
+  journalFull,
+  MAX_TRACE_SPANS,
+} from './receiver/ingest.ts'
 import { openRoutes } from './receiver/push.ts'
 import { openQuarantine } from './receiver/quarantine.ts'
 import type { Ingest, ReceiverOptions, Refusal, RunningReceiver } from './receiver/receiver.ts'
@@ -123,6 +129,7 @@ export async function startCollector(config: Config, identity: Identity, log: Lo
         now,
         random: createRandom(),
         workAhead: createAhead(pipeline.post, pool, board, fail),
+        maxTraceSpans: Math.max(config.assembler.maxSegmentSpans, MAX_TRACE_SPANS),
         gate,
       }),
     ),

@@ -224,7 +224,9 @@ const settings = section({
       ),
     max_segment_spans: count(1, 1_000_000)
       .prefault(131_072)
-      .describe('Spans in one segment. A larger trace is cut into several.'),
+      .describe(
+        'Spans in one segment. A larger trace is cut into several; a request with more of one trace, and with over 131,072, is refused for good.',
+      ),
   }).describe('How spans are gathered into traces.'),
   packs: section({
     max_bytes: size('64KiB', '64GiB')

@@ -95,6 +95,30 @@ test('of very many bad spans only the first are kept', async () => {
   expect(counts).toMatchObject({ spans_quarantined: 30_000, quarantine_records_dropped: 20_000 })
 })
 
+test('a request with too many spans of one trace is refused, however it lists them', async () => {
+  const span = (trace: number, id: number) => {
+    const traceId = new Uint8Array(16).fill(trace)
+    const spanId = new Uint8Array(8).fill(id)
+    return new WireWriter().bytes(1, traceId).bytes(2, spanId).finish()
+  }
+  const request = (...spans: Uint8Array[]) => {
+    const scope = new WireWriter()
+    for (const one of spans) scope.bytes(2, one)
+    return new WireWriter().bytes(1, new WireWriter().bytes(2, scope.finish()).finish()).finish()
+  }
+  const turns = [span(1, 1), span(2, 1), span(1, 2), span(2, 2), span(1, 3), span(2, 3)]
+  const { ingest, steps, kept } = setUp({ maxTraceSpans: 3 })
+  expect(await ingest(received(request(...turns)))).toMatchObject({ position: 41 })
+  for (const fourth of [[span(2, 4)], [span(3, 1), span(1, 4)]])
+    await expect(ingest(received(request(...turns, ...fourth)))).rejects.toMatchObject({
+      code: 'too_large',
+      message: 'a request has over 3 spans of one trace',
+    })
+  expect([steps, kept]).toEqual([['journal'], []])
+  // Bad ones are of no trace.
+  expect(await ingest(received(request(...turns, new Uint8Array(0))))).toMatchObject({ rejectedSpans: 1 })
+})
+
 test('a gate that is closed comes before everything', async () => {
   const refusal = new Refusal('busy', 'later')
   const { ingest, steps, counts } = setUp({ gate: () => refusal })

@@ -48,6 +48,8 @@ export interface IngestOptions {
    * takes the body away, or with nothing where the frame was not journalled.
    */
   readonly workAhead?: (frame: JournalFrame, table: SpanTable) => (position: number | undefined) => void
+  /** Spans that one request may bring of one trace. Default {@link MAX_TRACE_SPANS}. */
+  readonly maxTraceSpans?: number
   /** Says whether senders must be pushed back, because of lag or a full disk. */
   readonly gate: () => Refusal | undefined
 }
@@ -81,6 +83,7 @@ export function createIngest(options: IngestOptions): Ingest {
       options.counters.add('log_records_passed_over', others)
     }
     boundSpread(request.body, table)
+    boundTraces(request.body, table, options.maxTraceSpans ?? MAX_TRACE_SPANS)
     return store(options, { ...request, signal }, table)
   }
 }
@@ -104,6 +107,26 @@ function boundSpread(body: Uint8Array, { words, count }: SpanTable): void {
   }
   if (spread > Math.max(MIN_SPREAD_BYTES, body.length * MAX_SPREAD))
     throw new Refusal('too_large', 'a resource is repeated over too many traces')
+}
+
+/**
+ * A trace that grows over its bound is cut between two requests, and what is left of it is derived at once. A request
+ * of 64 MiB with a million spans of one trace takes gigabytes there, and takes them again after each restart.
+ */
+export const MAX_TRACE_SPANS = 131_072
+
+/** Costs nothing for a request that has no more spans in all. */
+function boundTraces(body: Uint8Array, { words, count }: SpanTable, max: number): void {
+  if (count <= max) return
+  const text = Buffer.from(body.buffer, body.byteOffset, body.byteLength)
+  const counts = new Map<string, number>()
+  for (let row = 0, end = count * WORDS_PER_SPAN; row < end; row += WORDS_PER_SPAN) {
+    if (words[row + FAULT] !== 0) continue
+    const id = text.toString('latin1', words[row + TRACE_ID]!, words[row + TRACE_ID]! + 16)
+    const spans = (counts.get(id) ?? 0) + 1
+    if (spans > max) throw new Refusal('too_large', `a request has over ${max} spans of one trace`)
+    counts.set(id, spans)
+  }
 }
 
 function sameTraceAndScope(body: Uint8Array, words: Uint32Array, a: number, b: number): boolean {
