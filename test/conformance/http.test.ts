@@ -185,11 +185,19 @@ describe('connections', () => {
     ],
     ['a huge head', `POST /v1/traces HTTP/1.1\r\nHost: x\r\nX: ${'x'.repeat(20_000)}\r\n\r\n`, '431'],
     ['no host', 'POST /v1/traces HTTP/1.1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n', '400'],
-  ])('%s is refused', async (_what, text, status) => {
+  ])('%s is refused, with a status to read', async (_what, text, status) => {
     const socket = await openSocket(subject.http)
     const reply = readToEnd(socket)
     socket.write(text)
-    expect(await reply).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `))
+    expect(await reply).toMatch(
+      new RegExp(`^HTTP/1\\.1 ${status} [\\s\\S]*\\{"code":13,"message":"[^"]+"\\}`),
+    )
+  })
+
+  test('an expectation that nobody can meet is refused, with a status to read', async () => {
+    const answer = await callHttp(subject.http, BODY, { headers: { expect: 'the-unexpected' } })
+    expect(answer.status).toBe(400)
+    expect(readStatus(answer.body)).toMatchObject({ code: grpcStatus.INTERNAL, details: [] })
   })
 
   test('HTTP/1.0 is served and closed', async () => {

@@ -22,7 +22,7 @@ export interface ZodTypes extends FastifyTypeProvider {
 function decimal(minimum: number, maximum: number): z.ZodType<number, string> {
   return z
     .string()
-    .regex(/^(?:0|[1-9][0-9]{0,15})$/)
+    .regex(/^(?:0|[1-9][0-9]{0,15})$/, 'must be a whole number')
     .transform(Number)
     .refine((value) => value >= minimum && value <= maximum, `must be from ${minimum} to ${maximum}`)
     .meta({ type: 'integer', minimum, maximum, pattern: undefined })

@@ -92,6 +92,8 @@ export async function startHttpReceiver(options: ReceiverOptions): Promise<Runni
     connectionsCheckingInterval: Math.max(20, Math.min(1000, limits.bodyIdleMillis / 4)),
     keepAliveTimeout: limits.connectionIdleMillis,
     maxHeaderSize: MAX_HEADER_BYTES,
+    // Node would answer without a body.
+    requireHostHeader: false,
   })
   const sockets = new Set<Socket>()
   server.maxConnections = limits.maxConnections
@@ -101,6 +103,8 @@ export async function startHttpReceiver(options: ReceiverOptions): Promise<Runni
   })
   server.on('request', (request, response) => serve(http, request, response, false))
   server.on('checkContinue', (request, response) => serve(http, request, response, true))
+  // To be refused; Node would do so without a body.
+  server.on('checkExpectation', (request, response) => serve(http, request, response, false))
   server.on('clientError', (error, socket) => answerUnparsed(http, error, socket))
   await listening(server, options)
   const { address, port } = server.address() as AddressInfo
@@ -195,6 +199,10 @@ async function finish(
 
 /** What can be decided before the body: path, method, media type, coding, announced length, push-back. */
 function admit({ options, maxBytes: ofSignals }: Http, request: IncomingMessage): Head {
+  if (request.headers.host === undefined && request.httpVersion === '1.1')
+    throw new Refusal('protocol', 'the request has no host')
+  if (request.headers.expect !== undefined && request.headers.expect.toLowerCase() !== '100-continue')
+    throw new Refusal('protocol', 'the only expectation that is met is 100-continue')
   const path = pathOf(request.url ?? '')
   const signal = PATHS.get(path)
   const route = options.routes?.get(path)
