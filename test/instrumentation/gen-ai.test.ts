@@ -48,7 +48,14 @@ test.each(['early', 'late'])(
       action.claims['action.result.commitment'],
     ]
     if (how === 'early') expect(commitments).toEqual([undefined, undefined])
-    else for (const one of commitments) expect(one).toMatch(/^hmac-sha256:/)
+    else {
+      for (const one of commitments) expect(one).toMatch(/^hmac-sha256:/)
+      // And these stand for it on the span itself.
+      const { attributes } = action
+      expect([attributes['gen_ai.tool.call.arguments'], attributes['gen_ai.tool.call.result']]).toEqual(
+        commitments,
+      )
+    }
     // Within a request, an agent is a step of it; what the tool does is an action below.
     expect(action.above).toMatchObject({ kind: 'span', span: 'invoke_agent planner' })
     expect(select(records, 'action', { 'action.name': 'POST 127.0.0.1' })[0]!.above).toBe(action)

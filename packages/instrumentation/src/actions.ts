@@ -4,6 +4,7 @@
  * Looks at what is known when the span starts. Attribute names are OpenTelemetry's, stable and before.
  */
 import { type Attributes, SpanKind } from '@opentelemetry/api'
+import { contentOf } from './content.ts'
 import type { Action } from './facts.ts'
 
 /** HTTP methods with side effects (RFC 9110, 9.2.1: all but the safe ones). */
@@ -85,18 +86,8 @@ export function toolFacts(attributes: Attributes): Action {
   return {
     id: text(attributes['gen_ai.tool.call.id']),
     name: text(attributes['gen_ai.tool.name']),
-    arguments: content(attributes['gen_ai.tool.call.arguments']),
-    result: content(attributes['gen_ai.tool.call.result']),
-  }
-}
-
-/** Content is JSON, as text where the SDK's attributes can hold no more. */
-function content(value: Attributes[string]): unknown {
-  if (typeof value !== 'string') return value
-  try {
-    return JSON.parse(value)
-  } catch {
-    return value
+    arguments: contentOf(attributes['gen_ai.tool.call.arguments']),
+    result: contentOf(attributes['gen_ai.tool.call.result']),
   }
 }
 

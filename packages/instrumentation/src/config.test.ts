@@ -8,6 +8,7 @@ test('without anything set, the defaults, and nothing to complain of', () => {
   expect(readConfig({})).toEqual({
     fingerprintKey: undefined,
     identities: 'fingerprint',
+    content: 'commit',
     disabledHooks: new Set(),
     selfTest: true,
     opaProvenance: false,

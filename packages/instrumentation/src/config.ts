@@ -12,6 +12,8 @@ export interface Config {
   readonly fingerprintKey: Uint8Array | undefined
   /** How identities (subjects, actors, resource ids) leave the process. */
   readonly identities: 'fingerprint' | 'clear'
+  /** Whether content, of models, tools and errors, leaves the process as commitments. */
+  readonly content: 'commit' | 'clear'
   /** Libraries whose hooks stay out, by package name. */
   readonly disabledHooks: ReadonlySet<string>
   /** Whether the libraries that the application depends on are loaded and tried at start. */
@@ -58,6 +60,7 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
   return {
     fingerprintKey: readKey(env, problems),
     identities: choice('ROOTSPAN_IDENTITIES', ['fingerprint', 'clear']),
+    content: choice('ROOTSPAN_CONTENT', ['commit', 'clear']),
     disabledHooks: new Set(list(env.ROOTSPAN_DISABLED_HOOKS)),
     selfTest: choice('ROOTSPAN_SELF_TEST', ['on', 'off']) === 'on',
     opaProvenance: choice('ROOTSPAN_OPA_PROVENANCE', ['off', 'on']) === 'on',

@@ -1,10 +1,11 @@
 /**
  * The span processor: files spans under their governance scopes, marks requests and actions when they start, says how
- * actions ended, counts what the SDK had to drop, and hands governed spans to their own path. It stands beside the
- * processors that export the others.
+ * actions ended, commits to content, counts what the SDK had to drop, and hands governed spans to their own path. It
+ * stands before the processors that export the others.
  */
 import { type Attributes, type Context, type Span, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
 import { agentOperation, inferAction, inferOutcome, toolFacts } from './actions.ts'
+import { commitContent } from './content.ts'
 import type { ReadableSpan } from './delivery/encode.ts'
 import { type SpanProcessor, withEnd } from './delivery/exporter.ts'
 import { openDelivery } from './delivery/open.ts'
@@ -76,9 +77,15 @@ export class RootspanSpanProcessor {
   }
 
   onEnd(span: object): void {
-    const { emitter, counts, delivery } = this.#runtime
+    const { emitter, counts, delivery, config, secrets, log } = this.#runtime
     const ended = span as Span & ReadableSpan
     release(ended)
+    if (config.content === 'commit')
+      try {
+        commitContent(ended, secrets)
+      } catch (error) {
+        log.failed('committing to content', error)
+      }
     if (!emitter.isGoverned(ended)) return
     counts.droppedAttributes += ended.droppedAttributesCount ?? 0
     counts.droppedEvents += ended.droppedEventsCount ?? 0

@@ -27,7 +27,7 @@ const SECRET = new Set([
 const JWT = /^eyJ[\w-]+\.eyJ[\w-]*\./
 
 /** The value that the semantic conventions recommend in its place. */
-const REDACTED = 'REDACTED'
+export const REDACTED = 'REDACTED'
 
 interface Redactable {
   readonly attributes: Attributes

@@ -2,9 +2,10 @@
 import { type Span, type Tracer, trace } from '@opentelemetry/api'
 import { SCHEMA_URL } from './attributes.ts'
 import { type Config, readConfig } from './config.ts'
+import { commitContent } from './content.ts'
 import { type Continuity, createContinuity } from './continuity.ts'
 import type { Delivery } from './delivery/delivery.ts'
-import type { ReadableSpan } from './delivery/encode.ts'
+import { asEnded, type ReadableSpan } from './delivery/encode.ts'
 import { createEmitter, type Emitter } from './emitter.ts'
 import { createEndings, type Endings } from './ending.ts'
 import { createEncoder, type FactEncoder, Name } from './facts.ts'
@@ -71,7 +72,10 @@ export function createRuntime(config: Config, log: Log = createLog(config.logLev
     nextId: emitter.nextId,
     isKeeping: () => parts.delivery?.kind === 'spool',
     keep(span, events) {
-      parts.delivery?.keep(span as Span & ReadableSpan, { [Name.emitterId]: emitter.id }, events)
+      const attributes = { [Name.emitterId]: emitter.id, [Name.emitterUnfinished]: true }
+      const copy = asEnded(span as Span & ReadableSpan, attributes, events)
+      if (config.content === 'commit') commitContent(copy, secrets)
+      parts.delivery?.keep(copy)
     },
     onUnrecorded: () => counts.unrecorded++,
   })

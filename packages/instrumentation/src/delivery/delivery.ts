@@ -5,10 +5,9 @@
  * The SDK's batch processor drops what does not fit and what it cannot send in ten seconds. Here nothing that was
  * taken is given up unless the collector refuses it for good; what is not taken is counted.
  */
-import type { Attributes } from '@opentelemetry/api'
 import { GOODBYE } from '../facts.ts'
 import type { Log } from '../log.ts'
-import type { Encode, ReadableSpan, SpanEvent, WaitingSpan } from './encode.ts'
+import type { Encode, ReadableSpan, WaitingSpan } from './encode.ts'
 import { Orphan, type Recovery } from './orphans.ts'
 import { MemoryQueue, type Queue, type Source } from './queue.ts'
 import type { Answer, Sender } from './send.ts'
@@ -36,8 +35,8 @@ export interface Delivery {
   readonly waiting: number
   /** Takes a governed span that ended. */
   add(span: ReadableSpan): void
-  /** Keeps what an open span says so far, where there is a spool. */
-  keep(span: ReadableSpan, attributes: Attributes, events: readonly SpanEvent[]): void
+  /** Keeps what an open span says so far, where there is a spool: a copy of it, as if it had ended. */
+  keep(span: ReadableSpan): void
   /**
    * To be called before the span ends: it is then sent at once, in a request of its own. Resolves when the collector
    * has it durably, rejects when that is not so in time.
@@ -157,8 +156,8 @@ class Deliverer implements Delivery {
     else this.#wake(this.#options.delayMillis)
   }
 
-  keep(span: ReadableSpan, attributes: Attributes, events: readonly SpanEvent[]): void {
-    this.#queue.keep(span, attributes, events)
+  keep(span: ReadableSpan): void {
+    this.#queue.keep(span)
   }
 
   acknowledged(span: object, millis: number): Promise<Acknowledgement> {

@@ -1,6 +1,5 @@
 /** What waits to be sent: the contract of `MemoryQueue` and `Spool`, and the first of them. */
-import type { Attributes } from '@opentelemetry/api'
-import type { Encode, ReadableSpan, SpanEvent, WaitingSpan } from './encode.ts'
+import type { Encode, ReadableSpan, WaitingSpan } from './encode.ts'
 
 /** The oldest spans that wait. */
 export interface Batch {
@@ -24,8 +23,8 @@ export interface Queue extends Source {
    * the last span of a process: there is always room for it.
    */
   add(span: ReadableSpan, isLast?: boolean): boolean
-  /** Keeps what an open span says so far, should the process die. Replaced by the next call, and by `add`. */
-  keep(span: ReadableSpan, attributes: Attributes, events: readonly SpanEvent[]): void
+  /** Keeps what an open span says so far, should the process die. Replaced by the next call for that span, and by `add`. */
+  keep(span: ReadableSpan): void
   /** Nothing is added afterwards. */
   close(): void
 }

@@ -16,7 +16,7 @@ import { SpanKind, SpanStatusCode } from '@opentelemetry/api'
 import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { mountMemory, tryMount, unmount } from '../../../../test/support/mounts.ts'
 import { createLog } from '../log.ts'
-import type { Encode, ReadableSpan } from './encode.ts'
+import { asEnded, type Encode, type ReadableSpan } from './encode.ts'
 import { Orphan } from './orphans.ts'
 import type { Source } from './queue.ts'
 import { SEGMENT_BYTES, Spool } from './spool.ts'
@@ -52,6 +52,10 @@ const open = (emitter: string, maxBytes = 64 << 20): Spool =>
   new Spool({ directory, maxBytes, emitter, encode, log })
 
 const adopt = (): Orphan | undefined => Orphan.find(directory, new Set(), log)
+
+/** One that has not ended, as it is kept. */
+const unfinished = (id: number, name: string): ReadableSpan =>
+  asEnded(span(id, name), { 'governance.emitter.unfinished': true }, [])
 
 function span(id: number, name = `span ${id}`): ReadableSpan {
   const context = { traceId: '1'.repeat(32), spanId: id.toString(16).padStart(16, '0'), traceFlags: 1 }
@@ -138,9 +142,9 @@ test('what is not acknowledged when an adopter ends stays for the next', () => {
 
 test('a span that has not ended is sent as it was last; one that has ended is not sent twice', () => {
   const spool = open(A)
-  spool.keep(span(1, 'open early'), {}, [])
-  spool.keep(span(2, 'ends'), {}, [])
-  spool.keep(span(1, 'open late'), {}, [])
+  spool.keep(unfinished(1, 'open early'))
+  spool.keep(unfinished(2, 'ends'))
+  spool.keep(unfinished(1, 'open late'))
   spool.add(span(2, 'ended'))
   expect(drain(spool)).toEqual(['ended'])
   die(spool)
@@ -151,7 +155,7 @@ test('a span that has not ended is sent as it was last; one that has ended is no
 
 test('an open span outlives the file that it was kept in', () => {
   const spool = open(A)
-  spool.keep(span(0, 'long'), {}, [])
+  spool.keep(unfinished(0, 'long'))
   const large = 'x'.repeat(1 << 20)
   for (let id = 1; id < 10; id++) spool.add(span(id, large))
   expect(files().length).toBeGreaterThan(2)
@@ -275,11 +279,11 @@ describe.skipIf(disk === undefined)('on a disk of 8 MiB', () => {
       fill(left)
       const answers = Array.from({ length: 60 }, (_, id) => add(id + 1, 20_000))
       expect(answers).toContain(false)
-      spool.keep(span(200, 'y'.repeat(100_000)), {}, [])
+      spool.keep(unfinished(200, 'y'.repeat(100_000)))
       expect(spool.add(span(201, 'z'.repeat(100_000)), true)).toBe(false)
       rmSync(filler())
       expect(add(300, 20_000)).toBe(true)
-      spool.keep(span(301, 'open'), {}, [])
+      spool.keep(unfinished(301, 'open'))
       die(spool)
       const orphan = adopt()!
       expect(drain(orphan)).toEqual([...accepted, 'open?'])

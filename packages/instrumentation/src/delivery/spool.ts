@@ -25,10 +25,8 @@ import {
   writeSync,
 } from 'node:fs'
 import { join } from 'node:path'
-import type { Attributes } from '@opentelemetry/api'
-import { Name } from '../facts.ts'
 import type { Log } from '../log.ts'
-import { asEnded, type Encode, keyOf, type ReadableSpan, type SpanEvent } from './encode.ts'
+import { type Encode, keyOf, type ReadableSpan } from './encode.ts'
 import type { Batch, Queue } from './queue.ts'
 import { encodeFrame, HEAD_BYTES, Kind, MAGIC, MAX_PAYLOAD, readFrame } from './spool-file.ts'
 import { type Lock, takeLock } from './spool-lock.ts'
@@ -105,10 +103,9 @@ export class Spool implements Queue {
     return true
   }
 
-  keep(span: ReadableSpan, attributes: Attributes, events: readonly SpanEvent[]): void {
+  keep(span: ReadableSpan): void {
     if (this.#isClosed) return
-    const unfinished = { ...attributes, [Name.emitterUnfinished]: true }
-    const request = this.#encoded(asEnded(span, unfinished, events))
+    const request = this.#encoded(span)
     const key = keyOf(span)
     const place = request && this.#append(Kind.open, key, request)
     if (place !== undefined) this.#open.set(key.toString('hex'), place)

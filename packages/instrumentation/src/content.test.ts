@@ -1,0 +1,103 @@
+/** What stands for content on a span of the SDK when it is exported, and what stays as it is. */
+import { createHmac } from 'node:crypto'
+import { type Span, SpanStatusCode } from '@opentelemetry/api'
+import { InMemorySpanExporter, SimpleSpanProcessor, TracerProvider } from '@opentelemetry/sdk-trace'
+import { expect, test } from 'vitest'
+import { readConfig } from './config.ts'
+import { createLog } from './log.ts'
+import { RootspanSpanProcessor } from './processor.ts'
+import { createRuntime } from './runtime.ts'
+
+const KEY = 'sixteen bytes and more'
+const commitment = (canonical: string): string =>
+  `hmac-sha256:${createHmac('sha256', KEY).update(canonical).digest('hex')}`
+
+/** The span, as it is exported, on which `write` has written. */
+function exported(write: (span: Span) => void, env: NodeJS.ProcessEnv = {}) {
+  const exporter = new InMemorySpanExporter()
+  const config = readConfig({ ROOTSPAN_FINGERPRINT_KEY: KEY, ...env })
+  const provider = new TracerProvider({
+    spanProcessors: [
+      new RootspanSpanProcessor(createRuntime(config, createLog('silent'))),
+      new SimpleSpanProcessor({ exporter }),
+    ],
+  })
+  const span = provider.getTracer('test').startSpan('a span')
+  write(span)
+  span.end()
+  return exporter.getFinishedSpans().find(({ name }) => name === 'a span')!
+}
+
+test.each([
+  ['gen_ai.tool.call.arguments', '{"b": 1, "a": "é"}', '{"a":"é","b":1}'],
+  ['gen_ai.output.messages', 'no JSON', '"no JSON"'],
+  ['gen_ai.prompt.0.content', 'hello', '"hello"'],
+  ['ai.toolCall.result', '5', '5'],
+  ['llm.input_messages.3.message.content', 'hello', '"hello"'],
+  ['mcp.request.argument.amount', 5, '5'],
+  ['gen_ai.tool.call.result', ['a', 'b'], '["a","b"]'],
+  ['grpc.error_message', '5', '"5"'],
+])('%s', (name, value, canonical) => {
+  expect(exported((span) => span.setAttribute(name, value)).attributes[name]).toBe(commitment(canonical))
+})
+
+test.each([
+  'gen_ai.tool.name',
+  'gen_ai.prompt.name',
+  'gen_ai.request.model',
+  'ai.model.id',
+  'llm.model_name',
+  'exception.type',
+  'input.value.type',
+  'a.gen_ai.input.messages',
+])('%s stays', (name) => {
+  expect(exported((span) => span.setAttribute(name, 'text')).attributes[name]).toBe('text')
+})
+
+test('what was committed to is not committed to again; what is too large is not there', () => {
+  const known = commitment('"x"')
+  const large = 'x'.repeat(5 << 20)
+  const { attributes } = exported((span) =>
+    span.setAttributes({ 'gen_ai.input.messages': known, 'gen_ai.output.messages': large }),
+  )
+  expect(attributes).toMatchObject({ 'gen_ai.input.messages': known, 'gen_ai.output.messages': 'REDACTED' })
+})
+
+test('of an exception its kind and its frames are left', () => {
+  const error = new TypeError('a secret\n    at the second line')
+  const { events, status } = exported((span) => {
+    span.recordException(error)
+    span.setStatus({ code: SpanStatusCode.ERROR, message: error.message })
+  })
+  const message = commitment(JSON.stringify(error.message))
+  expect(status).toEqual({ code: SpanStatusCode.ERROR, message })
+  expect(events[0]!.attributes).toMatchObject({ 'exception.type': 'TypeError', 'exception.message': message })
+  const frames = String(events[0]!.attributes!['exception.stacktrace']).split('\n')
+  expect(frames[0]).toContain('content.test.ts')
+  expect(frames.join()).not.toMatch(/secret|second line/)
+})
+
+test('an event that is content as a whole, and the object that was given for it', () => {
+  const given = { content: 'hello', 'gen_ai.system': 'x', id: 7 }
+  const { events } = exported((span) => span.addEvent('gen_ai.user.message', given))
+  expect(events[0]!.attributes).toEqual({
+    content: commitment('"hello"'),
+    'gen_ai.system': 'x',
+    id: commitment('7'),
+  })
+  expect(given.content).toBe('hello')
+})
+
+test('all of it in clear, where the operator wants that', () => {
+  const { attributes, status } = exported(
+    (span) => {
+      span.setAttribute('gen_ai.input.messages', 'hello')
+      span.setStatus({ code: SpanStatusCode.ERROR, message: 'no' })
+    },
+    { ROOTSPAN_CONTENT: 'clear' },
+  )
+  expect({ attributes, status }).toMatchObject({
+    attributes: { 'gen_ai.input.messages': 'hello' },
+    status: { message: 'no' },
+  })
+})
