@@ -73,7 +73,13 @@ describe.each(['casbin.app.cjs', 'casbin-esm.app.mjs'])('%s', (file) => {
     const wrong = await ask('/incomplete')
     expect(wrong.body).toContain('invalid request size')
     expect(wrong.decisions).toEqual([
-      expect.objectContaining({ 'decision.outcome': 'error', 'policy.digest': DIGEST }),
+      expect.objectContaining({
+        'decision.outcome': 'error',
+        'decision.errors.count': 1,
+        // Its class: the message quotes the request.
+        'decision.reason.code': 'Error',
+        'policy.digest': DIGEST,
+      }),
     ])
   })
 

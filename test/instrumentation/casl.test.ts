@@ -121,7 +121,12 @@ describe.each(['casl.app.cjs', 'casl-esm.app.mjs'])('%s', (file) => {
     const { body, decisions } = await ask('/misuse?user=alice')
     expect(body).toContain('expected to be a string')
     expect(decisions).toEqual([
-      expect.objectContaining({ 'decision.outcome': 'error', 'policy.digest': DIGEST }),
+      expect.objectContaining({
+        'decision.outcome': 'error',
+        'decision.errors.count': 1,
+        'decision.reason.code': 'Error',
+        'policy.digest': DIGEST,
+      }),
     ])
   })
 

@@ -113,7 +113,13 @@ describe.each(['cedar.app.cjs', 'cedar-esm.app.mjs'])('%s', (file) => {
       }),
     ])
     const { decisions } = await ask('/throws')
-    expect(decisions).toEqual([expect.objectContaining({ 'decision.outcome': 'error' })])
+    expect(decisions).toEqual([
+      expect.objectContaining({
+        'decision.outcome': 'error',
+        'decision.errors.count': 1,
+        'decision.reason.code': 'Error',
+      }),
+    ])
   })
 
   test('policies as one text', async () => {

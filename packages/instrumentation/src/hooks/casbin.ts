@@ -11,6 +11,7 @@ import { createPolicies, type Model, type Policies } from './casbin-policy.ts'
 import type { Hook, Library } from './hook.ts'
 import type { Call, CallOutcome } from './observe.ts'
 import { ownerOf, prototypeOf } from './owner.ts'
+import { failure } from './values.ts'
 
 /** What is used of an enforcer, the same in all of 5.x. */
 interface Enforcer {
@@ -77,7 +78,7 @@ function decided(
     const fact: Decision = {
       ...requestOf(model, hasMatcher ? args.slice(1) : args),
       ...answerOf(outcome, model),
-      reason: enabled === false && outcome.ok ? 'enforcement_disabled' : undefined,
+      ...(enabled === false && outcome.ok && { reason: 'enforcement_disabled' }),
       engine: 'casbin',
       engineVersion: library.version,
       policyDigest: typeof matcher === 'string' && base ? digestOf(`${base}\n${matcher}`) : base,
@@ -122,8 +123,11 @@ function requestTypeOf(first: unknown): string | undefined {
 }
 
 /** A boolean, or that and the row that decided. */
-function answerOf(outcome: CallOutcome, model: Model | undefined): Pick<Decision, 'outcome' | 'ruleIds'> {
-  if (!outcome.ok) return { outcome: 'error' }
+function answerOf(
+  outcome: CallOutcome,
+  model: Model | undefined,
+): Pick<Decision, 'outcome' | 'ruleIds' | 'errors' | 'reason'> {
+  if (!outcome.ok) return failure(outcome.error)
   const [isAllowed, row] = Array.isArray(outcome.value) ? outcome.value : [outcome.value]
   const rule = Array.isArray(row) && row.length > 0 ? placeOf(row, model) : undefined
   return { outcome: isAllowed === true ? 'allow' : 'deny', ruleIds: rule === undefined ? undefined : [rule] }

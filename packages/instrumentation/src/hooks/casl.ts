@@ -5,11 +5,13 @@
  * CASL, and the object that is asked about is not looked into: it is the application's own.
  */
 import { canonicalJson } from '../canonical.ts'
+import type { Decision } from '../facts.ts'
 import type { Recorder } from '../recorder.ts'
 import { digestOf } from '../secrets.ts'
 import type { Hook, Library } from './hook.ts'
 import type { CallOutcome } from './observe.ts'
 import { ownerOf, prototypeOf } from './owner.ts'
+import { failure } from './values.ts'
 
 /** What is used of an ability: the same in 6 and 7. */
 interface Ability {
@@ -63,13 +65,10 @@ function observeChecks(
   library.observe([owner, 'relevantRuleFor'], ({ self, args: [action, subject] }) => {
     return (outcome) => {
       const { rules } = self as Ability
-      const rule = outcome.ok ? (outcome.value as Rule | null) : null
       recorder.repeatedDecision({
-        outcome: outcomeOf(outcome),
+        ...answerOf(outcome, rules),
         action: typeof action === 'string' ? action : undefined,
         resourceType: typeOf(self as Ability, subject),
-        reason: outcome.ok ? reasonOf(rule) : undefined,
-        ruleIds: rule === null ? undefined : [`rule:${rules.length - 1 - rule.priority}`],
         engine: 'casl',
         engineVersion,
         policyDigest: digestOfRules(rules),
@@ -78,10 +77,14 @@ function observeChecks(
   })
 }
 
-function outcomeOf(outcome: CallOutcome): 'allow' | 'deny' | 'error' {
-  if (!outcome.ok) return 'error'
+function answerOf(outcome: CallOutcome, rules: readonly unknown[]): Decision {
+  if (!outcome.ok) return failure(outcome.error)
   const rule = outcome.value as Rule | null
-  return rule === null || rule.inverted ? 'deny' : 'allow'
+  return {
+    outcome: rule === null || rule.inverted ? 'deny' : 'allow',
+    reason: reasonOf(rule),
+    ruleIds: rule === null ? undefined : [`rule:${rules.length - 1 - rule.priority}`],
+  }
 }
 
 /** The rule's own reason; without one, whether a rule forbade it or none was found. */

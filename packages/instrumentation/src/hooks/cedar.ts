@@ -12,6 +12,7 @@ import type { Recorder } from '../recorder.ts'
 import { digestOf } from '../secrets.ts'
 import type { Hook } from './hook.ts'
 import type { CallOutcome } from './observe.ts'
+import { failure } from './values.ts'
 
 /** Policy sets that are remembered: those that were parsed beforehand, by id, and others by their text. */
 const MAX_SETS = 1000
@@ -104,11 +105,12 @@ function requestOf({ principal, action, resource, context }: Fields): Partial<De
 
 /** An answer of Cedar's: a response, residuals of a partial evaluation, or what was wrong with the call. */
 function answerOf(outcome: CallOutcome): Pick<Decision, 'outcome' | 'ruleIds' | 'errors' | 'reason'> {
-  const answer = outcome.ok ? fieldsOf(outcome.value) : undefined
+  if (!outcome.ok) return failure(outcome.error)
+  const answer = fieldsOf(outcome.value)
   const response = fieldsOf(answer?.response)
   if (response === undefined) {
     const errors = Array.isArray(answer?.errors) ? answer.errors.length : 1
-    return { outcome: 'error', errors, reason: outcome.ok ? 'request_invalid' : undefined }
+    return { outcome: 'error', errors, reason: 'request_invalid' }
   }
   const { decision } = response
   const diagnostics = fieldsOf(response.diagnostics)

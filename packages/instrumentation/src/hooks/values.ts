@@ -1,4 +1,5 @@
 /** Narrowing of values that libraries and servers bring. */
+import type { Decision } from '../facts.ts'
 
 export type Fields = Readonly<Record<string, unknown>>
 
@@ -11,9 +12,18 @@ export function textOf(value: unknown): string | undefined {
   return typeof value === 'string' && value !== '' ? value : undefined
 }
 
-/** The code or class of an error, in one word; never its message, which may quote anything. */
+/** The code or class of an error, in one word; never its message, which may quote anything. Does not throw. */
 export function reasonOf(error: unknown): string {
-  const { code, name } = (error ?? {}) as { code?: unknown; name?: unknown }
-  for (const word of [code, name]) if (typeof word === 'string' && /^\w{1,64}$/.test(word)) return word
+  try {
+    const { code, name } = (error ?? {}) as { code?: unknown; name?: unknown }
+    for (const word of [code, name]) if (typeof word === 'string' && /^\w{1,64}$/.test(word)) return word
+  } catch {
+    // It cannot be looked at.
+  }
   return 'error'
+}
+
+/** What an engine that throws has decided. */
+export function failure(error: unknown): Pick<Decision, 'outcome' | 'errors' | 'reason'> {
+  return { outcome: 'error', errors: 1, reason: reasonOf(error) }
 }
