@@ -116,11 +116,33 @@ describe.skipIf(opa === undefined)('OPA over HTTP', () => {
       })
       const silent = await ask(client, `${NOBODY}/v1/data/orders/allow`, { input: question('alice') })
       expect(silent).toMatchObject({ status: 599, body: 'ECONNREFUSED' })
-      const [second, ...more] = select(await recordsOf(collector, silent), 'decision')
+      const records = await recordsOf(collector, silent, { spans: 2 })
+      const [second, ...more] = select(records, 'decision')
       expect(more).toEqual([])
-      expect(second!.claims).toMatchObject({
-        'decision.outcome': 'error',
-        'decision.reason.code': 'ECONNREFUSED',
+      if (client === 'http')
+        expect(second!.claims).toMatchObject({
+          'decision.outcome': 'error',
+          'decision.reason.code': 'ECONNREFUSED',
+        })
+      // With fetch the question was never sent: nothing but a path says that it was one.
+      else {
+        expect(second).toBeUndefined()
+        expect(select(records, 'action', { 'action.outcome': 'failure' })).toHaveLength(1)
+      }
+    })
+
+    test('another service with such a path is acted upon, and not asked', async () => {
+      const to = `${application.url}/v1/data/orders/allow`
+      const answer = await ask(client, to, { input: question('alice') })
+      expect(answer).toMatchObject({ status: 200, body: '{}' })
+      const records = await recordsOf(collector, answer, { spans: 3 })
+      expect(select(records, 'decision')).toEqual([])
+      const [action, ...others] = select(records, 'action')
+      expect(others).toEqual([])
+      expect(action!.claims).toMatchObject({
+        'action.name': 'POST 127.0.0.1',
+        'action.outcome': 'success',
+        'action.inferred': true,
       })
     })
   })

@@ -47,10 +47,6 @@ const STORE: ReadonlyMap<string, Action['type']> = new Map([
   ...['GRANT', 'REVOKE'].map((word) => [word, 'grant'] as const),
 ])
 
-/** Paths of policy engines and token endpoints that are asked by POST: asking is no side effect. */
-const ASKED =
-  /^\/(?:v1\/(?:data|query|compile)(?:\/|$)|.*access\/v1\/(?:evaluations?|search)(?:\/|$)|stores\/[^/]+\/(?:check|batch-check|expand|list-objects|list-users)$)/
-
 /** The action that a span is by its attributes, or undefined. */
 export function inferAction(kind: SpanKind, name: string, attributes: Attributes): Action | undefined {
   const action =
@@ -126,12 +122,13 @@ function ofHttp(kind: SpanKind, attributes: Attributes): Action | undefined {
   if (kind !== SpanKind.CLIENT) return undefined
   const method = (text(attributes['http.request.method']) ?? text(attributes['http.method']))?.toUpperCase()
   const type = method === undefined ? undefined : HTTP.get(method)
-  if (type === undefined || ASKED.test(pathOf(attributes))) return undefined
+  if (type === undefined) return undefined
   const host = text(attributes['server.address']) ?? text(attributes['net.peer.name'])
   return { name: host === undefined ? `${method}` : `${method} ${host}`, type }
 }
 
-function pathOf(attributes: Attributes): string {
+/** The path of a request over HTTP; empty for other spans. */
+export function pathOf(attributes: Attributes): string {
   const full = text(attributes['url.full']) ?? text(attributes['http.url'])
   if (full === undefined) return text(attributes['url.path']) ?? text(attributes['http.target']) ?? ''
   return URL.parse(full)?.pathname ?? ''

@@ -178,7 +178,7 @@ function committed<T>(result: T, resultOf: ((result: T) => unknown) | undefined)
 function refusalOf(decision: RecordedDecision, digest: string | undefined): string | undefined {
   const { outcome, enforcement = 'enforced', actionDigest: bound } = decision
   if (enforcement !== 'enforced') return undefined
-  if (outcome !== 'allow' && outcome !== 'transform') return `decision_${outcome}`
+  if (outcome !== 'allow' && outcome !== 'transform') return `decision_${outcome ?? 'unknown'}`
   return bound === undefined || bound === digest ? undefined : 'decision_for_another_action'
 }
 

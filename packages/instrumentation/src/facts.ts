@@ -85,7 +85,8 @@ export type Outcome =
 export interface Decision {
   /** The engine's own id; one is made where it has none. */
   readonly id?: string | undefined
-  readonly outcome: Outcome
+  /** Undefined: it is not known, as of an answer that could not be looked into. */
+  readonly outcome: Outcome | undefined
   /** Whether the application is bound to the answer. Hooks that cannot know leave it out. */
   readonly enforcement?: 'enforced' | 'dry_run' | 'advisory' | undefined
   readonly effect?: 'permitted' | 'blocked' | 'modified' | 'deferred' | undefined

@@ -4,12 +4,13 @@
  * stands before the processors that export the others.
  */
 import { type Attributes, type Context, type Span, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
-import { agentOperation, inferAction, inferOutcome, toolFacts } from './actions.ts'
+import { agentOperation, inferAction, inferOutcome, pathOf, toolFacts } from './actions.ts'
 import { commitContent } from './content.ts'
 import type { ReadableSpan } from './delivery/encode.ts'
 import { type SpanProcessor, withEnd } from './delivery/exporter.ts'
 import { openDelivery } from './delivery/open.ts'
 import { Name, TABLE } from './facts.ts'
+import { beginAsk, mayAsk } from './hooks/http/asks.ts'
 import { isAsking } from './hooks/observe.ts'
 import { redactUrls } from './redaction.ts'
 import { type Runtime, runtime } from './runtime.ts'
@@ -66,9 +67,16 @@ export class RootspanSpanProcessor {
     if (action === undefined) return
     if (isAsking(parent) || span.attributes[Name.recordKind] !== undefined) return
     const { recorder, endings } = this.#runtime
-    recorder.action(span, action)
+    const path = pathOf(span.attributes)
+    const ask = mayAsk(path) ? beginAsk('span', parent, path) : undefined
+    if (ask === undefined) recorder.action(span, action)
     const isTool = agentOperation(span.name, span.attributes) === 'execute_tool'
     endings.before(span, () => {
+      if (ask !== undefined) {
+        // One that ends before its answer was looked at stays what its path says: a question.
+        if (ask.isWatched && ask.isAsked !== false) return
+        recorder.action(span, action)
+      }
       if (isTool) recorder.action(span, toolFacts(span.attributes))
       if (span.attributes[Name.actionOutcome] !== undefined) return
       const outcome = inferOutcome(span.attributes, span.status.code === SpanStatusCode.ERROR)

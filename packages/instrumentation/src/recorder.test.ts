@@ -11,6 +11,7 @@ import { afterAll, beforeEach, expect, test } from 'vitest'
 import { readConfig } from './config.ts'
 import { SUPPRESS_TRACING } from './delivery/send.ts'
 import { LINKED } from './emitter.ts'
+import { beginAsk } from './hooks/http/asks.ts'
 import { createLog } from './log.ts'
 import { RootspanSpanProcessor } from './processor.ts'
 import { MAX_EVENTS, MAX_GROUPS } from './recorder.ts'
@@ -178,12 +179,23 @@ test('repeated decisions give one event for all that are alike', () => {
   expect(counts).toEqual([100, 900])
 })
 
-test('asking a policy engine is no action', () => {
+test.each([
+  ['that was for it', true, undefined],
+  ['that was for another service', false, 'action'],
+  ['whose answer is not known yet', undefined, undefined],
+  ['that nobody watches', 'unwatched', 'action'],
+])('a request to the path of a policy engine %s', (_, isAsked, kind) => {
+  const path = '/v1/data/orders/allow'
   inSpan('root', SpanKind.SERVER, () => {
-    const url = 'http://opa.example.com/v1/data/orders/allow'
-    inSpan('opa', SpanKind.CLIENT, () => {}, { ...POST, 'url.full': url })
+    const caller = context.active()
+    const work = (): void => {
+      if (isAsked !== 'unwatched') beginAsk('watch', caller, path).isAsked = isAsked as boolean | undefined
+    }
+    inSpan('post', SpanKind.CLIENT, work, { ...POST, 'url.full': `http://opa.example.com${path}?x` })
   })
-  expect(finished('opa').attributes['governance.record.kind']).toBeUndefined()
+  const { attributes } = finished('post')
+  expect(attributes['governance.record.kind']).toBe(kind)
+  expect(attributes['governance.action.outcome']).toBe(kind && 'unknown')
 })
 
 test('governed spans are numbered and chained in the order in which they end', () => {

@@ -31,6 +31,8 @@ async function start(): Promise<void> {
   const hooks = HOOKS.filter(({ library }) => !config.disabledHooks.has(library))
   const httpHooks = HTTP_HOOKS.filter(({ name }) => !config.disabledHooks.has(name))
   const ours = new RootspanInstrumentation(hooks, httpHooks, runtime)
+  // Before all others: what a request was is known when its span ends.
+  ours.enable()
   const auto = await autoInstrumentations(packages, log)
   await registerLoader([...includesOf(hooks), ...(auto.modules ?? [])], log)
 

@@ -22,6 +22,7 @@ const clients = {
 const server = http.createServer(async (request, response) => {
   const { pathname, searchParams } = new URL(request.url, 'http://localhost')
   if (pathname === '/payments') return response.end()
+  if (pathname.startsWith('/v1/data/')) return response.end('{}')
   try {
     const body = Buffer.concat(await request.toArray()).toString()
     const headers = { 'content-type': 'application/json' }

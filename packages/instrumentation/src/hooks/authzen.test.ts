@@ -3,16 +3,25 @@ import { expect, test } from 'vitest'
 import type { Decision } from '../facts.ts'
 import type { Recorder } from '../recorder.ts'
 import { authzenHook } from './authzen.ts'
+import type { Answer } from './http/exchange.ts'
 
 const PATH = '/access/v1/evaluations'
 const SUBJECT = { type: 'user', id: 'alice' }
 const ASKED = { subject: SUBJECT, evaluations: [{ action: { name: 'read' } }, { action: { name: 'write' } }] }
 
-function decisionsOf(request: unknown, status: number, body: unknown, headers: Record<string, string> = {}) {
+interface Given {
+  readonly headers?: Readonly<Record<string, string>>
+  readonly sent?: Readonly<Record<string, string>>
+  readonly size?: Answer['size']
+}
+
+function decisionsOf(request: unknown, status: number, body: unknown, given: Given = {}) {
+  const { headers = {}, sent = {}, size = 'small' } = given
   const decisions: Decision[] = []
   const recorder = { decision: (fact: Decision) => decisions.push(fact) } as unknown as Recorder
-  const answer = { status, body, header: (name: string) => headers[name] }
-  authzenHook.record({ path: PATH, request, answer, failure: undefined }, recorder)
+  const answer = { status, body, size, beginning: '', header: (name: string) => headers[name] }
+  const sentHeader = (name: string) => sent[name]
+  authzenHook.record({ path: PATH, request, sentHeader, answer, failure: undefined }, recorder)
   return decisions
 }
 
@@ -33,12 +42,32 @@ test('an evaluation that failed within a batch is an error and no denial', () =>
   ])
 })
 
-test('the request id is the decision id, made distinct within a batch', () => {
-  const headers = { 'x-request-id': 'r1' }
+test('a request id that the server gave is the decision id, made distinct within a batch', () => {
+  const headers = { headers: { 'x-request-id': 'r1' } }
   const two = { evaluations: [{ decision: true }, { decision: false }] }
   expect(decisionsOf(ASKED, 200, two, headers).map(({ id }) => id)).toEqual(['r1/0', 'r1/1'])
   expect(decisionsOf({ subject: SUBJECT }, 200, { decision: true }, headers)).toMatchObject([{ id: 'r1' }])
   expect(decisionsOf({ subject: SUBJECT }, 200, { decision: true })[0]!.id).toBeUndefined()
+})
+
+test('a request id that the application sent, or passed on, is its own', () => {
+  const own = { headers: { 'x-request-id': 'r1' }, sent: { 'x-request-id': 'r1' } }
+  expect(decisionsOf({ subject: SUBJECT }, 200, { decision: true }, own)[0]!.id).toBeUndefined()
+  const other = { headers: { 'x-request-id': 'r2' }, sent: { 'x-request-id': 'r1' } }
+  expect(decisionsOf({ subject: SUBJECT }, 200, { decision: true }, other)).toMatchObject([{ id: 'r2' }])
+})
+
+test('a large answer is judged and not committed to; of one that is too large nothing is said', () => {
+  const said = { decision: true, context: { why: 'x' } }
+  expect(decisionsOf({ subject: SUBJECT }, 200, said, { size: 'large' })).toMatchObject([
+    { outcome: 'allow', output: undefined },
+  ])
+  const decisions = decisionsOf(ASKED, 200, undefined, { size: 'too large' })
+  expect(decisions).toMatchObject([
+    { action: 'read', outcome: undefined, reason: 'answer_too_large' },
+    { action: 'write', outcome: undefined, reason: 'answer_too_large' },
+  ])
+  expect(decisions[0]!.errors).toBeUndefined()
 })
 
 test('an engine that is not named is not guessed', () => {

@@ -7,6 +7,7 @@
  */
 import type { Decision } from '../facts.ts'
 import type { Recorder } from '../recorder.ts'
+import { AUTHZEN_PATH } from './http/asks.ts'
 import type { Answer, Exchange, HttpHook } from './http/exchange.ts'
 import { type Fields, isFields, textOf } from './values.ts'
 
@@ -15,12 +16,12 @@ const MAX_EVALUATIONS = 256
 
 export const authzenHook: HttpHook = {
   name: 'authzen',
-  matches: (path) => /(?:^|\/)access\/v1\/evaluations?$/.test(path),
+  matches: (path) => AUTHZEN_PATH.test(path),
   record,
 }
 
-function record({ path, request, answer, failure }: Exchange, recorder: Recorder): void {
-  if (request !== undefined && !isFields(request)) return
+function record({ path, request, sentHeader, answer, failure }: Exchange, recorder: Recorder): boolean {
+  if (request !== undefined && !isFields(request)) return false
   // Not seen are questions over the bound, and with fetch those that found no server.
   const questions = request === undefined ? undefined : questionsOf(request, path.endsWith('s'))
   const known = answer === undefined ? { engine: 'authzen' } : engineOf(path, answer)
@@ -29,17 +30,33 @@ function record({ path, request, answer, failure }: Exchange, recorder: Recorder
     recorder.decision({ ...known, ...partiesOf(question ?? {}), input: question, ...said })
   }
   if (answer === undefined || answers === undefined) {
-    const reason =
-      answer === undefined ? failure : answer.status === 200 ? 'malformed' : `status_${answer.status}`
-    for (const question of questions ?? [undefined]) decide(question, { outcome: 'error', errors: 1, reason })
-    return
+    const said = whyNone(answer, failure)
+    for (const question of questions ?? [undefined]) decide(question, said)
+    return true
   }
-  const requestId = answer.header('x-request-id')
+  const requestId = idOf(answer, sentHeader)
   for (const [at, said] of answers.entries()) {
     if (questions !== undefined && at >= questions.length) break
     const id = requestId === undefined || answers.length === 1 ? requestId : `${requestId}/${at}`
-    decide(questions?.[at], { ...judgement(said), id })
+    const output = answer.size === 'small' ? {} : { output: undefined }
+    decide(questions?.[at], { ...judgement(said), id, ...output })
   }
+  return true
+}
+
+/** What is recorded where there are no answers. One that was too large to look into may have been any. */
+function whyNone(answer: Answer | undefined, failure: string | undefined): Omit<Decision, 'input'> {
+  const error = { outcome: 'error', errors: 1 } as const
+  if (answer === undefined) return { ...error, reason: failure }
+  if (answer.status !== 200) return { ...error, reason: `status_${answer.status}` }
+  if (answer.size === 'too large') return { outcome: undefined, reason: 'answer_too_large' }
+  return { ...error, reason: 'malformed' }
+}
+
+/** A request id is the server's own unless it is the one that was sent, which the protocol has it repeat. */
+function idOf({ header }: Answer, sentHeader: Exchange['sentHeader']): string | undefined {
+  const id = header('x-request-id')
+  return id === sentHeader('x-request-id') ? undefined : id
 }
 
 /** The evaluations that a request asks for, with the defaults of a batch put in (6.2 of the specification). */

@@ -2,16 +2,19 @@
 import { expect, test } from 'vitest'
 import type { Decision } from '../facts.ts'
 import type { Recorder } from '../recorder.ts'
-import type { Exchange } from './http/exchange.ts'
+import type { Answer, Exchange } from './http/exchange.ts'
 import { opaHttpHook } from './opa-http.ts'
 
-function decisionsOf(exchange: Partial<Exchange> & { status?: number; body?: unknown }): Decision[] {
-  const { status, body, ...rest } = exchange
+type Given = Partial<Exchange> & Partial<Pick<Answer, 'status' | 'body' | 'size' | 'beginning'>>
+
+function decisionsOf(exchange: Given): Decision[] {
+  const { status, body, size = 'small', beginning = '', ...rest } = exchange
   const decisions: Decision[] = []
   const recorder = { decision: (fact: Decision) => decisions.push(fact) } as unknown as Recorder
-  const answer = status === undefined ? undefined : { status, body, header: () => undefined }
+  const answer = status === undefined ? undefined : { status, body, size, beginning, header: () => undefined }
   const base = { path: '/v1/data/orders/allow', request: { input: {} }, failure: undefined, answer }
-  opaHttpHook.record({ ...base, ...rest }, recorder)
+  const isAsked = opaHttpHook.record({ sentHeader: () => undefined, ...base, ...rest }, recorder)
+  expect(isAsked).toBe(decisions.length > 0)
   return decisions
 }
 
@@ -23,11 +26,22 @@ test.each([
   ['/v1/policies/x', false],
 ])('%s: %s', (path, isOurs) => expect(opaHttpHook.matches(path)).toBe(isOurs))
 
+const TOO_LARGE = { body: undefined, size: 'too large' } as const
+
 test.each([
   ['a question of another shape', { request: { rows: [] }, status: 200, body: { result: true } }],
   ['an answer of another shape', { status: 200, body: { result: true, id: 7 } }],
   ['an answer that is no object', { status: 200, body: [true] }],
+  ['an answer without a member', { status: 200, body: {} }],
+  ['an answer that is no JSON', { status: 200, body: undefined }],
+  ['an answer that is too large and begins otherwise', { status: 200, ...TOO_LARGE, beginning: '{"rows":[' }],
   ['an unseen question with an error of another shape', { request: undefined, status: 500, body: 'no' }],
+  [
+    'an unseen question with an error that has more',
+    { request: undefined, status: 404, body: { code: 'x', id: 1 } },
+  ],
+  ['an unseen question without an answer', { request: undefined, failure: 'ECONNREFUSED' }],
+  ['no question to speak of without an answer', { request: {}, failure: 'ECONNREFUSED' }],
   ['a question of another shape without an answer', { request: { rows: [] }, failure: 'ECONNREFUSED' }],
 ])('%s is another service’s', (_, exchange) => expect(decisionsOf(exchange)).toEqual([]))
 
@@ -35,15 +49,25 @@ test.each([
   ['allow', { status: 200, body: { result: true } }],
   ['deny', { status: 200, body: { result: { allowed: false } } }],
   ['conditional', { status: 200, body: { result: ['a message'] } }],
-  ['not_applicable', { status: 200, body: {} }],
+  ['not_applicable', { status: 200, body: { decision_id: '1' } }],
   ['error', { status: 503, body: undefined }],
   ['error', { request: undefined, status: 400, body: { code: 'invalid_parameter', message: 'a secret' } }],
-  ['error', { request: undefined, failure: 'ECONNREFUSED' }],
+  ['error', { failure: 'ECONNREFUSED' }],
 ])('%s: %j', (outcome, exchange) => {
   const [decision, ...others] = decisionsOf(exchange)
   expect(others).toEqual([])
   expect(decision).toMatchObject({ outcome, policyId: 'orders/allow', engine: 'opa' })
   expect(JSON.stringify(decision)).not.toContain('secret')
+})
+
+test('a large answer is judged and not committed to; of one that is too large nothing is said', () => {
+  const body = { result: { allow: true, why: 'x' } }
+  expect(decisionsOf({ status: 200, body, size: 'large' })).toMatchObject([
+    { outcome: 'allow', output: undefined },
+  ])
+  const [decision] = decisionsOf({ status: 200, ...TOO_LARGE, beginning: '{"decision_id":"1","result":[' })
+  expect(decision).toMatchObject({ outcome: undefined, reason: 'answer_too_large', policyId: 'orders/allow' })
+  expect(decision!.errors).toBeUndefined()
 })
 
 test('revisions of several bundles are told apart', () => {

@@ -9,15 +9,20 @@ import { type Context, context as contexts } from '@opentelemetry/api'
 import type { Log } from '../../log.ts'
 import type { Recorder } from '../../recorder.ts'
 import { reasonOf } from '../values.ts'
+import { beginAsk } from './asks.ts'
 
-/** Bodies over this, before or after decompression, are not looked into. */
+/** Questions over this are not looked into, and answers over it are not committed to, which takes time. */
 export const MAX_BODY = 64 << 10
+/** Answers over this, before or after decompression, are not looked into. */
+export const MAX_ANSWER = 1 << 20
 
 export interface Exchange {
   /** Of the URL, without the query. */
   readonly path: string
   /** JSON of the request's body; undefined if there was none, or none that could be read. */
   readonly request: unknown
+  /** A header of the request. */
+  sentHeader(name: string): string | undefined
   /** Absent: no whole answer came, and `failure` says in one word why. */
   readonly answer: Answer | undefined
   readonly failure: string | undefined
@@ -28,6 +33,10 @@ export interface Answer {
   header(name: string): string | undefined
   /** JSON of the body; undefined if there was none, or none that could be read. */
   readonly body: unknown
+  /** Its length; `small` up to `MAX_BODY`, `large` up to `MAX_ANSWER`, and then there is no body. */
+  readonly size: 'small' | 'large' | 'too large'
+  /** How the text of a body begins that is too large; empty for others. */
+  readonly beginning: string
 }
 
 /** A hook for one protocol over HTTP, whatever client the application uses. */
@@ -36,8 +45,11 @@ export interface HttpHook {
   readonly name: string
   /** Whether a POST to this path may be for it. Called for each POST of the process, so it must be cheap. */
   matches(path: string): boolean
-  /** Called once, when the answer is complete and before the application has the end of it. */
-  record(exchange: Exchange, recorder: Recorder): void
+  /**
+   * Called once, when the answer is complete and before the application has the end of it. Returns whether it was for the
+   * engine: if not, the request is an action like others.
+   */
+  record(exchange: Exchange, recorder: Recorder): boolean
 }
 
 export interface WatchParts {
@@ -56,9 +68,15 @@ export interface Watch {
 }
 
 /** `caller` is the context in which the application asked. */
-export function watch(hook: HttpHook, path: string, caller: Context, { recorder, log }: WatchParts): Watch {
-  const request = new Body()
-  const response = new Body()
+export function watch(
+  { hook, path }: { readonly hook: HttpHook; readonly path: string },
+  caller: Context,
+  sentHeader: Exchange['sentHeader'],
+  { recorder, log }: WatchParts,
+): Watch {
+  const ask = beginAsk('watch', caller, path)
+  const request = new Body(MAX_BODY)
+  const response = new Body(MAX_ANSWER)
   let status: number | undefined
   let header: Answer['header'] = () => undefined
   let isDone = false
@@ -68,10 +86,10 @@ export function watch(hook: HttpHook, path: string, caller: Context, { recorder,
     try {
       const isWhole = failure === undefined && status !== undefined
       const answer = isWhole
-        ? { status: status!, header, body: response.json(header('content-encoding')) }
+        ? { status: status!, header, ...response.read(header('content-encoding')) }
         : undefined
-      const exchange = { path, request: request.json(undefined), answer, failure }
-      contexts.with(caller, () => hook.record(exchange, recorder))
+      const exchange = { path, request: request.read(undefined).body, sentHeader, answer, failure }
+      ask.isAsked = contexts.with(caller, () => hook.record(exchange, recorder))
     } catch (error) {
       log.failed(`the hook of ${hook.name}`, error)
     }
@@ -88,38 +106,61 @@ export function watch(hook: HttpHook, path: string, caller: Context, { recorder,
   }
 }
 
-/** Bytes of a body up to the bound. */
+/** How much of a body that is too large is kept. */
+const BEGINNING = 64
+
+type Contents = Pick<Answer, 'body' | 'size' | 'beginning'>
+
+/** Bytes of a body up to a bound. */
 class Body {
+  readonly #max: number
   #chunks: Buffer[] = []
   #length = 0
 
+  constructor(max: number) {
+    this.#max = max
+  }
+
   add(chunk: unknown, encoding: unknown): void {
-    if (this.#length > MAX_BODY) return
+    if (this.#length > this.#max) return
     const isBytes = chunk instanceof Uint8Array
     if (!isBytes && typeof chunk !== 'string') return
     this.#length += chunk.length
-    if (this.#length > MAX_BODY) this.#chunks = []
-    else if (isBytes) this.#chunks.push(Buffer.from(chunk))
+    if (isBytes) this.#chunks.push(Buffer.from(chunk))
     else this.#chunks.push(Buffer.from(chunk, isEncoding(encoding) ? encoding : 'utf8'))
+    if (this.#length > this.#max) this.#chunks = [Buffer.concat(this.#chunks).subarray(0, BEGINNING)]
   }
 
-  /** The value, or undefined if it is over the bound or no JSON. */
-  json(encoding: string | undefined): unknown {
-    if (this.#length === 0 || this.#length > MAX_BODY) return undefined
+  read(encoding: string | undefined): Contents {
+    const bytes = Buffer.concat(this.#chunks)
+    const nothing: Contents = { body: undefined, size: 'small', beginning: '' }
+    if (bytes.length === 0) return nothing
     try {
-      return JSON.parse(decompress(Buffer.concat(this.#chunks), encoding).toString('utf8'))
-    } catch {
-      return undefined
+      if (this.#length > this.#max)
+        return { ...nothing, size: 'too large', beginning: isPlain(encoding) ? bytes.toString('latin1') : '' }
+      const text = decompress(bytes, encoding, this.#max)
+      return {
+        body: JSON.parse(text.toString('utf8')),
+        size: text.length > MAX_BODY ? 'large' : 'small',
+        beginning: '',
+      }
+    } catch (error) {
+      const isTooLarge = (error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE'
+      return isTooLarge ? { ...nothing, size: 'too large' } : nothing
     }
   }
+}
+
+function isPlain(encoding: string | undefined): boolean {
+  return encoding === undefined || encoding.trim() === '' || encoding.trim().toLowerCase() === 'identity'
 }
 
 function isEncoding(encoding: unknown): encoding is BufferEncoding {
   return typeof encoding === 'string' && Buffer.isEncoding(encoding)
 }
 
-function decompress(bytes: Buffer, encoding: string | undefined): Buffer {
-  const options = { maxOutputLength: MAX_BODY }
+function decompress(bytes: Buffer, encoding: string | undefined, maxOutputLength: number): Buffer {
+  const options = { maxOutputLength }
   switch (encoding?.trim().toLowerCase()) {
     case 'gzip':
     case 'x-gzip':

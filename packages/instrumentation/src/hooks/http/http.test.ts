@@ -10,7 +10,7 @@ import { createLog } from '../../log.ts'
 import type { Recorder } from '../../recorder.ts'
 import { createScopes } from '../../scope.ts'
 import { observe } from '../observe.ts'
-import { type Exchange, type HttpHook, MAX_BODY } from './exchange.ts'
+import { type Exchange, type HttpHook, MAX_ANSWER, MAX_BODY } from './exchange.ts'
 import { listenToHttp } from './listen.ts'
 
 const KEY = createContextKey('caller')
@@ -29,6 +29,7 @@ const hook: HttpHook = {
   record: (exchange) => {
     seen.push({ ...exchange, caller: context.active().getValue(KEY) })
     if (exchange.path === '/pdp/throws') throw new Error('a secret')
+    return true
   },
 }
 
@@ -99,7 +100,13 @@ test.each(CLIENTS)(
 test.each(CLIENTS)('%s: bodies over the bound pass whole and are not kept', async (_, client) => {
   const large = JSON.stringify({ a: 'x'.repeat(4 * MAX_BODY) })
   expect(await client('/pdp', large)).toBe(`{"echo":${large}}`)
-  expect(seen).toMatchObject([{ request: undefined, answer: { status: 200, body: undefined } }])
+  const larger = JSON.stringify({ a: 'x'.repeat(2 * MAX_ANSWER) })
+  expect(await client('/pdp', larger)).toBe(`{"echo":${larger}}`)
+  expect(seen).toMatchObject([
+    { request: undefined, answer: { status: 200, body: { echo: JSON.parse(large) }, size: 'large' } },
+    { request: undefined, answer: { status: 200, body: undefined, size: 'too large' } },
+  ])
+  expect(seen[1]!.answer!.beginning).toMatch(/^\{"echo":\{"a":"x+$/)
 })
 
 test.each(CLIENTS)('%s: a compressed answer is read, one that explodes is not', async (_, client) => {
@@ -110,9 +117,23 @@ test.each(CLIENTS)('%s: a compressed answer is read, one that explodes is not', 
   }
   send({ result: true })
   await client('/pdp', '{}')
-  send('x'.repeat(16 * MAX_BODY))
+  send('x'.repeat(2 * MAX_ANSWER))
   await client('/pdp', '{}')
-  expect(seen.map((one) => one.answer?.body)).toEqual([{ result: true }, undefined])
+  expect(seen.map(({ answer }) => [answer?.body, answer?.size])).toEqual([
+    [{ result: true }, 'small'],
+    [undefined, 'too large'],
+  ])
+})
+
+test('headers of a question are seen, whoever sends it', async () => {
+  const headers = { 'X-Request-ID': 'r1' }
+  await (await fetch(`${url}/pdp`, { method: 'POST', body: '{}', headers })).text()
+  await new Promise((resolve) => {
+    const sent = request(`${url}/pdp`, { method: 'POST' }, (response) => response.resume().on('end', resolve))
+    sent.setHeader('x-request-id', 'r2')
+    sent.end('{}')
+  })
+  expect(seen.map(({ sentHeader }) => sentHeader('x-request-id'))).toEqual(['r1', 'r2'])
 })
 
 test.each(CLIENTS)('%s: an answer that breaks off is a failure', async (_, client) => {

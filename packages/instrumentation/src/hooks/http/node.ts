@@ -27,7 +27,8 @@ export function listenToNode(hooks: readonly HttpHook[], parts: WatchParts & { s
     if (place === undefined) return
     const active = contexts.active()
     if (isAsking(active)) return
-    const one = watch(place.hook, place.path, callerOf(active, parts.scopes), parts)
+    const sent = (name: string): string | undefined => textIn(request.getHeader(name))
+    const one = watch(place, callerOf(active, parts.scopes), sent, parts)
     watched.set(request, one)
     shadow(request, 'write', (chunk, encoding) => one.sent(chunk, encoding))
     shadow(request, 'end', (chunk, encoding) => one.sent(chunk, encoding))
@@ -35,10 +36,7 @@ export function listenToNode(hooks: readonly HttpHook[], parts: WatchParts & { s
   const answered = ({ request, response }: Message): void => {
     const one = watched.get(request)
     if (one === undefined || response === undefined) return
-    one.answered(response.statusCode ?? 0, (name) => {
-      const value = response.headers[name]
-      return Array.isArray(value) ? value.at(-1) : value
-    })
+    one.answered(response.statusCode ?? 0, (name) => textIn(response.headers[name]))
     shadow(response, 'push', (chunk, encoding) => {
       if (chunk === null) one.end()
       else one.received(chunk, encoding)
@@ -51,6 +49,11 @@ export function listenToNode(hooks: readonly HttpHook[], parts: WatchParts & { s
     'http.client.request.error': ({ request, error }) => watched.get(request)?.fail(error),
   }
   return listen(listeners, parts.log)
+}
+
+/** The value of a header, the last one of a name that is repeated. */
+function textIn(value: number | string | readonly string[] | undefined): string | undefined {
+  return typeof value === 'object' ? value.at(-1) : value?.toString()
 }
 
 /** OpenTelemetry's HTTP instrumentation makes a request under the span of that request; the caller is one above. */

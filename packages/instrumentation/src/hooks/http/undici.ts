@@ -13,6 +13,7 @@ import { type HttpHook, type Watch, type WatchParts, watch } from './exchange.ts
 interface UndiciRequest {
   readonly method?: unknown
   readonly path?: unknown
+  readonly headers?: unknown
   readonly onData?: unknown
   readonly onBodySent?: unknown
 }
@@ -35,7 +36,7 @@ export function listenToUndici(hooks: readonly HttpHook[], parts: WatchParts): (
     if (place === undefined) return
     const caller = contexts.active()
     if (isAsking(caller)) return
-    const one = watch(place.hook, place.path, caller, parts)
+    const one = watch(place, caller, (name) => headersOf(request.headers).get(name), parts)
     watched.set(request, one)
     if (typeof request.onData !== 'function' || typeof request.onBodySent !== 'function') return
     shadowed.add(request)
