@@ -60,7 +60,8 @@ export function createContinuity(parts: ContinuityParts): Continuity {
       [Name.emitterDelivery]: path?.kind ?? 'batch',
       [Name.emitterInterval]: config.heartbeatMillis,
       [Name.emitterOpen]: emitter.open,
-      [Name.emitterTruncated]: counts.droppedAttributes + counts.droppedEvents + counts.droppedLinks,
+      [Name.emitterTruncated]:
+        counts.droppedAttributes + counts.droppedEvents + counts.droppedLinks + counts.cutValues,
       [Name.emitterUnrecorded]: counts.unrecorded,
       [Name.emitterErrors]: log.failures,
       ...(path !== undefined && {

@@ -329,7 +329,7 @@ export const Name = {
   /** The artifact was verified elsewhere in this execution and is in force here. */
   authorizationInherited: 'governance.authorization.inherited',
   actionOutcome: 'governance.action.outcome',
-  /** Values of this fact that were cut or left out because of their size. */
+  /** Values of this fact, or of this span, that were cut or left out because of their size. */
   truncated: 'governance.truncated.values',
   /** Facts of this span that were left out because there were too many. */
   omitted: 'governance.truncated.facts',

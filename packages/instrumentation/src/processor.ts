@@ -12,6 +12,7 @@ import { openDelivery } from './delivery/open.ts'
 import { Name, TABLE } from './facts.ts'
 import { beginAsk, mayAsk } from './hooks/http/asks.ts'
 import { isAsking } from './hooks/observe.ts'
+import { cutValues } from './limits.ts'
 import { redactUrls } from './redaction.ts'
 import { type Runtime, runtime } from './runtime.ts'
 import { release, setAttribute } from './span-state.ts'
@@ -88,13 +89,21 @@ export class RootspanSpanProcessor {
     const { emitter, counts, delivery, config, secrets, log } = this.#runtime
     const ended = span as Span & ReadableSpan
     release(ended)
+    const isGoverned = emitter.isGoverned(ended)
+    const cut = isGoverned ? cutValues(ended) : 0
     if (config.content === 'commit')
       try {
         commitContent(ended, secrets)
       } catch (error) {
         log.failed('committing to content', error)
       }
-    if (!emitter.isGoverned(ended)) return
+    if (!isGoverned) return
+    if (cut > 0) {
+      counts.cutValues += cut
+      // Beside values of facts that are on the span itself.
+      const { [Name.truncated]: known = 0 } = ended.attributes
+      setAttribute(ended, Name.truncated, Number(known) + cut)
+    }
     counts.droppedAttributes += ended.droppedAttributesCount ?? 0
     counts.droppedEvents += ended.droppedEventsCount ?? 0
     counts.droppedLinks += ended.droppedLinksCount ?? 0

@@ -18,6 +18,9 @@ import { MAX_EVENTS, MAX_GROUPS } from './recorder.ts'
 import { createRuntime, type Runtime } from './runtime.ts'
 import { rootspanSampler } from './sampler.ts'
 
+/** Longer than the values of the SDK's own limits here. */
+const LIMIT = 200
+
 let exporter: InMemorySpanExporter
 let runtime: Runtime
 
@@ -31,6 +34,7 @@ beforeEach(() => {
   trace.setGlobalTracerProvider(
     new TracerProvider({
       sampler: rootspanSampler(new AlwaysOffSampler(), runtime) as AlwaysOffSampler,
+      spanLimits: { attributeValueLengthLimit: LIMIT },
       spanProcessors: [new RootspanSpanProcessor(runtime), new SimpleSpanProcessor({ exporter })],
     }),
   )
@@ -196,6 +200,21 @@ test.each([
   const { attributes } = finished('post')
   expect(attributes['governance.record.kind']).toBe(kind)
   expect(attributes['governance.action.outcome']).toBe(kind && 'unknown')
+})
+
+test('values that the SDK cut are counted, on the span and by the process', () => {
+  const long = 'x'.repeat(2 * LIMIT)
+  inSpan('root', SpanKind.SERVER, () => {
+    const span = trace.getActiveSpan()!
+    span.setAttributes({ long, 'gen_ai.input.messages': long, texts: ['short', long], short: 'x' })
+    span.addEvent('said', { long })
+    runtime.recorder.decision({ outcome: 'allow', reason: 'r'.repeat(LIMIT) })
+  })
+  inSpan('other', SpanKind.SERVER, () => {})
+  runtime.continuity.end('test')
+  expect(finished('root').attributes['governance.truncated.values']).toBe(4)
+  expect(finished('other').attributes['governance.truncated.values']).toBeUndefined()
+  expect(finished('governance.goodbye').attributes['governance.emitter.truncated']).toBe(4)
 })
 
 test('governed spans are numbered and chained in the order in which they end', () => {

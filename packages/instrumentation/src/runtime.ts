@@ -20,6 +20,8 @@ export interface Counts {
   droppedAttributes: number
   droppedEvents: number
   droppedLinks: number
+  /** Values that the SDK cut. */
+  cutValues: number
   /** Facts for which no span could be had. */
   unrecorded: number
 }
@@ -59,6 +61,7 @@ export function createRuntime(config: Config, log: Log = createLog(config.logLev
     droppedAttributes: 0,
     droppedEvents: 0,
     droppedLinks: 0,
+    cutValues: 0,
     unrecorded: 0,
   }
   const tracer = ownTracer
