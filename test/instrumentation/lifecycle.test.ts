@@ -89,6 +89,99 @@ test('process.exit leaves no time: without a spool there is no trace of it, with
   await next.ends()
 })
 
+/** Much that has not ended, and a listener that ends the process at once, in the middle of more. */
+const HASTY = `
+  import { AsyncResource } from 'node:async_hooks'
+  import { defineAbility } from '@casl/ability'
+  import * as casbin from 'casbin'
+  import { governedAction, recordVerification, withExecution } from '@rootspan/instrumentation'
+  import { MODEL, POLICY } from ${POLICIES}
+  const enforcer = await casbin.newEnforcer(casbin.newModelFromString(MODEL), new casbin.StringAdapter(POLICY))
+  await enforcer.enforce('user-1', 'orders', 'read')
+  const ability = defineAbility((can) => can('read', 'Order'))
+  const never = new Promise(() => {})
+  const check = (times) => {
+    for (let at = 0; at < times; at++) ability.can('read', 'Order')
+  }
+  withExecution({ name: 'nightly', kind: 'job' }, () => {
+    check(100)
+    governedAction({ name: 'export', type: 'communicate' }, () => never)
+    process.on('SIGTERM', AsyncResource.bind(() => {
+      check(7)
+      recordVerification({ type: 'credential', result: 'pass', method: 'the last check' })
+      enforcer.model.addPolicy('p', 'p', ['mallory', 'orders', 'read'])
+      process.exit(3)
+    }))
+    return never
+  })
+  withExecution({ name: 'idle', kind: 'job' }, () => never)
+  // Timers end in their order: what is kept again after a second is kept by then.
+  setTimeout(() => console.log('working'), 1000)
+  setInterval(() => {}, 1000)
+`
+const NEXT = { ENDING: 'signal', OTEL_SERVICE_NAME: 'next' }
+
+test.each([
+  ['SIGTERM', 107],
+  ['SIGKILL', 100],
+] as const)(
+  '%s, where the application leaves no time: with a spool nothing governed is lost',
+  async (signal, count) => {
+    const directory = await makeDirectory()
+    const name = `hasty-${signal}`
+    const service = startCode(collector, HASTY, { ROOTSPAN_SPOOL: directory, OTEL_SERVICE_NAME: name })
+    await service.says(/^working$/m)
+    service.signal(signal)
+    expect((await service.ends()).code).toBe(signal === 'SIGTERM' ? 3 : null)
+    const next = startApp(collector, FILE, { ...NEXT, ROOTSPAN_SPOOL: directory })
+    const isWhole = (all: readonly Shown[]): boolean =>
+      select(all, 'decision', { 'decision.engine.name': 'casl' }).some(
+        ({ resource }) => resource['service.name'] === name,
+      )
+    const mine = ofService(name)(await everything(collector, isWhole))
+    const [checks, ...others] = select(mine, 'decision', { 'decision.engine.name': 'casl' })
+    expect(others).toEqual([])
+    expect(checks!.claims['decision.count']).toBe(count)
+    expect(checks!.above).toMatchObject({ span: 'nightly', claims: { 'emitter.unfinished': true } })
+    expect(select(mine, 'action', { 'action.name': 'export' })).toHaveLength(1)
+    if (signal === 'SIGTERM') {
+      expect(select(mine, 'verification', { 'verification.method': 'the last check' })).toHaveLength(1)
+      expect(select(mine, 'transition', { 'transition.trigger': 'addPolicy' })).toHaveLength(1)
+      expect(
+        select(mine, 'request', { 'emitter.unfinished': true })
+          .map(({ span }) => span)
+          .sort(),
+      ).toEqual(['idle', 'nightly'])
+      const [life] = [...livesOf(mine).values()]
+      expect(life).toMatchObject({ missing: [], broken: [] })
+      expect(life!.goodbye!.claims).toMatchObject({ 'emitter.reason': 'exit', 'emitter.open': 3 })
+    }
+    next.signal('SIGTERM')
+    await next.ends()
+  },
+)
+
+test('SIGTERM, where the application leaves no time: without a spool it is known what is missing', async () => {
+  const env = { OTEL_SERVICE_NAME: 'hasty', ROOTSPAN_HEARTBEAT_MILLIS: '700' }
+  const service = startCode(collector, HASTY, env)
+  const isAlive = (all: readonly Shown[]): boolean =>
+    select(ofService('hasty')(all), 'span', { 'emitter.open': 3 }).length > 0
+  await everything(collector, isAlive)
+  await service.says(/^working$/m)
+  service.signal('SIGTERM')
+  expect((await service.ends()).code).toBe(3)
+  const mine = ofService('hasty')(await everything(collector, isAlive))
+  expect(select(mine, 'action')).toEqual([])
+  const [life, ...others] = [...livesOf(mine).values()]
+  expect(others).toEqual([])
+  // It has not said goodbye, and its last heartbeat knew of three governed spans that never came.
+  expect(life).toMatchObject({ missing: [], broken: [], goodbye: undefined })
+  expect([...life!.spans.values()].at(-1)![0]).toMatchObject({
+    span: 'governance.heartbeat',
+    claims: { 'emitter.open': 3 },
+  })
+})
+
 test('what is held back is recorded before the goodbye: nothing comes after it', async () => {
   const code = `
     import * as casbin from 'casbin'

@@ -32,7 +32,7 @@ export interface ContinuityParts {
   readonly log: Log
   readonly tracer: () => Tracer
   readonly delivery: () => Delivery | undefined
-  /** Records what is held back: before the goodbye, after which nothing is recorded. */
+  /** Records what is held back, and keeps what has not ended: before the goodbye, after which nothing is recorded. */
   readonly flush: () => void
 }
 

@@ -20,6 +20,8 @@ export interface Emitter {
   readonly count: number
   /** Governed spans that have not ended yet. */
   readonly open: number
+  /** Those of them that began while `isKeeping`, without the oldest if they are very many. */
+  readonly unended: Iterable<Span>
   /** Numbers the span when it ends. Once for each span; later calls do nothing. */
   govern(span: Span): void
   /** As `govern`, for a span that must carry a link. */
@@ -29,15 +31,20 @@ export interface Emitter {
   nextId(): string
 }
 
+/** Open spans beyond this are not held: those that never end must not fill the memory. */
+const MAX_UNENDED = 10_000
+
 /** One of so many spans has a link. */
 export const LINKED = 64
 
-export function createEmitter(endings: Endings): Emitter {
+/** `isKeeping` says whether what open spans say is kept should the process end. */
+export function createEmitter(endings: Endings, isKeeping: () => boolean): Emitter {
   const id = randomBytes(16).toString('hex')
   const prefix = `${id.slice(0, 16)}-`
   let count = 0
   let begun = 0
   let ids = 0
+  const unended = new Set<Span>()
   /** The last link, the number of its span, and the ids of the spans since. */
   let link = '0'.repeat(64)
   let linked = 0
@@ -50,6 +57,7 @@ export function createEmitter(endings: Endings): Emitter {
     const { traceId, spanId } = span.spanContext()
     since += `${traceId}${spanId}\n`
     count++
+    unended.delete(span)
   }
   const putLink = (span: Span): void => {
     if (count > 0) link = hash('sha256', `rootspan/emitter/v2\n${id}\n${linked}\n${link}\n${since}`)
@@ -71,6 +79,10 @@ export function createEmitter(endings: Endings): Emitter {
     if (state.isGoverned || !span.isRecording()) return
     state.isGoverned = true
     begun++
+    if (isKeeping()) {
+      unended.add(span)
+      if (unended.size > MAX_UNENDED) unended.delete(unended.values().next().value!)
+    }
     endings.before(span, task)
   }
   return {
@@ -81,6 +93,7 @@ export function createEmitter(endings: Endings): Emitter {
     get open() {
       return begun - count
     },
+    unended,
     govern: (span) => begin(span, numberLast),
     link: (span) => begin(span, numberWithLinkLast),
     isGoverned: (span) => knownStateOf(span)?.isGoverned === true,

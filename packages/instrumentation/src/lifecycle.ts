@@ -3,6 +3,7 @@
  *
  * What the process would have done without us it does: a signal or an exception that only we listen to still ends it,
  * in the same way, after at most `MAX_MILLIS`. Known hole: `process.exit` leaves no time to send what is not spooled.
+ * Where there is a spool, what has not ended is in it, too, when the process has.
  */
 import type { Continuity } from './continuity.ts'
 import type { Log } from './log.ts'
@@ -21,8 +22,6 @@ export function flushAtEnd(sdk: Ending, continuity: Pick<Continuity, 'end'>, log
   const finish = async (reason: string): Promise<void> => {
     if (isOver) return
     isOver = true
-    // Hooks that report when the event loop is idle have their turn before the goodbye.
-    await new Promise((resolve) => setImmediate(resolve))
     continuity.end(reason)
     await within(sdk.shutdown(), log)
   }

@@ -33,7 +33,7 @@ import {
 } from './facts.ts'
 import type { Log } from './log.ts'
 import { type InForce, MAX_IN_FORCE, type Scope, type Scopes } from './scope.ts'
-import { addEvents, now, setAttribute, setAttributes, stateOf } from './span-state.ts'
+import { addEvents, knownStateOf, now, setAttribute, setAttributes, stateOf } from './span-state.ts'
 
 export interface Recorder {
   /**
@@ -53,6 +53,8 @@ export interface Recorder {
   repeatedDecision(fact: Decision): void
   /** Ends what is held back until a second is over. */
   flush(): void
+  /** Keeps an open span as it is now, should it never end. */
+  keep(span: Span): void
   transition(fact: Transition): void
   /** Marks a span as an action, or says more about one. */
   action(span: Span, fact: Action): void
@@ -85,6 +87,8 @@ export interface RecorderParts {
 
 /** Events that facts may have on one span. */
 export const MAX_EVENTS = 64
+/** How long counts that have grown are not kept. */
+const GROWN_MILLIS = 1000
 /** Kinds of decision that are aggregated on one span. */
 export const MAX_GROUPS = 32
 
@@ -97,6 +101,8 @@ export interface Ledger {
   groups: Group[] | undefined
   /** It will be kept once the code that runs now has ended. */
   isToBeKept: boolean
+  /** Its counts have grown, and it will be kept with them within a second. */
+  isGrowing: boolean
 }
 
 const EVENT_NAMES: Readonly<Record<FactKind, string>> = {
@@ -124,7 +130,14 @@ export function createRecorder(parts: RecorderParts): Recorder {
   const ledgerOf = (span: Span): Ledger => {
     const state = stateOf(span)
     if (state.ledger === undefined) {
-      state.ledger = { events: [], omitted: 0, authorizations: [], groups: undefined, isToBeKept: false }
+      state.ledger = {
+        events: [],
+        omitted: 0,
+        authorizations: [],
+        groups: undefined,
+        isToBeKept: false,
+        isGrowing: false,
+      }
       govern(span)
       endings.before(span, close)
     }
@@ -158,12 +171,33 @@ export function createRecorder(parts: RecorderParts): Recorder {
     ledger.isToBeKept = true
     queueMicrotask(() => {
       ledger.isToBeKept = false
-      try {
-        if (span.isRecording()) keepNow(span, ledger)
-      } catch (error) {
-        log.failed('keeping a fact', error)
-      }
+      keepSafely(span, ledger)
     })
+  }
+
+  const growing = new Map<Span, Ledger>()
+
+  /** Keeps what was aggregated since the first of a kind, once a second. */
+  const keepGrown = (span: Span, ledger: Ledger): void => {
+    if (ledger.isGrowing || !isKeeping()) return
+    ledger.isGrowing = true
+    growing.set(span, ledger)
+    if (growing.size > 1) return
+    setTimeout(() => {
+      for (const [one, grown] of growing) {
+        grown.isGrowing = false
+        keepSafely(one, grown)
+      }
+      growing.clear()
+    }, GROWN_MILLIS).unref()
+  }
+
+  const keepSafely = (span: Span, ledger: Ledger | undefined): void => {
+    try {
+      if (span.isRecording()) keep(span, ledger === undefined ? [] : eventsOf(ledger))
+    } catch (error) {
+      log.failed('keeping a fact', error)
+    }
   }
 
   /** Calls `use` with the active span if it records, else with a short one of our own. */
@@ -246,6 +280,7 @@ export function createRecorder(parts: RecorderParts): Recorder {
     for (const known of ledger.groups) {
       if (!areAlike(known.fact, fact)) continue
       known.count++
+      keepGrown(span, ledger)
       if (known.fact !== fact && vary(known, fact)) note(scopes.of(span), undefined)
       return false
     }
@@ -294,6 +329,7 @@ export function createRecorder(parts: RecorderParts): Recorder {
       }
     },
     flush: background.end,
+    keep: (span) => keepSafely(span, knownStateOf(span)?.ledger),
     transition: (fact) =>
       onSpan('transition', (span) => {
         const ledger = ledgerOf(span)

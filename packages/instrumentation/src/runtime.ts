@@ -9,6 +9,7 @@ import { asEnded, type ReadableSpan } from './delivery/encode.ts'
 import { createEmitter, type Emitter } from './emitter.ts'
 import { createEndings, type Endings } from './ending.ts'
 import { createEncoder, type FactEncoder, Name } from './facts.ts'
+import { createIdle, type Idle } from './idle.ts'
 import { createLog, type Log } from './log.ts'
 import { createRecorder, type Recorder } from './recorder.ts'
 import { createScopes, type Scopes } from './scope.ts'
@@ -33,6 +34,7 @@ export interface Runtime {
   readonly scopes: Scopes
   readonly endings: Endings
   readonly emitter: Emitter
+  readonly idle: Idle
   readonly encode: FactEncoder
   readonly recorder: Recorder
   readonly counts: Counts
@@ -55,7 +57,9 @@ export function createRuntime(config: Config, log: Log = createLog(config.logLev
   const secrets = createSecrets(config.fingerprintKey)
   const scopes = createScopes()
   const endings = createEndings(log)
-  const emitter = createEmitter(endings)
+  const idle = createIdle(log)
+  const isKeeping = (): boolean => parts.delivery?.kind === 'spool'
+  const emitter = createEmitter(endings, isKeeping)
   const encode = createEncoder(secrets, config.identities)
   const counts = {
     droppedAttributes: 0,
@@ -73,7 +77,7 @@ export function createRuntime(config: Config, log: Log = createLog(config.logLev
     tracer,
     govern: emitter.govern,
     nextId: emitter.nextId,
-    isKeeping: () => parts.delivery?.kind === 'spool',
+    isKeeping,
     keep(span, events) {
       const attributes = { [Name.emitterId]: emitter.id, [Name.emitterUnfinished]: true }
       const copy = asEnded(span as Span & ReadableSpan, attributes, events)
@@ -89,6 +93,7 @@ export function createRuntime(config: Config, log: Log = createLog(config.logLev
     scopes,
     endings,
     emitter,
+    idle,
     encode,
     recorder,
     counts,
@@ -100,7 +105,11 @@ export function createRuntime(config: Config, log: Log = createLog(config.logLev
       log,
       tracer,
       delivery: () => parts.delivery,
-      flush: recorder.flush,
+      flush() {
+        idle.flush()
+        recorder.flush()
+        if (isKeeping()) for (const span of emitter.unended) recorder.keep(span)
+      },
     }),
   }
   return parts

@@ -104,14 +104,10 @@ export function createPolicies(report: (fact: Transition) => void): Policies {
     if (known.isDue) return
     known.isDue = true
     // Runs in the caller's context, so that the transition is on the span of whoever changed the policy.
-    setImmediate(() => {
+    runtime().idle.later(() => {
       known.isDue = false
-      try {
-        if (known.loads === 0) reportNow(model, known)
-      } catch (error) {
-        runtime().log.failed('the hook of casbin', error)
-      }
-    }).unref()
+      if (known.loads === 0) reportNow(model, known)
+    })
   }
 
   return {
