@@ -3,6 +3,7 @@
  * so that bundles and everything else load as without it.
  */
 import * as nodeModule from 'node:module'
+import { Hook as RequireHook } from 'require-in-the-middle'
 import type { Log } from './log.ts'
 
 /**
@@ -15,8 +16,27 @@ export async function registerLoader(include: readonly (string | RegExp)[], log:
   const options = { include: [...include] }
   if (supportsSyncHooks()) register(options)
   else nodeModule.register('import-in-the-middle/hook.mjs', import.meta.url, { data: options })
-  for (const other of otherAgents())
-    log.warn(`${other} is loaded too: with two, either may disable the other’s hooks`)
+  for (const other of otherAgents()) warnOf(other, log)
+}
+
+function warnOf(agent: string, log: Log): void {
+  log.once(`${agent} is loaded too: with two, either may disable the other’s hooks`)
+}
+
+/** Packages of agents, each of which requires files of its own even where it is imported. */
+const PACKAGES = [
+  ...['dd-trace', 'newrelic', 'elastic-apm-node', '@elastic/opentelemetry-node', '@sentry/node'],
+  ...['@splunk/otel', 'appdynamics', '@dynatrace/oneagent', '@azure/monitor-opentelemetry'],
+  'applicationinsights',
+]
+
+/** Names agents that are loaded from now on, by code or by other packages. Returns what ends it. */
+export function watchForAgents(log: Log): { unhook(): void } {
+  return new RequireHook(PACKAGES, { internals: true }, (exports, path) => {
+    const [name = ''] = /^(?:@[^/]+\/)?[^/]+/.exec(path.replaceAll('\\', '/')) ?? []
+    for (const [pattern, agent] of AGENTS) if (pattern.test(name)) warnOf(agent, log)
+    return exports
+  })
 }
 
 type Names = readonly (readonly [pattern: RegExp, name: string])[]
@@ -41,7 +61,7 @@ const AGENTS: Names = [
 ]
 
 /**
- * Other agents: named when Node was started, or loaded as CommonJS before us. Those that come later are not seen;
+ * Other agents: named when Node was started, or loaded as CommonJS before us. Those that come later `watchForAgents` sees;
  * whether hooks hold in spite of them is what the self-test says.
  */
 export function otherAgents(

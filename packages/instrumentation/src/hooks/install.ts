@@ -10,6 +10,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Hook as ImportHook } from 'import-in-the-middle'
 import { Hook as RequireHook } from 'require-in-the-middle'
+import { watchForAgents } from '../loader.ts'
 import type { Runtime } from '../runtime.ts'
 import { NAME, VERSION } from '../version.ts'
 import type { Hook } from './hook.ts'
@@ -72,7 +73,7 @@ export class RootspanInstrumentation {
     const imported = new ImportHook(libraries, options, (namespace, name, directory) => {
       this.#patch(namespace, name, directory ?? undefined, 'import')
     })
-    this.#active.push(required, imported)
+    this.#active.push(required, imported, watchForAgents(this.#parts.log))
   }
 
   /** Libraries that are loaded already stay hooked. */
