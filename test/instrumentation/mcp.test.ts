@@ -221,6 +221,28 @@ test('over HTTP, the call of the client is above the call in the server', async 
   ])
 })
 
+test.each(['token', 'provided'])(
+  'a client’s action has what it presents, as a header or by its provider: %s',
+  async (how) => {
+    const token = sign({ ...CLAIMS, jti: how })
+    const answer = await ask({ url: `${server.url}/mcp`, [how]: token, tool: 'balance' })
+    expect(answer.status).toBe(200)
+    const asked = tools(await shown(answer, 7), 'balance').find(
+      ({ resource }) => resource['service.name'] === 'mcp-client',
+    )
+    const [presented, ...others] = asked!.causes
+    expect(others).toEqual([])
+    expect(presented!.claims).toMatchObject({
+      'authorization.fingerprint': fingerprint(token),
+      'authorization.type': 'jwt',
+      'authorization.method': 'mcp client',
+    })
+    // Nobody verified it here, and what it says of itself is nobody's word.
+    for (const unknown of ['verification', 'subject', 'id', 'expires_at'])
+      expect(presented!.claims[`authorization.${unknown}`]).toBeUndefined()
+  },
+)
+
 test('a client that is refused, that is told of a failure, and that is told nothing', async () => {
   const url = `${server.url}/open`
   const refused = await ask({ url, tool: 'nothing' })

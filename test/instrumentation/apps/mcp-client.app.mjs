@@ -9,12 +9,13 @@ import express from 'express'
 const app = express()
 app.use(express.json())
 
-function transportOf({ url, token, command, args, env }) {
+function transportOf({ url, token, provided, command, args, env }) {
   if (command !== undefined)
     return new StdioClientTransport({ command, args, env: { ...process.env, ...env }, stderr: 'inherit' })
   if (url !== undefined) {
     const headers = token === undefined ? {} : { authorization: `Bearer ${token}` }
-    return new StreamableHTTPClientTransport(new URL(url), { requestInit: { headers } })
+    const authProvider = provided && { tokens: () => ({ access_token: provided, token_type: 'bearer' }) }
+    return new StreamableHTTPClientTransport(new URL(url), { authProvider, requestInit: { headers } })
   }
   const [mine, theirs] = InMemoryTransport.createLinkedPair()
   const server = new McpServer({ name: 'memory', version: '1.0.0' })

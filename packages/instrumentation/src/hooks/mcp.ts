@@ -1,5 +1,6 @@
 /**
- * Model Context Protocol, TypeScript SDK 1.x: tool calls on both sides, and the bearer tokens that servers accept.
+ * Model Context Protocol, TypeScript SDK 1.x: tool calls on both sides, the bearer tokens that clients send with them, and
+ * those that servers accept.
  *
  * A tool call is an action. On the client's side it is `Protocol.request`, under `callTool` and everything else that
  * calls tools; on the server's side the handler of `tools/call`, on whatever class it was set. The trace goes with the
@@ -27,6 +28,11 @@ import { type Claims, isClaims, jwtArtifact, peekJwt } from './jwt.ts'
 import { type CallOutcome, notAsking, type Observer, observe } from './observe.ts'
 
 const FORMATS = ['esm', 'cjs'] as const
+/** Transports of clients that send headers, by the files that they are in. */
+const TRANSPORTS: Readonly<Record<string, string>> = {
+  streamableHttp: 'StreamableHTTPClientTransport',
+  sse: 'SSEClientTransport',
+}
 
 export const mcpHook: Hook = {
   library: '@modelcontextprotocol/sdk',
@@ -36,6 +42,7 @@ export const mcpHook: Hook = {
   files: FORMATS.flatMap((format) => [
     `dist/${format}/shared/protocol`,
     `dist/${format}/server/auth/middleware/bearerAuth`,
+    ...Object.keys(TRANSPORTS).map((file) => `dist/${format}/client/${file}`),
   ]),
   patch(library, recorder) {
     if (library.file.endsWith('/protocol')) {
@@ -48,6 +55,11 @@ export const mcpHook: Hook = {
       library.observe('Protocol.prototype.notification', () => undefined, { asks: true })
     } else if (library.file.endsWith('/bearerAuth'))
       library.replace('requireBearerAuth', (original) => bearerAuth(original, recorder))
+    else {
+      const transport = TRANSPORTS[library.file.slice(library.file.lastIndexOf('/') + 1)]
+      // Whatever gives the token, an auth provider or a header of the application's, it is in what this returns.
+      if (transport !== undefined) library.observe(`${transport}.prototype._commonHeaders`, sending(recorder))
+    }
   },
 }
 
@@ -58,6 +70,7 @@ function calling(recorder: Recorder): Observer {
     const params = toolCall(request)
     if (params === undefined) return undefined
     const span = start(recorder, SpanKind.CLIENT, params, {}, call.context)
+    calls.add(span)
     call.context = trace.setSpan(call.context, span)
     const carrier: Record<string, string> = {}
     propagation.inject(call.context, carrier)
@@ -65,6 +78,23 @@ function calling(recorder: Recorder): Observer {
     const _meta = { ...carrier, ...(isClaims(params._meta) ? params._meta : {}) }
     call.substitute(0, { ...(request as Claims), params: { ...params, _meta } })
     return (outcome) => end(recorder, span, outcome, 'unknown')
+  }
+}
+
+/** Spans of tool calls on the client's side. */
+const calls = new WeakSet<Span>()
+
+/** What a client presents with a tool call. It is not verified here: the server does that. */
+function sending(recorder: Recorder): Observer {
+  return ({ context }) => {
+    const span = trace.getSpan(context)
+    if (span === undefined || !calls.has(span)) return undefined
+    return (outcome) => {
+      const headers = outcome.ok ? outcome.value : undefined
+      if (!(headers instanceof Headers)) return
+      const token = bearerIn(headers.get('authorization'))
+      if (token !== undefined) recorder.authorization({ ...tokenOf(token), method: 'mcp client' })
+    }
   }
 }
 
@@ -208,18 +238,20 @@ const accepted = new WeakSet<object>()
 /** The SDK's `AuthInfo`. */
 function artifactOf(info: Claims): Authorization {
   const { token, clientId, scopes, expiresAt, resource } = info
-  const { header } = peekJwt(token)
   const said = resource instanceof URL ? resource.href : resource
   return {
-    // Of its claims only what the verifier says: nobody showed here that its signature holds.
-    ...(header === undefined
-      ? { token: text(token), type: 'opaque' }
-      : jwtArtifact(token, header, undefined)),
+    ...tokenOf(text(token)),
     clientId: text(clientId),
     scope: Array.isArray(scopes) ? scopes.filter((one) => typeof one === 'string') : undefined,
     audience: text(said),
     expiresAt: typeof expiresAt === 'number' ? expiresAt : undefined,
   }
+}
+
+/** Of its claims nothing: nobody showed here that its signature holds. */
+function tokenOf(token: string | undefined): Authorization {
+  const { header } = peekJwt(token)
+  return header === undefined ? { token, type: 'opaque' } : jwtArtifact(token, header, undefined)
 }
 
 function bearerAuth(original: unknown, recorder: Recorder): unknown {
@@ -269,9 +301,8 @@ function presenting(recorder: Recorder, given: unknown, knowsResource: boolean):
       const token = bearerOf(request)
       const isJudged = reason !== 'verifier_error'
       if (token !== undefined) {
-        const { header } = peekJwt(token)
         recorder.authorization({
-          ...(header === undefined ? { token, type: 'opaque' } : jwtArtifact(token, header, undefined)),
+          ...tokenOf(token),
           verification: isJudged ? 'failed' : 'unverified',
           status: reason === 'expired' ? 'expired' : undefined,
         })
@@ -310,6 +341,10 @@ function reasonOf(response: unknown): string {
 function bearerOf(request: unknown): string | undefined {
   const { headers } = isClaims(request) ? request : ({} as Claims)
   const header = isClaims(headers) ? headers.authorization : undefined
+  return bearerIn(header)
+}
+
+function bearerIn(header: unknown): string | undefined {
   return typeof header === 'string' ? /^bearer ([^ ]+)/i.exec(header)?.[1] : undefined
 }
 
