@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { cleanUp, startProgram } from '../e2e/process.ts'
 import type { CollectorProcess } from '../e2e/support.ts'
+import { expectHooks } from './in-code.ts'
 import { everything, livesOf } from './lives.ts'
 import { startQuickCollector } from './support.ts'
 
@@ -56,4 +57,12 @@ test.each([
     ['governance.goodbye'],
   ])
   expect(life!.goodbye!.claims).toMatchObject({ 'emitter.reason': 'shutdown', 'emitter.delivery': delivery })
+})
+
+test('hooks of libraries for `require` and for `import`', async () => {
+  const apps = join(import.meta.dirname, 'apps')
+  await expectHooks(collector, {
+    file: join(apps, 'in-code-hooks.app.mjs'),
+    flags: ['--import', join(apps, 'in-code.telemetry.mjs')],
+  })
 })

@@ -59,6 +59,10 @@ export interface Service {
   readonly name: string
   readonly file: string
   readonly args?: readonly string[]
+  /** Arguments for Node in the place of the register flag. */
+  readonly flags?: readonly string[] | undefined
+  /** Path of another Node than this one. */
+  readonly node?: string | undefined
   readonly cwd?: string | undefined
   readonly env?: Readonly<Record<string, string>>
   /** Where it says that it listens; the first group is its URL, unless `url` is given. */
@@ -87,9 +91,19 @@ export async function startApplication(
 /** Starts any program as {@link startApplication} does. */
 export async function startService(
   collector: Pick<CollectorProcess, 'http'>,
-  { name, file, args = [], cwd, env = {}, listening = /listening on (http:\S+)$/m, url: known }: Service,
+  {
+    name,
+    file,
+    args = [],
+    cwd,
+    env = {},
+    flags,
+    node,
+    listening = /listening on (http:\S+)$/m,
+    url: known,
+  }: Service,
 ): Promise<Application> {
-  const child = startUnderFlag(collector, { name, file, args, cwd, env })
+  const child = startUnderFlag(collector, { name, file, args, cwd, env, flags, node })
   const said = await child.says(listening)
   const url = known ?? said[1]!
   return {
@@ -142,9 +156,17 @@ export function startCode(
 
 function startUnderFlag(
   collector: Pick<CollectorProcess, 'http'>,
-  { name, file, args = [], cwd, env = {} }: Omit<Service, 'listening'>,
+  {
+    name,
+    file,
+    args = [],
+    cwd,
+    env = {},
+    flags = UNDER_FLAG,
+    node = process.execPath,
+  }: Omit<Service, 'listening'>,
 ): Running {
-  return startProgram(process.execPath, [...UNDER_FLAG, file, ...args], {
+  return startProgram(node, [...flags, file, ...args], {
     name,
     ...(cwd !== undefined && { cwd }),
     env: {

@@ -13,6 +13,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Outcome, packages, root, run } from '../../scripts/workspace.ts'
 import { cleanUp, type Ended, runProgram, waitFor } from '../e2e/process.ts'
 import type { CollectorProcess } from '../e2e/support.ts'
+import { expectHooks } from '../instrumentation/in-code.ts'
 import { recordsOf, select, startQuickCollector } from '../instrumentation/support.ts'
 
 const NODE = '22.15.0'
@@ -229,6 +230,10 @@ describe.runIf(reachable).each(SDKS)(
         `node@${nodes.at(-1)}`,
       ]
       await succeed(npm(['install', '--no-audit', '--no-fund', '--save-exact', ...names], directory))
+      if (line === '2.x') {
+        const libraries = ['jose@6.2.18', 'casbin@5.51.1', '@modelcontextprotocol/sdk@1.32.2']
+        await succeed(npm(['install', '--no-audit', '--no-fund', '--no-save', ...libraries], directory))
+      }
       await writeFile(
         join(directory, 'app.mjs'),
         `import http from 'node:http'\nimport jwt from 'jsonwebtoken'\n${APP}`,
@@ -270,8 +275,35 @@ describe.runIf(reachable).each(SDKS)(
         expect(select(records, 'request')).toHaveLength(1)
       },
     )
+
+    test.runIf(line === '2.x')(
+      'put in by code, for `require` and for `import`',
+      { timeout: MINUTES },
+      async () => {
+        await expectHooks(collector, {
+          ...(await inCode(directory)),
+          cwd: directory,
+          node: nodeOf(directory),
+        })
+      },
+    )
   },
 )
+
+/** With the other line, in-code.test.ts has it. */
+async function inCode(directory: string): Promise<{ file: string; flags: string[] }> {
+  const apps = join(root, 'test/instrumentation/apps')
+  const [file, telemetry] = ['in-code-hooks.app.mjs', 'in-code.telemetry.mjs']
+  for (const name of [file, telemetry]) {
+    const text = await readFile(join(apps, name), 'utf8')
+    const packaged = text.replace(
+      /'[./]*\/packages\/instrumentation\/src\/index.ts'/,
+      "'@rootspan/instrumentation'",
+    )
+    await writeFile(join(directory, name), packaged)
+  }
+  return { file: join(directory, file), flags: ['--import', join(directory, telemetry)] }
+}
 
 describe.runIf(reachable)('what stands in the way of hooks', () => {
   let directory: string
