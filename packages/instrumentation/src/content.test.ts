@@ -54,6 +54,25 @@ test.each([
   expect(exported((span) => span.setAttribute(name, 'text')).attributes[name]).toBe('text')
 })
 
+test.each([
+  ['mysql', "INSERT INTO t VALUES ('a ''secret''', 42, -1.5)", 'INSERT INTO t VALUES (?, ?, -?)'],
+  ['mysql', 'SELECT a FROM t WHERE b = "a secret" LIMIT 10', 'SELECT a FROM t WHERE b = ? LIMIT ?'],
+  [
+    'postgresql',
+    'SELECT "Name1" FROM t2 WHERE a = $1 AND b = :p2',
+    'SELECT "Name1" FROM t2 WHERE a = $1 AND b = :p2',
+  ],
+  ['postgresql', "SELECT E'it\\'s' || $$a 'secret'$$", 'SELECT E? || ?'],
+  ['mysql', `VALUES ('a"', "b'", 'a secret')`, 'VALUES (?, ?, ?)'],
+  ['mysql', "SELECT 'cut off", 'SELECT ?'],
+  ['redis', 'SET user:1 [1 other arguments]', 'SET user:1 [1 other arguments]'],
+])('literals of a statement, %s: %s', (system, text, expected) => {
+  for (const name of ['db.query.text', 'db.statement'])
+    expect(
+      exported((span) => span.setAttributes({ 'db.system': system, [name]: text })).attributes[name],
+    ).toBe(expected)
+})
+
 test('what was committed to is not committed to again; what is too large is not there', () => {
   const known = commitment('"x"')
   const large = 'x'.repeat(5 << 20)

@@ -3,6 +3,8 @@
  * errors say, which may quote any of it. When a span ends, keyed commitments take the place of these values; the exporters
  * of all SDK versions, the own path and the spool come after that.
  *
+ * The literals of statements in SQL give way to question marks, as OpenTelemetry's conventions recommend.
+ *
  * Known for content are the names below: what else an SDK of agents calls its own stays. Frames of a stack stay, its
  * message goes.
  */
@@ -32,6 +34,13 @@ const CONTENT = new RegExp(
 /** Text of errors, for people. */
 const MESSAGES: ReadonlySet<string> = new Set(['exception.message', 'grpc.error_message', 'error.message'])
 const STACK = 'exception.stacktrace'
+/** Statements of databases, into which some instrumentations put the values of parameters. */
+const STATEMENTS: ReadonlySet<string> = new Set(['db.query.text', 'db.statement'])
+const NO_SQL = /redis|memcached|mongo|elastic|dynamo/
+/** Texts, also such as end too early, and numbers that are neither parameters nor parts of names. */
+const LITERAL = /'(?:[^'\\]|\\.|'')*'?|\$\$.*?(?:\$\$|$)|(?<![\w$:@.])\d+(?:\.\d+)?(?!\w)/gs
+/** MySQL has names in backticks, and texts in double quotes, too. */
+const LITERAL_OF_MYSQL = new RegExp(`"(?:[^"\\\\]|\\\\.|"")*"?|${LITERAL.source}`, 'gs')
 /** Events that are content as a whole: every attribute but those that say whose it is. */
 const CONTENT_EVENT = /^gen_ai\.(?:(?:system|user|assistant|tool)\.message|choice)$/
 const SAID_OF_EVENTS: ReadonlySet<string> = new Set(['gen_ai.system', 'gen_ai.provider.name', 'event.name'])
@@ -82,6 +91,8 @@ function isLikely(name: string): boolean {
       return name.charCodeAt(1) !== 0x6f
     case 0x65: // not as in express
       return name.startsWith('exception.') || name === 'error.message'
+    case 0x64: // db
+      return name.charCodeAt(1) === 0x62
     case 0x61: // ai
     case 0x69: // input
     case 0x6c: // llm, langfuse
@@ -96,13 +107,14 @@ function isLikely(name: string): boolean {
 }
 
 function isContent(name: string): boolean {
-  return CONTENT.test(name) || MESSAGES.has(name) || name === STACK
+  return CONTENT.test(name) || MESSAGES.has(name) || STATEMENTS.has(name) || name === STACK
 }
 
 function commitValue(name: string, attributes: Attributes, secrets: Secrets): Attributes[string] {
   const value = attributes[name]
   if (name === STACK) return framesOf(String(value), attributes['exception.message'])
   if (typeof value === 'string' && COMMITMENT.test(value)) return value
+  if (STATEMENTS.has(name)) return withoutLiterals(String(value), attributes)
   return secrets.commit(MESSAGES.has(name) ? value : contentOf(value)) ?? REDACTED
 }
 
@@ -114,6 +126,12 @@ export function contentOf(value: Attributes[string]): unknown {
   } catch {
     return value
   }
+}
+
+function withoutLiterals(statement: string, attributes: Attributes): string {
+  const system = String(attributes['db.system.name'] ?? attributes['db.system'])
+  if (NO_SQL.test(system)) return statement
+  return statement.replaceAll(/mysql|mariadb/.test(system) ? LITERAL_OF_MYSQL : LITERAL, '?')
 }
 
 /** The lines of a stack that say where; those of the message go, whatever they look like. */
