@@ -554,6 +554,11 @@ def parse_judgement(data):
         findings.append((utf8(row.get(1, b"")), SEVERITIES[row[2] - 1], utf8(row.get(3, b"")), tuple(row[4])))
         out += put(2, put(1, row.get(1, b""), "always") + put(2, row[2]) + put(3, row.get(3, b""), "always") + b"".join(put(4, leaf) for leaf in row[4]))
     need(out == data, "canonical")
+    rules = [rule for rule, _, _ in results]
+    need(rules == sorted(set(rules)), "rules out of order")
+    need([one[0] for one in findings] == sorted(one[0] for one in findings), "findings out of order")
+    for _, _, missing in results:
+        need(len(missing) <= 16 and missing == sorted(set(missing)), "missing out of order")
     return results, findings
 
 

@@ -93,6 +93,12 @@ write('judgements', {
     return { name, judgement, digest: digest('judgement', judgement), continuity, results, findings }
   }),
   invalid: [
+    ['rules out of order', field(1, text(1, 'GC-A02') + number(2, 1)) + field(1, text(1, 'GC-A01') + number(2, 1)), 'a judgement is out of order'],
+    ['a rule twice', field(1, text(1, 'GC-A01') + number(2, 1)).repeat(2), 'a judgement is out of order'],
+    ['findings out of order', ['GC-D02', 'GC-D01'].map((rule) => field(2, text(1, rule) + number(2, 1) + text(3, '') + field(4, leaf('01')))).join(''), 'a judgement is out of order'],
+    ['what is missing out of order', field(1, text(1, 'GC-A01') + number(2, 3) + text(3, 'b') + text(3, 'a')), 'a judgement is out of order'],
+    ['what is missing twice', field(1, text(1, 'GC-A01') + number(2, 3) + text(3, 'a') + text(3, 'a')), 'a judgement is out of order'],
+    ['17 missing', field(1, text(1, 'GC-A01') + number(2, 3) + Array.from('abcdefghijklmnopq', (one) => text(3, one)).join('')), 'a judgement is out of order'],
     ['an unknown part', good + field(3, ''), 'a judgement has an unknown field'],
     ['a part that is a number', good + number(2, 1), 'a part of a judgement has the wrong wire type'],
     ['a result after a finding', findingOf(FOUND) + resultOf(PASS), 'a judgement is not in canonical form'],

@@ -4,6 +4,7 @@ import {
   encodeResults,
   type Finding,
   type Judgement,
+  MAX_MISSING,
   RESULTS,
   type Result,
   type RuleResult,
@@ -15,8 +16,6 @@ import type { Report, Rule, Severity, Subject } from './rule.ts'
 const MAX_FINDINGS = 64
 /** Records that a finding names at most. */
 const MAX_SUBJECTS = 8
-/** Different things that a rule may say are missing. */
-const MAX_MISSING = 16
 
 export interface Judged extends Judgement {
   /** The first time at which a rule comes to something else though nothing more is sent: nanoseconds since 1970. */

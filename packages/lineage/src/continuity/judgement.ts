@@ -15,6 +15,9 @@ export type Result = (typeof RESULTS)[number]
 export const CONTINUITIES = ['unknown', 'intact', 'broken'] as const
 export type Continuity = (typeof CONTINUITIES)[number]
 
+/** Different things that a rule may say are missing. */
+export const MAX_MISSING = 16
+
 export interface RuleResult {
   /** `GC-A01` */
   readonly rule: string
@@ -93,9 +96,19 @@ export function parseJudgement(bytes: Uint8Array): Judgement {
     else throw new MalformedError('a judgement has an unknown field')
   }
   const judgement = { results, findings }
+  if (
+    !ascends(results, (a, b) => a.rule < b.rule) ||
+    !ascends(findings, (a, b) => a.rule <= b.rule) ||
+    results.some(({ missing }) => missing.length > MAX_MISSING || !ascends(missing, (a, b) => a < b))
+  )
+    throw new MalformedError('a judgement is out of order')
   if (!equalBytes(encodeJudgement(judgement), bytes))
     throw new MalformedError('a judgement is not in canonical form')
   return judgement
+}
+
+function ascends<T>(values: readonly T[], follows: (a: T, b: T) => boolean): boolean {
+  return values.every((value, at) => at === 0 || follows(values[at - 1]!, value))
 }
 
 function parseResult(reader: WireReader): RuleResult {
