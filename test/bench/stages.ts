@@ -94,7 +94,7 @@ function measureStages(wanted: number, isRecorded: boolean): StageFigures {
     }
     leaves.reset()
     payload.at = 0
-    for (const trace of assembler.all()) {
+    for (const trace of assembler.all(0)) {
       const { id } = trace
       const taken = stage('take', () => {
         const sources = new Map<OpenFrame, Source>()

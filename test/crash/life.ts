@@ -138,9 +138,9 @@ export class Life {
         this.#assembler.add(frame, '', receipt.tracked, table, 0)
       }
     const open = this.#assembler
-      .all()
+      .all(0)
       .filter(({ id }) => only === undefined || only.includes(Buffer.from(id).readUInt32BE(12)))
-    if (open.length > 0) await this.#sequencer.settle(open.map((trace) => ({ trace, closed, dueAt: 0 })))
+    if (open.length > 0) await this.#sequencer.settle(open.map((trace) => ({ trace, closed })))
     await this.#sequencer.flush()
   }
 

@@ -32,7 +32,7 @@ function leavesOf(body: Uint8Array, tenant: string, ahead: boolean): string[] {
   assembler.add(frame, tenant, false, done?.table ?? table, 0, done)
   const sink = new LeafSink()
   const own = new Committer()
-  for (const trace of assembler.all().sort((a, b) => Buffer.compare(a.id, b.id))) {
+  for (const trace of assembler.all(0).sort((a, b) => Buffer.compare(a.id, b.id))) {
     const { id } = trace
     const sources = new Map<OpenFrame, Source>()
     const spans = assembler.spans(trace, (of, index) => {

@@ -91,7 +91,7 @@ export class Feed {
 
   /** The open spans of the one open trace, which are decided by that. */
   take(trace = TRACE): OpenSpan[] {
-    const [open, ...others] = this.assembler.all()
+    const [open, ...others] = this.assembler.all(0)
     if (open === undefined || others.length > 0) throw new Error('bad feed: not one trace')
     const sources = new Map<OpenFrame, Source>()
     const spans = this.assembler.spans(open, (frame) => {

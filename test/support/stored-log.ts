@@ -150,9 +150,9 @@ export class StoredLog {
         this.#assembler.add({ ...frame, body: frame.body as Buffer }, '', receipt.tracked, table, 0)
       }
     const open = this.#assembler
-      .all()
+      .all(0)
       .filter(({ id }) => only === undefined || only.includes(Buffer.from(id).readUInt32BE(12)))
-    await this.#sequencer.settle(open.map((trace) => ({ trace, closed, dueAt: 0 })))
+    await this.#sequencer.settle(open.map((trace) => ({ trace, closed })))
     await this.#sequencer.flush()
   }
 

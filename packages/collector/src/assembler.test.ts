@@ -41,7 +41,7 @@ const source = {
   contexts: new Map(),
 }
 const open = (assembler: Assembler, trace: number): OpenTrace =>
-  assembler.all().find((one) => nameOf(one) === trace)!
+  assembler.all(0).find((one) => nameOf(one) === trace)!
 
 describe('what a trace holds', () => {
   test('everything that the scan said of its spans, in the order in which they were read', () => {
@@ -115,7 +115,7 @@ describe('what a trace holds', () => {
   test('tenants never share a trace', () => {
     const assembler = new Assembler(LIMITS, START)
     for (const tenant of ['', 'a', 'b', 'a']) add(assembler, [{ trace: 1 }], 0, tenant)
-    expect(assembler.all().map(({ tenant, count }) => `${tenant}:${count}`)).toEqual([':1', 'a:2', 'b:1'])
+    expect(assembler.all(0).map(({ tenant, count }) => `${tenant}:${count}`)).toEqual([':1', 'a:2', 'b:1'])
   })
 
   test('seed and receipt are copied: the buffer that a frame was read into is used again', () => {
@@ -175,7 +175,7 @@ describe('what a trace holds', () => {
           assembler,
           Array.from({ length: 600 }, (_, i): Item => ({ trace: 1 + (i % 7), id: 1 + at * 600 + i })),
         )
-      const traces = assembler.all()
+      const traces = assembler.all(0)
       expect(traces.reduce((sum, { count }) => sum + count, 0)).toBe(30_000)
       for (const trace of traces) {
         const spans = assembler.spans(trace, () => source)
@@ -239,9 +239,9 @@ describe('due', () => {
       assembler.add(frame, '', false, scanTraces(body), 0)
     }
     expect(assembler.hasFullTraces).toBe(true)
-    expect(assembler.all().map(({ count }) => count)).toEqual([16])
+    expect(assembler.all(0).map(({ count }) => count)).toEqual([16])
     expect(names(assembler.due(0, 0, false).cut)).toEqual([1])
-    assembler.decide(assembler.all()[0]!)
+    assembler.decide(assembler.all(0)[0]!)
     expect(assembler.hasFullTraces).toBe(false)
   })
 
@@ -323,7 +323,7 @@ class Model {
     else if (step.type === 'commit') this.#commit()
     else if (step.type === 'restart') this.#restart()
     else {
-      const traces = this.assembler.all()
+      const traces = this.assembler.all(0)
       const trace = traces[step.which % traces.length]
       if (trace === undefined) return
       if (step.type === 'wait') {
@@ -337,7 +337,7 @@ class Model {
   /** Reads and decides the rest; every good span was then decided by exactly one commit. */
   finish(): void {
     while (this.read < this.journal.length) this.#read()
-    for (const trace of this.assembler.all()) this.#decide(trace)
+    for (const trace of this.assembler.all(0)) this.#decide(trace)
     this.#commit()
     this.#compare()
     const good = this.journal.flatMap(({ items }, position) =>
@@ -455,6 +455,34 @@ class Model {
     expect(assembler.nextDue()).toBe(full ? 0 : times.length === 0 ? undefined : Math.min(...times))
   }
 }
+
+describe('a trace was due', () => {
+  const filled = (): Assembler => {
+    const assembler = new Assembler({ quietMillis: 5000, maxAgeMillis: 60_000, maxSegmentSpans: 6 }, START)
+    add(assembler, [{ trace: 1 }], 1000)
+    add(assembler, [{ trace: 1 }], 2000)
+    return assembler
+  }
+  const dueAt = (traces: readonly OpenTrace[]) => traces.map((trace) => trace.dueAt)
+
+  test('when it had been quiet, though it is looked at later', () => {
+    expect(dueAt(filled().due(9000, 1e9, false).quiet)).toEqual([7000])
+  })
+
+  test('when it was too old, though it is looked at later', () => {
+    expect(dueAt(filled().due(90_000, 1e9, false).cut)).toEqual([61_000])
+  })
+
+  test('now, where it is cut before that', () => {
+    const assembler = filled()
+    assembler.wait(assembler.all(0)[0]!)
+    expect(dueAt(assembler.due(9000, 1e9, true).cut)).toEqual([9000])
+  })
+
+  test('now, where everything is drained', () => {
+    expect(dueAt(filled().all(90_000))).toEqual([90_000])
+  })
+})
 
 describe('against a model', () => {
   test('any steps, with restarts at any moment: every span is decided by exactly one commit', () => {

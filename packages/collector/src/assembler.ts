@@ -81,9 +81,11 @@ export interface OpenTrace {
   readonly id: Uint8Array
   /** Spans of it. */
   readonly count: number
-  /** When its first and its last span were read: milliseconds, monotonic. */
-  readonly since: number
-  readonly touched: number
+  /**
+   * When it became due, however long nobody had time for it: milliseconds, monotonic. Size, pressure and a shutdown make
+   * it due at once.
+   */
+  readonly dueAt: number
 }
 
 /** One open span, as the derivation takes it, and where it came from. */
@@ -353,7 +355,11 @@ export class Assembler {
       if ((rows[at + MARKS_OF]! & (HELD | LISTED)) !== 0) return
       if (into === cut) rows[at + MARKS_OF]! |= LISTED
       spans += rows[at + COUNT]!
-      into.push(this.#view(trace))
+      const limit =
+        into === cut
+          ? times[trace * TIMES + SINCE]! + this.#options.maxAgeMillis
+          : times[trace * TIMES + TOUCHED]! + this.#options.quietMillis
+      into.push(this.#view(trace, Math.min(now, limit)))
     }
     for (const trace of this.#full) list(trace, cut)
     const old = now - this.#options.maxAgeMillis
@@ -373,24 +379,23 @@ export class Assembler {
     return { cut, quiet }
   }
 
-  #view(row: number): OpenTrace {
+  #view(row: number, dueAt: number): OpenTrace {
     const traces = this.#traces
     return {
       row,
       tenant: traces.tenantOf(row),
       id: traces.idOf(row),
       count: traces.rows[row * TRACE_WORDS + COUNT]!,
-      since: traces.times[row * TIMES + SINCE]!,
-      touched: traces.times[row * TIMES + TOUCHED]!,
+      dueAt,
     }
   }
 
-  /** All open traces that are not held, the oldest first: for the drain at shutdown. */
-  all(): OpenTrace[] {
+  /** All open traces that are not held, the oldest first, as due now: for the drain at shutdown. */
+  all(now: number): OpenTrace[] {
     const traces = this.#traces
     const all: OpenTrace[] = []
     for (let row = traces.first(BY_AGE); row !== NONE; row = traces.next(BY_AGE, row))
-      if ((traces.rows[row * TRACE_WORDS + MARKS_OF]! & HELD) === 0) all.push(this.#view(row))
+      if ((traces.rows[row * TRACE_WORDS + MARKS_OF]! & HELD) === 0) all.push(this.#view(row, now))
     return all
   }
 

@@ -16,7 +16,7 @@ import { parseNote } from '@rootspan/lineage/tlog/note'
 import { proveConsistency } from '@rootspan/lineage/tlog/proof'
 import type { TileTree } from '@rootspan/lineage/tlog/tile-tree'
 import type { Ahead } from './ahead.ts'
-import { Assembler, type OpenTrace, type TakenFrame } from './assembler.ts'
+import { Assembler, type TakenFrame } from './assembler.ts'
 import { Board } from './board.ts'
 import { Returns } from './buffer-pool.ts'
 import { createClassifier, Retention, type RetentionSettings } from './erase/retention.ts'
@@ -24,7 +24,7 @@ import { nodeFiles } from './files.ts'
 import { FrameCache, JournalReader } from './journal/reader.ts'
 import { scanFrame } from './journal/scan.ts'
 import { openLog } from './open-log.ts'
-import { type Committed, Sequencer, type Settled, whenDue } from './sequencer.ts'
+import { type Committed, Sequencer, type Settled } from './sequencer.ts'
 import type { CheckpointSigner } from './signer.ts'
 import { type LevelLogStore, type LogReader, openDatabase } from './store/log-store.ts'
 import { threadCpuSeconds } from './threads.ts'
@@ -195,11 +195,8 @@ class Pipeline {
     const isFull = this.#assembler.openSpans >= this.#options.maxOpenSpans
     const { cut, quiet } = this.#assembler.due(now, COMMIT_SPANS, isFull)
     const work: Settled[] = []
-    const add = (trace: OpenTrace, closed: Closed): void => {
-      work.push({ trace, closed, dueAt: whenDue(trace, closed, this.#options, now) })
-    }
-    for (const trace of cut) add(trace, Closed.cut)
-    for (const trace of quiet) add(trace, Closed.settled)
+    for (const trace of cut) work.push({ trace, closed: Closed.cut })
+    for (const trace of quiet) work.push({ trace, closed: Closed.settled })
     return work
   }
 
@@ -257,12 +254,12 @@ class Pipeline {
   async #drain(): Promise<void> {
     for (;;) {
       while (this.#follow());
-      const open = this.#assembler.all()
+      const open = this.#assembler.all(performance.now())
       if (open.length > 0) {
         const work: Settled[] = []
         let spans = 0
         for (const trace of open) {
-          work.push({ trace, closed: Closed.drained, dueAt: performance.now() })
+          work.push({ trace, closed: Closed.drained })
           spans += trace.count
           if (spans >= COMMIT_SPANS) break
         }

@@ -19,7 +19,7 @@ import { Assembler } from './assembler.ts'
 import { Knowledge } from './knowledge.ts'
 import { MAX_BLOCK_BYTES, type Packs } from './pack.ts'
 import { Reviews } from './reviews.ts'
-import { type Committed, loadHistory, readSegment, Sequencer, whenDue } from './sequencer.ts'
+import { type Committed, loadHistory, readSegment, Sequencer } from './sequencer.ts'
 import { type Bundle, parseFullBundle } from './store/bundles.ts'
 import { START } from './store/cursor.ts'
 import { traceId } from './store/keys.ts'
@@ -130,8 +130,8 @@ class Bench {
   }
 
   settle(trace: number, closed: Closed = Closed.settled, dueAt = 0): Promise<void> {
-    const open = this.assembler.all().find(({ id }) => Buffer.compare(id, traceIdOf(trace)) === 0)!
-    return this.sequencer.settle([{ trace: open, closed, dueAt }])
+    const open = this.assembler.all(0).find(({ id }) => Buffer.compare(id, traceIdOf(trace)) === 0)!
+    return this.sequencer.settle([{ trace: { ...open, dueAt }, closed }])
   }
 
   /** Ends the oldest commit under way, once it has begun. */
@@ -187,11 +187,11 @@ describe('a commit', () => {
   test('says since when each of its segments was due, however late it is derived', async () => {
     const bench = new Bench()
     for (const trace of [1, 2, 3]) bench.receive(trace, [{ id: 1, parent: trace === 2 ? 9 : 0 }])
-    const [first, orphan, third] = bench.assembler.all()
+    const [first, orphan, third] = bench.assembler.all(0)
     const settle = bench.sequencer.settle([
-      { trace: first!, closed: Closed.settled, dueAt: -60_000 },
-      { trace: orphan!, closed: Closed.settled, dueAt: -50_000 },
-      { trace: third!, closed: Closed.cut, dueAt: -40_000 },
+      { trace: { ...first!, dueAt: -60_000 }, closed: Closed.settled },
+      { trace: { ...orphan!, dueAt: -50_000 }, closed: Closed.settled },
+      { trace: { ...third!, dueAt: -40_000 }, closed: Closed.cut },
     ])
     await finish(bench, settle)
     expect(bench.done).toMatchObject([{ segments: 2, dueAt: [-60_000, -40_000] }])
@@ -226,10 +226,10 @@ describe('a commit', () => {
     await bench.settle(1)
     bench.receive(1, [{ id: 2, parent: 1 }])
     const due = () => bench.assembler.due(1e9, 1e9, true).cut.map(({ count }) => count)
-    expect([bench.assembler.openTraces, bench.assembler.all(), due()]).toEqual([1, [], []])
+    expect([bench.assembler.openTraces, bench.assembler.all(0), due()]).toEqual([1, [], []])
     await bench.end()
     await bench.sequencer.flush()
-    expect([bench.assembler.openTraces, bench.assembler.all().length, due()]).toEqual([1, 1, [1]])
+    expect([bench.assembler.openTraces, bench.assembler.all(0).length, due()]).toEqual([1, 1, [1]])
   })
 
   test('that fails is the end: nothing after it is written', async () => {
@@ -424,18 +424,5 @@ describe('on disk', () => {
     expect(log.size).toBe(before)
     const [rows] = await log.reader.traces([traceId(new Uint8Array(0), traceIdOf(3))])
     expect(await log.reader.receipt(position)).toEqual([[0, rows![0]!.first]])
-  })
-})
-
-describe('a trace was due', () => {
-  const options = { quietMillis: 5000, maxAgeMillis: 60_000 }
-  const trace = { since: 1000, touched: 2000 }
-  test.each([
-    ['when it had been quiet, though it is looked at later', Closed.settled, 9000, 7000],
-    ['when it was too old, though it is looked at later', Closed.cut, 90_000, 61_000],
-    ['now, where it is cut before that', Closed.cut, 9000, 9000],
-    ['now, where everything is drained', Closed.drained, 90_000, 90_000],
-  ] as const)('%s', (_when, closed, now, due) => {
-    expect(whenDue(trace, closed, options, now)).toBe(due)
   })
 })

@@ -69,19 +69,6 @@ const TURN_SPANS = 512
 export interface Settled {
   readonly trace: OpenTrace
   readonly closed: Closed
-  /** When it became due, however long nobody had time for it: milliseconds of `performance.now`. */
-  readonly dueAt: number
-}
-
-/** When a trace that is closed now became due. Size, pressure and a shutdown make it due at once. */
-export function whenDue(
-  { touched, since }: Pick<OpenTrace, 'touched' | 'since'>,
-  closed: Closed,
-  { quietMillis, maxAgeMillis }: { readonly quietMillis: number; readonly maxAgeMillis: number },
-  now: number,
-): number {
-  if (closed === Closed.drained) return now
-  return Math.min(now, closed === Closed.settled ? touched + quietMillis : since + maxAgeMillis)
 }
 
 export interface SequencerOptions {
@@ -299,7 +286,7 @@ export class Sequencer {
       known.add(id)
       const described = describeSegment(derived.spans, services)
       const retention = classOf?.(tenant, described.services, derived.spans[0]!) ?? DEFAULT_CLASS
-      dueAt.push(item.dueAt)
+      dueAt.push(trace.dueAt)
       const added = segments.add({ head, derived, first: first + start, earlier, described, retention })
       if (history !== undefined ? segment >= GOES_ON : closed === Closed.cut)
         this.#keep(added, history ?? new TraceHistory(), start, bytes)
