@@ -153,8 +153,8 @@ function run(segments: readonly (readonly SpanInput[])[], cost: Cost): void {
     history ??= new TraceHistory()
     history.add(
       0,
-      splitEntries(sink.entries.view()).map(parseEntry),
-      sink.hashes.copy(),
+      splitEntries(sink.entries).map(parseEntry),
+      new Uint8Array(sink.hashes),
       head.closed,
       () => derived,
     )

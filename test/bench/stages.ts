@@ -122,7 +122,7 @@ function measureStages(wanted: number, isRecorded: boolean): StageFigures {
       stage('take', () => assembler.decide(trace))
     }
     stage('tree', () => {
-      tree.append(leaves.hashes.view())
+      tree.append(leaves.hashes)
       tree.takeChanged()
     })
   }

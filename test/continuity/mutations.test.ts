@@ -80,14 +80,14 @@ function seal(
   const derived = deriveSegment(head, input, history, committer, sink, {
     gather: (execution, since) => knowledge.contextOf(execution, since),
   })
-  const entries = splitEntries(sink.entries.view()).map((entry) => parseEntry(entry))
+  const entries = splitEntries(sink.entries).map((entry) => parseEntry(entry))
   const { context, ruleset } = derived
   const payload = encodePayload(
     { ...head, segment: history.segment, context, ruleset },
     derived.spans,
     derived.judgement,
   )
-  history.add(0, entries, sink.hashes.copy(), head.closed, () => parsePayload(payload))
+  history.add(0, entries, new Uint8Array(sink.hashes), head.closed, () => parsePayload(payload))
   return parseJudgement(derived.judgement)
 }
 

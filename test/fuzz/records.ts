@@ -79,7 +79,7 @@ export const recordTargets: readonly Target[] = [
       const sink = new LeafSink()
       const { count } = deriveSegment(payload, payload.spans, undefined, committer, sink)
       if (count !== sink.count) throw new Error('a derivation lost count')
-      const view = sink.entries.view()
+      const view = sink.entries
       for (let at = 0; at < view.length; ) {
         const start = at + 2
         at = start + view[at]! * 256 + view[at + 1]!

@@ -54,7 +54,7 @@ function leavesOf(body: Uint8Array, tenant: string, ahead: boolean): string[] {
       sink,
     )
   }
-  const hashes = sink.hashes.view()
+  const hashes = sink.hashes
   return Array.from({ length: sink.count }, (_, at) => formatHex(hashes.subarray(at * 32, at * 32 + 32)))
 }
 

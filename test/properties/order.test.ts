@@ -75,7 +75,7 @@ function records(spans: readonly SpanInput[]): Records {
   const sink = new LeafSink()
   const committer = new TellingCommitter()
   const { count } = deriveSegment(HEAD, spans, undefined, committer, sink)
-  return { entries: parseEntryBundle(new Uint8Array(sink.entries.view()), count), told: committer.told }
+  return { entries: parseEntryBundle(new Uint8Array(sink.entries), count), told: committer.told }
 }
 
 /** The same, in a log and verified from a bundle. There are tens of thousands of deliveries: not of each. */

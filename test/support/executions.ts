@@ -207,9 +207,9 @@ export class TestLog {
       derived.spans,
       derived.judgement,
     )
-    const entries = splitEntries(sink.entries.view())
+    const entries = splitEntries(sink.entries)
     const first = this.append(entries)
-    const segment = { first, closed, entries, leaves: sink.hashes.copy(), payload }
+    const segment = { first, closed, entries, leaves: new Uint8Array(sink.hashes), payload }
     of.segments.push(segment)
     remember(of.history, segment)
     return true

@@ -103,7 +103,7 @@ function seal(
     gather: (execution, since) => knowledge.contextOf(execution, since),
   })
   if (derived.count === 0) return
-  const entries = splitEntries([sink.entries.copy()]).map((entry) => parseEntry(entry))
+  const entries = splitEntries([sink.entries]).map((entry) => parseEntry(entry))
   for (const [number, { spanId }] of entries.entries())
     spanOf.set(formatHex(sink.leaf(number)), formatHex(spanId))
   const payload = encodePayload(
@@ -111,7 +111,7 @@ function seal(
     derived.spans,
     derived.judgement,
   )
-  history.add(0, entries, sink.hashes.copy(), head.closed, () => parsePayload(payload))
+  history.add(0, entries, new Uint8Array(sink.hashes), head.closed, () => parsePayload(payload))
   trace.spans += derived.spans.length
   trace.judgement = parseJudgement(derived.judgement)
 }

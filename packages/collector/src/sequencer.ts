@@ -11,7 +11,6 @@
  */
 
 import { randomBytes } from 'node:crypto'
-import { copyBytes } from '@rootspan/lineage/bytes'
 import type { Continuity, Finding } from '@rootspan/lineage/continuity/judgement'
 import { GAP_GRACE } from '@rootspan/lineage/continuity/rules/emitter'
 import type { LogRecord } from '@rootspan/lineage/record/about-log'
@@ -277,7 +276,6 @@ export class Sequencer {
       const head = { tenant, traceId: trace.id, segment, closed, evaluatedAt: time }
       const spans = assembler.spans(trace, this.#sources(encodeName(tenant), head.traceId))
       const start = leaves.count
-      const bytes = leaves.entries.at
       const derived = deriveSegment(head, spans, history, this.#committer, leaves, this.#sealing)
       duplicates += derived.duplicates.length
       noteReceipts(receipts, derived, first + start)
@@ -289,7 +287,7 @@ export class Sequencer {
       dueAt.push(trace.dueAt)
       const added = segments.add({ head, derived, first: first + start, earlier, described, retention })
       if (history !== undefined ? segment >= GOES_ON : closed === Closed.cut)
-        this.#keep(added, history ?? new TraceHistory(), start, bytes)
+        this.#keep(added, history ?? new TraceHistory(), start)
       const { ruleset, isDeferred, due } = derived
       if (ruleset.length > 0 || isDeferred)
         reviews.note(id, isDeferred ? earliest(reviews.dueOf(id), time + REVIEW_AFTER) : bounded(due, time))
@@ -300,7 +298,6 @@ export class Sequencer {
       const { segment } = history
       const head = { tenant, traceId, segment, closed: Closed.reviewed, evaluatedAt: time, seed }
       const start = leaves.count
-      const bytes = leaves.entries.at
       const derived = deriveSegment(head, [], history, this.#committer, leaves, this.#sealing)
       reviews.note(id, bounded(derived.due, time))
       if (derived.count === 0) {
@@ -312,7 +309,7 @@ export class Sequencer {
       dueAt.push(performance.now())
       const { retention } = this.#options.packs.classes().find(({ pack }) => pack === block.pack)!
       const added = segments.add({ head, derived, first: first + start, earlier, described, retention })
-      this.#keep(added, history, start, bytes)
+      this.#keep(added, history, start)
     }
     frames.free()
     return {
@@ -329,12 +326,10 @@ export class Sequencer {
     }
   }
 
-  /** Adds a segment, whose leaves and entries in this derivation begin there, to its history and keeps that. */
-  #keep(added: DraftSegment, history: TraceHistory, start: number, bytes: number): void {
-    const { entries: sink, hashes } = this.#leaves
-    // The next derivation writes over what is in the sinks.
-    const entries = splitEntries([copyBytes(sink.bytes, bytes, sink.at)])
-    const leaves = copyBytes(hashes.bytes, start * 32, hashes.at)
+  /** Adds a segment, whose leaves in this derivation begin there and are its last, to its history and keeps that. */
+  #keep(added: DraftSegment, history: TraceHistory, start: number): void {
+    const { entries: bundle, hashes: leaves } = this.#leaves.copyFrom(start)
+    const entries = splitEntries([bundle])
     const { row, earlier } = added
     // Asked for only when the trace is settled again, which is after its commit.
     let written: SegmentRow | undefined
@@ -349,7 +344,7 @@ export class Sequencer {
   /** Appends the leaves of this derivation to the tree of `first` leaves: what the commit says of it. */
   #grown(first: number): Pick<Draft, 'size' | 'root' | 'tiles' | 'full' | 'fullBytes' | 'partial'> {
     const { tree } = this.#options
-    tree.append(this.#leaves.hashes.view())
+    tree.append(this.#leaves.hashes)
     const changed = tree.takeChanged()
     return {
       size: tree.size,
@@ -398,7 +393,8 @@ export class Sequencer {
    * sink, and the last one, which is kept to be gone on with. `tiles` are the changed ones of level 0, ascending.
    */
   #bundles(first: number, tiles: readonly ChangedTile[]): Pick<Draft, 'full' | 'fullBytes' | 'partial'> {
-    const { bytes, at: end } = this.#leaves.entries
+    const bytes = this.#leaves.entries
+    const end = bytes.length
     const full: Draft['full'][number][] = []
     const fullBytes = this.#spareBundles.pop() ?? new Sink(BUNDLES_BYTES / 4)
     fullBytes.at = 0

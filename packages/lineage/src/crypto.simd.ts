@@ -9,6 +9,70 @@
  * the four messages in the four lanes of every variable.
  */
 
+/**
+ * A memory with messages and room for their digests, as its owner lays them out, and a list of groups of four messages
+ * that are hashed one group after the other. Before a message is hashed, 32 bytes may be copied into it: the digest of
+ * one of an earlier group.
+ */
+export class LaneHasher {
+  readonly bytes: Uint8Array
+  readonly #list: Int32Array
+  readonly #run: Run
+
+  /** `size` bytes that are the owner's, and room for `groups` groups. */
+  constructor(size: number, groups: number) {
+    const listAt = Math.ceil(size / 4) * 4
+    const memory = new WebAssembly.Memory({ initial: Math.ceil((listAt + groups * GROUP * 4) / PAGE) })
+    compiled ??= new WebAssembly.Module(buildModule())
+    const instance = new WebAssembly.Instance(compiled, { m: { m: memory } })
+    this.#run = instance.exports.r as Run
+    this.bytes = new Uint8Array(memory.buffer, 0, size)
+    this.#list = new Int32Array(memory.buffer, listAt, groups * GROUP)
+  }
+
+  /**
+   * Says what one lane of a group hashes: the message of `blocks` blocks at `message`, padded, whose digest is to be at
+   * `digest`. All lanes of a group have the same number of blocks. The 32 bytes at `from` are copied to `to` before.
+   */
+  put(place: number, message: number, blocks: number, digest: number, from = message, to = message): void {
+    const list = this.#list
+    const lane = place & 3
+    const at = (place >> 2) * GROUP + lane
+    if (lane === 0) list[at] = blocks
+    list[at + MESSAGE] = message
+    list[at + FROM] = from
+    list[at + TO] = to
+    list[at + OUT] = digest
+  }
+
+  /** Fills the rest of the last group before `end`, a place, with its first message; that is hashed again, to the same. */
+  fill(end: number): void {
+    const list = this.#list
+    const first = (end >> 2) * GROUP
+    for (let lane = end & 3; lane !== 0 && lane < LANES; lane++)
+      for (let field = MESSAGE; field < GROUP; field += LANES)
+        list[first + field + lane] = list[first + field]!
+  }
+
+  /** Hashes the first `groups` groups, in their order. */
+  run(groups: number): void {
+    if (groups > 0) this.#run(this.#list.byteOffset, groups)
+  }
+}
+
+/** Puts the padding behind a message of `length` bytes; returns its blocks (FIPS 180-4, section 5.1.1). */
+export function padMessage(bytes: Uint8Array, at: number, length: number): number {
+  const blocks = (length + 9 + BLOCK - 1) >> 6
+  const end = at + blocks * BLOCK
+  bytes[at + length] = 0x80
+  for (let i = at + length + 1; i < end - 4; i++) bytes[i] = 0
+  bytes[end - 4] = length >>> 21
+  bytes[end - 3] = length >>> 13
+  bytes[end - 2] = length >>> 5
+  bytes[end - 1] = length << 3
+  return blocks
+}
+
 /** Hashes up to `capacity` messages of one length at once. Owns its memory; one per user and thread. */
 export class ManyHasher {
   /** Message `i` begins at `i * stride`: write the bytes there and nothing else; they stay as they are. */
@@ -16,44 +80,46 @@ export class ManyHasher {
   readonly stride: number
   readonly capacity: number
   readonly #digests: Uint8Array
-  readonly #run: Run
+  readonly #lanes: LaneHasher
 
   /** `length` is that of every message, in bytes. */
   constructor(length: number, capacity = 1024) {
-    const blocks = Math.ceil((length + 9) / BLOCK)
-    this.stride = blocks * BLOCK
     this.capacity = Math.ceil(capacity / LANES) * LANES
-    const size = this.capacity * (this.stride + DIGEST)
-    const memory = new WebAssembly.Memory({ initial: Math.ceil(size / PAGE) })
-    compiled ??= new WebAssembly.Module(buildModule())
-    const instance = new WebAssembly.Instance(compiled, { m: { m: memory } })
-    this.#run = instance.exports.r as Run
-    this.messages = new Uint8Array(memory.buffer, 0, this.capacity * this.stride)
-    this.#digests = new Uint8Array(memory.buffer, this.messages.length, this.capacity * DIGEST)
-    const bits = new DataView(memory.buffer)
-    for (let at = 0; at < this.messages.length; at += this.stride) {
-      this.messages[at + length] = 0x80
-      bits.setUint32(at + this.stride - 4, length * 8)
+    this.stride = Math.ceil((length + 9) / BLOCK) * BLOCK
+    const size = this.capacity * this.stride
+    this.#lanes = new LaneHasher(size + this.capacity * DIGEST, this.capacity / LANES)
+    const { bytes } = this.#lanes
+    this.messages = bytes.subarray(0, size)
+    this.#digests = bytes.subarray(size)
+    for (let i = 0; i < this.capacity; i++) {
+      const blocks = padMessage(this.messages, i * this.stride, length)
+      this.#lanes.put(i, i * this.stride, blocks, size + i * DIGEST)
     }
   }
 
   /** Hashes the first `count` messages. Digest `i` is 32 bytes at `i * 32` of a view that lives until the next call. */
   hash(count: number): Uint8Array {
     if (count > this.capacity) throw new Error('bad count: over the capacity')
-    const groups = Math.ceil(count / LANES)
-    this.#run(0, groups, this.stride / BLOCK, this.messages.length)
+    this.#lanes.run(Math.ceil(count / LANES))
     return this.#digests
   }
 }
 
-type Run = (messages: number, groups: number, blocks: number, digests: number) => void
+type Run = (list: number, groups: number) => void
 
 let compiled: WebAssembly.Module | undefined
 
 const BLOCK = 64
 const DIGEST = 32
-const LANES = 4
+export const LANES = 4
 const PAGE = 65_536
+
+// A group in the list, in words: the blocks of its messages, and four fields with a word for each lane.
+const MESSAGE = 4
+const FROM = 8
+const TO = 12
+const OUT = 16
+const GROUP = 20
 
 // WebAssembly's opcodes (Core Specification 2.0, section 5.4); vector ones follow the prefix 0xfd.
 const I32 = 0x7f
@@ -66,10 +132,9 @@ const LOCAL_GET = 0x20
 const LOCAL_SET = 0x21
 const LOCAL_TEE = 0x22
 const I32_CONST = 0x41
+const I32_LOAD = 0x28
 const I32_ADD = 0x6a
 const I32_SUB = 0x6b
-const I32_SHL = 0x74
-const I32_MUL = 0x6c
 const LOAD = 0x00
 const STORE = 0x0b
 const CONST = 0x0c
@@ -95,14 +160,14 @@ function fractions(count: number, root: (prime: number) => number): number[] {
   return found
 }
 
-/** The module: one function `r(messages, groups, blocks, digests)` over the imported memory. */
+/** The module: one function `r(list, groups)` over the imported memory. */
 function buildModule(): Uint8Array<ArrayBuffer> {
   const code = body()
   const text = (value: string) => [value.length, ...[...value].map((character) => character.charCodeAt(0))]
   const section = (id: number, content: number[]) => [id, ...unsigned(content.length), ...content]
   return Uint8Array.from([
     ...[0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0],
-    ...section(1, [1, 0x60, 4, I32, I32, I32, I32, 0]),
+    ...section(1, [1, 0x60, 2, I32, I32, 0]),
     ...section(2, [1, ...text('m'), ...text('m'), 2, 0, 1]),
     ...section(3, [1, 0]),
     ...section(7, [1, ...text('r'), 0, 0]),
@@ -110,23 +175,22 @@ function buildModule(): Uint8Array<ArrayBuffer> {
   ])
 }
 
-// Locals: the parameters, two counters, then vectors.
-const MESSAGES = 0
+// Locals: the parameters, numbers, then vectors.
+const LIST = 0
 const GROUPS = 1
-const BLOCKS = 2
-const DIGESTS = 3
-const AT = 4
-const LEFT = 5
-const H = 6 // the chaining value, 8
-const STATE = 14 // a to h, 8
-const W = 22 // the last 16 words of the schedule
-const TEMP = 38 // 4
+const LEFT = 2
+const AT = 3 // of each lane
+const NUMBERS = AT + 4 - LEFT
+const H = AT + 4 // the chaining value, 8
+const STATE = H + 8 // a to h, 8
+const W = STATE + 8 // the last 16 words of the schedule
+const TEMP = W + 16 // 4
 const VECTORS = TEMP + 4 - H
 
 function body(): number[] {
   const round = fractions(64, Math.cbrt)
   const initial = fractions(8, Math.sqrt)
-  const out: number[] = [2, 2, I32, ...unsigned(VECTORS), V128]
+  const out: number[] = [2, NUMBERS, I32, ...unsigned(VECTORS), V128]
   const get = (local: number) => out.push(LOCAL_GET, local)
   const set = (local: number) => out.push(LOCAL_SET, local)
   const tee = (local: number) => out.push(LOCAL_TEE, local)
@@ -135,6 +199,11 @@ function body(): number[] {
   const splat = (value: number) => {
     const bytes = [value & 255, (value >>> 8) & 255, (value >>> 16) & 255, value >>> 24]
     vector(CONST, ...bytes, ...bytes, ...bytes, ...bytes)
+  }
+  /** A word of the group in the list. */
+  const listed = (word: number) => {
+    get(LIST)
+    out.push(I32_LOAD, 2, ...unsigned(word * 4))
   }
   const shift = (local: number, op: number, bits: number) => {
     get(local)
@@ -187,19 +256,22 @@ function body(): number[] {
     splat(value)
     set(H + at)
   }
-  get(MESSAGES)
-  set(AT)
-  get(BLOCKS)
+  listed(0)
   set(LEFT)
+  for (let lane = 0; lane < LANES; lane++) {
+    for (const half of [0, 16]) {
+      listed(TO + lane)
+      listed(FROM + lane)
+      vector(LOAD, 0, half)
+      vector(STORE, 0, half)
+    }
+    listed(MESSAGE + lane)
+    set(AT + lane)
+  }
   out.push(LOOP, VOID) // over their blocks
   for (let quarter = 0; quarter < 4; quarter++) {
     for (let lane = 0; lane < LANES; lane++) {
-      get(AT)
-      get(BLOCKS)
-      i32(6)
-      out.push(I32_SHL)
-      i32(lane)
-      out.push(I32_MUL, I32_ADD)
+      get(AT + lane)
       vector(LOAD, 0, quarter * 16)
       set(W + quarter * 4 + lane)
     }
@@ -262,10 +334,12 @@ function body(): number[] {
     vector(ADD)
     set(H + at)
   }
-  get(AT)
-  i32(BLOCK)
-  out.push(I32_ADD)
-  set(AT)
+  for (let lane = 0; lane < LANES; lane++) {
+    get(AT + lane)
+    i32(BLOCK)
+    out.push(I32_ADD)
+    set(AT + lane)
+  }
   get(LEFT)
   i32(1)
   out.push(I32_SUB)
@@ -275,20 +349,15 @@ function body(): number[] {
     transpose(H + half * 4, W, false)
     // A word is big-endian in a digest.
     for (let lane = 0; lane < LANES; lane++) {
-      get(DIGESTS)
+      listed(OUT + lane)
       shuffle(W + lane, W + lane, [0, 1, 2, 3], true)
-      vector(STORE, 0, ...unsigned(lane * DIGEST + half * 16))
+      vector(STORE, 0, half * 16)
     }
   }
-  get(DIGESTS)
-  i32(LANES * DIGEST)
+  get(LIST)
+  i32(GROUP * 4)
   out.push(I32_ADD)
-  set(DIGESTS)
-  get(MESSAGES)
-  get(BLOCKS)
-  i32(8)
-  out.push(I32_SHL, I32_ADD) // four messages of 64 bytes a block
-  set(MESSAGES)
+  set(LIST)
   get(GROUPS)
   i32(1)
   out.push(I32_SUB)

@@ -296,7 +296,7 @@ function verifyDerived(
     throw new VerificationError('record', where, 'its payload holds a span that has a record already')
   for (const [at, entry] of entries.entries()) {
     if (at < sink.count && equalBytes(leaves.subarray(at * 32, at * 32 + 32), sink.leaf(at))) continue
-    const expected = at < sink.count ? parseEntry(entryOf(sink, at)) : undefined
+    const expected = at < sink.count ? parseEntry(sink.entry(at)) : undefined
     throw difference(entry, expected, `${where}, leaf ${part.first + at}`)
   }
   if (sink.count !== entries.length)
@@ -314,14 +314,6 @@ function verifyDerived(
     if (span !== payload.spans[at])
       throw new VerificationError('order', `${where}, span ${at}`, 'the payload is not in record order')
   return derived
-}
-
-/** The entry with this number of a sink, out of its bundle form. */
-function entryOf(sink: LeafSink, number: number): Uint8Array {
-  const bytes = sink.entries.view()
-  let at = 0
-  for (let i = 0; i < number; i++) at += 2 + bytes[at]! * 256 + bytes[at + 1]!
-  return bytes.slice(at + 2, at + 2 + bytes[at]! * 256 + bytes[at + 1]!)
 }
 
 /** Names the first field in which a committed entry is not what its payload derives to. */

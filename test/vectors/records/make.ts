@@ -486,8 +486,8 @@ write(
         const spans = inputs.flat()
         const derived = deriveSegment(head, spans, history, committer, sink)
         const payload = new Uint8Array(encodePayload({ ...head, segment, ruleset: derived.ruleset }, derived.spans, derived.judgement))
-        const entries = split(new Uint8Array(sink.entries.view()))
-        history.add(first, entries.map(parseEntry), new Uint8Array(sink.hashes.view()), closed, () => parsePayload(payload))
+        const entries = split(new Uint8Array(sink.entries))
+        history.add(first, entries.map(parseEntry), new Uint8Array(sink.hashes), closed, () => parsePayload(payload))
         first += entries.length
         return {
           closed: nameOf(Closed, closed),

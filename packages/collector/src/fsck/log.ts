@@ -180,14 +180,12 @@ class LogWalk {
     const chunks = await this.#entries.take(committed.count)
     const row = rows[committed.segment]
     const history = await this.#history(committed, rows, where)
-    const sink = this.#sink
-    sink.reset()
-    if (row === undefined) this.#hashStored(committed, chunks, sink)
+    let hashes: Uint8Array
+    if (row === undefined) hashes = this.#hashStored(committed, chunks)
     else if (row.erasures.length > 0) {
-      this.#hashStored(committed, chunks, sink)
-      await this.#erased(row, chunks, sink.hashes.copy(), history, where)
-    } else this.#whole(row, commit, chunks, history, sink, where, rows)
-    const hashes = sink.hashes.view()
+      hashes = this.#hashStored(committed, chunks)
+      await this.#erased(row, chunks, hashes, history, where)
+    } else hashes = this.#whole(row, commit, chunks, history, where, rows)
     if (history !== null && row !== undefined) this.#keep(row, rows, history, chunks, hashes)
     await tree.append(hashes)
     findings.count('segments')
@@ -195,27 +193,25 @@ class LogWalk {
     findings.count('spans', committed.spans)
   }
 
-  /** A segment of which nothing was erased: what its payload derives to, or else what is stored, is in `sink`. */
+  /** The leaf hashes of a segment of which nothing was erased: of what its payload derives to, or else of what is stored. */
   #whole(
     row: SegmentRow,
     commit: Commit,
     chunks: readonly Uint8Array[],
     history: TraceHistory | undefined | null,
-    sink: LeafSink,
     where: string,
     rows: readonly SegmentRow[],
-  ): void {
+  ): Uint8Array {
+    const sink = this.#sink
+    sink.reset()
     const payload = this.#payload(row, commit, where)
     const derived =
       payload === undefined || history === null ? undefined : this.#derive(payload, history, sink, where)
-    const isSame =
-      derived !== undefined && sink.count === row.count && equalChunks(sink.entries.view(), chunks)
-    if (!isSame) {
-      if (derived !== undefined) this.#nameDifference(row, chunks, sink, where)
-      this.#hashStored(row, chunks, sink)
-    }
+    const isSame = derived !== undefined && sink.count === row.count && equalChunks(sink.entries, chunks)
+    if (derived !== undefined && !isSame) this.#nameDifference(row, chunks, sink, where)
     if (derived !== undefined && isSame) this.#track(payload!, derived, row)
     if (payload !== undefined) checkDescription(row, rows, payload, where, this.#parts.findings)
+    return isSame ? sink.hashes : this.#hashStored(row, chunks)
   }
 
   /** A segment of which something was erased: the log says so, and what is left holds. */
@@ -377,7 +373,7 @@ class LogWalk {
   /** Names the first entry that is not what the payload derives to. */
   #nameDifference(row: SegmentRow, chunks: readonly Uint8Array[], sink: LeafSink, where: string): void {
     const stored = splitEntries(chunks)
-    const derived = splitEntries([sink.entries.copy()])
+    const derived = splitEntries([sink.entries])
     const at = stored.findIndex((entry, i) => derived[i] === undefined || !equalBytes(entry, derived[i]))
     const what =
       at === -1
@@ -387,11 +383,10 @@ class LogWalk {
   }
 
   /** Hashes what is stored, where it is not what was derived; checks at least that it is a sealed run of records. */
-  #hashStored(row: CommittedRow, chunks: readonly Uint8Array[], sink: LeafSink): void {
+  #hashStored(row: CommittedRow, chunks: readonly Uint8Array[]): Uint8Array {
     const { findings } = this.#parts
-    sink.reset()
-    for (const [at, bytes] of splitEntries(chunks).entries()) {
-      sink.hashes.put(leafHash(bytes))
+    const entries = splitEntries(chunks)
+    for (const [at, bytes] of entries.entries()) {
       const where = `leaf ${row.first + at}`
       try {
         const entry = parseEntry(bytes)
@@ -404,6 +399,7 @@ class LogWalk {
         findings.problem(where, error.message, undefined, 'records')
       }
     }
+    return Buffer.concat(entries.map((entry) => leafHash(entry)))
   }
 
   /** Notes the spans whose sender asked for a receipt; every request must be of the segment's tenant. */

@@ -129,8 +129,11 @@ export function emptyEntry(kind: Kind): Entry {
   }
 }
 
-/** Appends the encoding of `entry` to `sink`. An entry over its bounds is our bug, not somebody's input. */
-export function writeEntry(sink: Sink, entry: Entry): void {
+/**
+ * Appends the encoding of `entry` to `sink`; returns where its parent's leaf hash begins there, -1 where it has none. An
+ * entry over its bounds is our bug, not somebody's input.
+ */
+export function writeEntry(sink: Sink, entry: Entry): number {
   const start = sink.at
   sink.reserve(512)
   sink.byte(0x10)
@@ -143,7 +146,11 @@ export function writeEntry(sink: Sink, entry: Entry): void {
     sink.byte(0x38)
     sink.byte(entry.parent)
   }
-  if (entry.parentLeaf.length !== 0) sink.field(0x42, entry.parentLeaf)
+  let parentLeafAt = -1
+  if (entry.parentLeaf.length !== 0) {
+    sink.field(0x42, entry.parentLeaf)
+    parentLeafAt = sink.at - entry.parentLeaf.length
+  }
   for (const cause of entry.causes) writeCause(sink, cause)
   if (entry.evidence.length !== 0) sink.field(0x52, entry.evidence)
   if (entry.claims.length !== 0) sink.field(0x5a, entry.claims)
@@ -160,6 +167,7 @@ export function writeEntry(sink: Sink, entry: Entry): void {
     sink.varint(entry.leaves)
   }
   if (sink.at - start > MAX_ENTRY) throw new Error('bad entry: over its size')
+  return parentLeafAt
 }
 
 function writeCause(sink: Sink, cause: Cause): void {

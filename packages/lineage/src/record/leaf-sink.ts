@@ -1,50 +1,214 @@
-/** Where records become leaves: their entries and leaf hashes, one after the other. */
+/**
+ * Where records become leaves: their entries and leaf hashes, one after the other.
+ *
+ * A leaf hash is needed by the entries of the record's children, and otherwise only when all of a commit is there. So
+ * entries wait here without their hashes and with room for that of their parent, up to 512 of whatever segments follow
+ * each other, and are then hashed four at a time: first those that wait for nobody, then their children, and so on. A
+ * native hash for each costs three times as much, most of it for the call. Whoever asks for a leaf hash or for entries
+ * has what waits hashed at once.
+ */
 import { sha256Into } from '#crypto'
-import { type Entry, MAX_ENTRY, writeEntry } from './entry.ts'
+import { LANES, LaneHasher, padMessage } from '../crypto.simd.ts'
+import { type Entry, writeEntry } from './entry.ts'
 import { Sink } from './sink.ts'
+
+/** Says that an entry's parent has no record in the sink. */
+export const NOT_HERE = -1
 
 /** Collects leaves: entries as in an entry bundle (each behind its 16-bit length) and their leaf hashes. */
 export class LeafSink {
-  readonly entries = new Sink(1 << 16)
-  readonly hashes = new Sink(1 << 14)
-  count = 0
-  /** One entry behind the 0x00 of its leaf hash. */
-  readonly #preimage = new Sink(1 + MAX_ENTRY)
+  readonly #entries = new Sink(1 << 16)
+  readonly #hashes = new Sink(1 << 14)
+  /** Where each entry of `entries` begins, before its length. */
+  readonly #starts: number[] = []
+  #count = 0
+  /** Entries that wait, each behind the 0x00 of its leaf hash, at multiples of SLOT. */
+  readonly #messages = new Sink(SLOT * 8)
+  #waiting = 0
+  readonly #lengths = new Int32Array(SLOTS)
+  /** For each its parent's place among those that wait, less than 0 where it is none of them. */
+  readonly #parents = new Int32Array(SLOTS)
+  /** Where its parent's leaf hash is to be, in `messages`; only where it has such a parent. */
+  readonly #holes = new Int32Array(SLOTS)
 
-  /** Adds an entry; returns its number in this sink. */
-  add(entry: Entry): number {
-    const { entries, hashes } = this
-    const preimage = this.#preimage
-    preimage.at = 1
-    writeEntry(preimage, entry)
-    const bytes = preimage.view()
-    hashes.reserve(32)
-    sha256Into(bytes, hashes.bytes, hashes.at)
-    hashes.at += 32
-    const size = bytes.length - 1
-    entries.reserve(2 + size)
-    // The length comes over the 0x00.
-    entries.bytes.set(bytes, entries.at + 1)
-    entries.bytes[entries.at] = size >>> 8
-    entries.bytes[entries.at + 1] = size
-    entries.at += 2 + size
-    return this.count++
+  /** Leaves so far. */
+  get count(): number {
+    return this.#count
+  }
+
+  /** All entries as in a bundle; a view that lives until the next `add` or `reset`. */
+  get entries(): Uint8Array {
+    this.#hashWaiting()
+    return this.#entries.bytes.subarray(0, this.#entries.at)
+  }
+
+  /** All leaf hashes, one after the other; a view that lives until the next `add` or `reset`. */
+  get hashes(): Uint8Array {
+    this.#hashWaiting()
+    return this.#hashes.bytes.subarray(0, this.#hashes.at)
+  }
+
+  /**
+   * Adds an entry; returns its number in this sink. `parent` is the number of the one whose leaf hash its `parentLeaf` is
+   * to be, which holds any 32 bytes then.
+   */
+  add(entry: Entry, parent = NOT_HERE): number {
+    if (this.#waiting === SLOTS) this.#hashWaiting()
+    const slot = this.#waiting
+    const messages = this.#messages
+    const start = slot * SLOT
+    messages.at = start
+    messages.byte(0)
+    const hole = writeEntry(messages, entry)
+    const hashed = this.#count - slot
+    if (parent >= 0 && parent < hashed) copyHash(this.#hashes.bytes, parent * HASH, messages.bytes, hole)
+    this.#lengths[slot] = messages.at - start
+    this.#parents[slot] = parent < hashed ? NOT_HERE : parent - hashed
+    this.#holes[slot] = hole
+    this.#waiting++
+    // The next one would be written over the end of a larger one.
+    if (messages.at - start > LONGEST) this.#hashWaiting()
+    return this.#count++
   }
 
   /** Leaf hash of an entry of this sink; a view that lives until the next `reset`. */
   leaf(number: number): Uint8Array {
-    return this.hashes.bytes.subarray(number * 32, number * 32 + 32)
+    this.#hashWaiting()
+    return this.#hashes.bytes.subarray(number * HASH, number * HASH + HASH)
   }
 
   /** Copies the leaf hash of an entry of this sink into `out`. */
   copyLeaf(number: number, out: Uint8Array): void {
-    const { bytes } = this.hashes
-    for (let i = 0, from = number * 32; i < 32; i++) out[i] = bytes[from + i]!
+    this.#hashWaiting()
+    copyHash(this.#hashes.bytes, number * HASH, out, 0)
+  }
+
+  /** The bytes of an entry, without their length; a view that lives until the next `reset`. */
+  entry(number: number): Uint8Array {
+    this.#hashWaiting()
+    const start = this.#starts[number]!
+    const { bytes } = this.#entries
+    return bytes.subarray(start + 2, start + 2 + bytes[start]! * 256 + bytes[start + 1]!)
+  }
+
+  /** What {@link entries} and {@link hashes} have from one leaf on, as copies. */
+  copyFrom(number: number): { entries: Uint8Array; hashes: Uint8Array } {
+    return {
+      entries: new Uint8Array(this.entries.subarray(this.#starts[number] ?? this.#entries.at)),
+      hashes: new Uint8Array(this.hashes.subarray(number * HASH)),
+    }
   }
 
   reset(): void {
-    this.entries.at = 0
-    this.hashes.at = 0
-    this.count = 0
+    this.#entries.at = 0
+    this.#hashes.at = 0
+    this.#starts.length = 0
+    this.#count = 0
+    this.#waiting = 0
+  }
+
+  /** Hashes what waits and moves it to the entries. */
+  #hashWaiting(): void {
+    const count = this.#waiting
+    if (count === 0) return
+    this.#waiting = 0
+    this.#hashes.reserve(count * HASH)
+    if (count < WORTH_LANES || this.#lengths[count - 1]! > LONGEST) this.#hashEach(count)
+    else this.#hashInLanes(count)
+  }
+
+  #hashEach(count: number): void {
+    const messages = this.#messages
+    const { bytes: hashes, at: first } = this.#hashes
+    for (let slot = 0; slot < count; slot++) {
+      const parent = this.#parents[slot]!
+      if (parent >= 0) copyHash(hashes, first + parent * HASH, messages.bytes, this.#holes[slot]!)
+      const start = slot * SLOT
+      const end = start + this.#lengths[slot]!
+      messages.at = end
+      sha256Into(
+        start === 0 ? messages.view() : messages.bytes.subarray(start, end),
+        hashes,
+        first + slot * HASH,
+      )
+    }
+    this.#hashes.at += count * HASH
+    this.#move(messages.bytes, count)
+  }
+
+  /** Orders what waits by how many of its ancestors wait too, and among those by blocks. */
+  #hashInLanes(count: number): void {
+    shared ??= {
+      lanes: new LaneHasher(SLOTS * (SLOT + HASH), SLOTS),
+      order: new Int32Array(SLOTS),
+      places: new Int32Array(SLOTS * MOST_BLOCKS),
+    }
+    const { lanes, order, places } = shared
+    const { bytes } = lanes
+    bytes.set(this.#messages.bytes.subarray(0, count * SLOT))
+    places.fill(0)
+    let last = 0
+    for (let slot = 0; slot < count; slot++) {
+      const parent = this.#parents[slot]!
+      const blocks = padMessage(bytes, slot * SLOT, this.#lengths[slot]!)
+      const generation = parent < 0 ? 0 : Math.floor(order[parent]! / MOST_BLOCKS) + 1
+      const at = generation * MOST_BLOCKS + blocks - 1
+      order[slot] = at
+      places[at]! += 1
+      if (at > last) last = at
+    }
+    let groups = 0
+    for (let at = 0; at <= last; at++) {
+      const some = places[at]!
+      places[at] = groups * LANES
+      groups += Math.ceil(some / LANES)
+    }
+    for (let slot = 0; slot < count; slot++) {
+      const at = order[slot]!
+      const message = slot * SLOT
+      const digest = DIGESTS + slot * HASH
+      const blocks = (at % MOST_BLOCKS) + 1
+      const place = places[at]!
+      places[at] = place + 1
+      const parent = this.#parents[slot]!
+      if (parent < 0) lanes.put(place, message, blocks, digest)
+      else lanes.put(place, message, blocks, digest, DIGESTS + parent * HASH, this.#holes[slot]!)
+    }
+    for (let at = 0; at <= last; at++) lanes.fill(places[at]!)
+    lanes.run(groups)
+    this.#hashes.putRange(bytes, DIGESTS, DIGESTS + count * HASH)
+    this.#move(bytes, count)
+  }
+
+  /** Appends whole messages to the entries. */
+  #move(messages: Uint8Array, count: number): void {
+    const entries = this.#entries
+    for (let slot = 0; slot < count; slot++) {
+      const start = slot * SLOT
+      const size = this.#lengths[slot]! - 1
+      this.#starts.push(entries.at)
+      entries.u16(size)
+      entries.putRange(messages, start + 1, start + 1 + size)
+    }
   }
 }
+
+function copyHash(from: Uint8Array, at: number, to: Uint8Array, toAt: number): void {
+  for (let i = 0; i < HASH; i++) to[toAt + i] = from[at + i]!
+}
+
+const HASH = 32
+
+/** How many entries wait at most: their messages and digests fit the cache next to the processor's core. */
+const SLOTS = 512
+const MOST_BLOCKS = 3
+const SLOT = MOST_BLOCKS * 64
+/** The longest message that a slot has room for with its padding. */
+const LONGEST = SLOT - 9
+
+/** Fewer are hashed one by one: a group of four costs as much with one message as with four. */
+const WORTH_LANES = 4
+
+// One for all sinks of a thread: nothing in them outlives a call.
+let shared: { lanes: LaneHasher; order: Int32Array; places: Int32Array } | undefined
+const DIGESTS = SLOTS * SLOT

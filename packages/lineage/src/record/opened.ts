@@ -256,7 +256,7 @@ export function openPayload(
 /** Whether what was derived into `sink` are these entries. */
 export function equalEntries(sink: LeafSink, entries: readonly Uint8Array[]): boolean {
   if (sink.count !== entries.length) return false
-  const bytes = sink.entries.view()
+  const bytes = sink.entries
   let at = 0
   for (const entry of entries) {
     const end = at + 2 + bytes[at]! * 256 + bytes[at + 1]!

@@ -38,20 +38,14 @@ function derive(
   sink = new LeafSink(),
   head = HEAD,
 ): Result {
-  const [hashesAt, entriesAt] = [sink.hashes.at, sink.entries.at]
+  const first = sink.count
   const derived = deriveSegment(head, input, history, committer, sink)
-  const bundle = new Uint8Array(sink.entries.view().subarray(entriesAt))
-  const bytes: Uint8Array[] = []
-  for (let at = 0; at < bundle.length; ) {
-    const start = at + 2
-    at = start + bundle[at]! * 256 + bundle[at + 1]!
-    bytes.push(bundle.slice(start, at))
-  }
+  const bytes = Array.from({ length: sink.count - first }, (_, at) => new Uint8Array(sink.entry(first + at)))
   expect(bytes).toHaveLength(derived.count)
   return {
     derived,
     entries: bytes.map((one) => parseEntry(one)),
-    leaves: new Uint8Array(sink.hashes.view().subarray(hashesAt)),
+    leaves: sink.copyFrom(first).hashes,
     bytes: bytes.map(formatHex),
   }
 }
@@ -279,7 +273,7 @@ describe('what a derivation leaves alone', () => {
     remember(history, 40, derive(input))
     const sink = new LeafSink()
     const { derived } = derive(input.toReversed(), history, sink)
-    expect([derived.count, derived.spans, sink.count, sink.entries.at]).toEqual([0, [], 0, 0])
+    expect([derived.count, derived.spans, sink.count, sink.entries.length]).toEqual([0, [], 0, 0])
     expect(derived.duplicates.map(({ of }) => typeof of === 'object' && of.index)).toEqual([41, 40])
   })
 

@@ -32,7 +32,7 @@ import { type Cause, type Entry, emptyEntry, NO_BYTES, nameOf, Parent, Persisten
 import type { EarlierSpan, TraceHistory } from './history.ts'
 import { type GovernedSpan, joinDecisions } from './join.ts'
 import { splitKnown } from './known-spans.ts'
-import type { LeafSink } from './leaf-sink.ts'
+import { type LeafSink, NOT_HERE } from './leaf-sink.ts'
 import { contextKey, type Ordered, orderSpans, type SpanInput } from './order.ts'
 import { Closed, type SegmentHead } from './payload.ts'
 import { RELIES_ON, RecentCauses } from './recent-causes.ts'
@@ -196,6 +196,8 @@ const NOT_SAID = {
 }
 
 const NO_LEAVES: readonly Uint8Array[] = []
+/** In the place of a leaf hash that the sink puts there. */
+const LEAF_TO_COME = new Uint8Array(32)
 
 const NOT_JUDGED_YET: Judged = { ...NOT_JUDGED, due: undefined }
 
@@ -221,7 +223,6 @@ class SegmentWriter {
   /** The entry that is filled again for each span, and what its fields are filled with. */
   readonly #spanEntry: Entry
   readonly #parentId = new Uint8Array(8)
-  readonly #parentLeaf = new Uint8Array(32)
   #ordinal = COLLECTOR_ORDINAL
   /** The span that is being written, or whose log records are, and what was said about it before. */
   #about = -1
@@ -260,7 +261,10 @@ class SegmentWriter {
       else if (before !== undefined) entry.causes = before.last()
       this.#linkParent(ordered, entry)
       putEvidence(span, this.#committer, entry.evidence)
-      const leaf = this.#add(entry)
+      const leaf = this.#add(
+        entry,
+        ordered.parentAt === -1 ? NOT_HERE : this.#first + this.leaves[ordered.parentAt]!,
+      )
       this.leaves.push(leaf)
       if (ordered.aboutAt !== -1) before?.add({ role: Role.logRecord, leaf: this.#leaf(leaf), origin: '' })
     }
@@ -333,10 +337,8 @@ class SegmentWriter {
     if (span.parent === '') return
     putId(span.parent, this.#parentId)
     entry.parentSpanId = this.#parentId
-    if (parentAt !== -1) {
-      this.#sink.copyLeaf(this.#first + this.leaves[parentAt]!, this.#parentLeaf)
-      entry.parentLeaf = this.#parentLeaf
-    } else if (entry.parent === Parent.awaiting && !ordered.opensCycle) {
+    if (parentAt !== -1) entry.parentLeaf = LEAF_TO_COME
+    else if (entry.parent === Parent.awaiting && !ordered.opensCycle) {
       this.missing ??= new Set()
       this.missing.add(span.parent)
     }
@@ -577,10 +579,10 @@ class SegmentWriter {
     this.#add(entry)
   }
 
-  /** Returns the record's number, counted from the segment's first leaf. */
-  #add(entry: Entry): number {
+  /** Returns the record's number, counted from the segment's first leaf. `parent` is as the sink numbers it. */
+  #add(entry: Entry, parent = NOT_HERE): number {
     this.#counts[entry.kind] = (this.#counts[entry.kind] ?? 0) + 1
-    return this.#sink.add(entry) - this.#first
+    return this.#sink.add(entry, parent) - this.#first
   }
 
   #copyLeaf(number: number): Uint8Array {

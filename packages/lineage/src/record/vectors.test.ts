@@ -151,10 +151,10 @@ describe('segments', () => {
       const bundle = entries.map(
         (entry) => formatHex(Uint8Array.of(entry.length >>> 8, entry.length)) + formatHex(entry),
       )
-      expect(formatHex(sink.entries.view())).toBe(bundle.join(''))
-      expect(formatHex(sink.hashes.view())).toBe(segment.leafHashes.join(''))
+      expect(formatHex(sink.entries)).toBe(bundle.join(''))
+      expect(formatHex(sink.hashes)).toBe(segment.leafHashes.join(''))
       const payload = () => ({ spans, judgement: derived.judgement, ruleset: derived.ruleset })
-      history.add(0, entries.map(parseEntry), new Uint8Array(sink.hashes.view()), head.closed, payload)
+      history.add(0, entries.map(parseEntry), new Uint8Array(sink.hashes), head.closed, payload)
     }
   })
 })
