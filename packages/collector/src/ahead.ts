@@ -74,8 +74,8 @@ export function workAhead(
         body.subarray(scope, words[row + SCOPE_END]),
       )
     }
-    const span = body.subarray(words[row + SPAN_START], words[row + SPAN_END])
-    committer.saltedEvidence(salts, index * 16, context, span, evidence, index * 32)
+    const [start, end] = [words[row + SPAN_START]!, words[row + SPAN_END]!]
+    committer.saltedEvidence(salts, index * 16, context, body, start, end, evidence, index * 32)
   }
   return { table: { words, count }, evidence, seeds, seedOf }
 }

@@ -17,6 +17,11 @@ export function scratch(size: number): Uint8Array {
   return Buffer.alloc(size)
 }
 
+/** Without a view, which is garbage and as dear as the copy. */
+export function copyRange(source: Uint8Array, start: number, end: number, out: Uint8Array, at: number): void {
+  Buffer.prototype.copy.call(source, out, at, start, end)
+}
+
 const SPKI_ED25519 = Buffer.from('302a300506032b6570032100', 'hex') // RFC 8410, section 4
 
 /** 2^255 - 19, the field's prime, big-endian. */

@@ -229,7 +229,7 @@ function checkSpan(
     source.body.subarray(input.scopeStart, input.scopeEnd),
   )
   const evidence = new Uint8Array(32)
-  committer.saltedEvidence(salt, 0, context, bytes, evidence, 0)
+  committer.saltedEvidence(salt, 0, context, bytes, 0, bytes.length, evidence, 0)
   if (!equalBytes(evidence, entry.evidence))
     throw at('evidence', where, leaf, 'the payload bytes do not match the commitment')
   if (parseReceipt(source.receipt).tenant !== payload.tenant)

@@ -8,7 +8,7 @@
  * seeds and with them every salt.
  */
 import { scratch, sha256Into } from '#crypto'
-import { compareBytes, copyBytes, putU32, utf8 } from '../bytes.ts'
+import { compareBytes, copyBytes, copyWords, dataView, putU32, utf8 } from '../bytes.ts'
 import { ManyHasher } from '../crypto.simd.ts'
 import { Sink } from './sink.ts'
 
@@ -29,6 +29,40 @@ export const EVIDENCE_ORDINAL = 0
 /** First ordinal of the claims of records that the collector adds to a segment. */
 export const COLLECTOR_ORDINAL = 0x8000_0000
 
+/** A hasher of many messages and a view to write them by. */
+interface Batch extends Pick<ManyHasher, 'messages' | 'stride' | 'capacity'> {
+  readonly hasher: ManyHasher
+  readonly view: DataView
+}
+
+function createBatch(length: number, prefix: Uint8Array = new Uint8Array(0)): Batch {
+  const hasher = new ManyHasher(length, 256)
+  const { messages, stride, capacity } = hasher
+  for (let at = 0; at < messages.length; at += stride) messages.set(prefix, at)
+  return { hasher, messages, stride, capacity, view: dataView(messages) }
+}
+
+/**
+ * Puts the first `kept` bytes, a multiple of 8, of the digests of `count` messages, which `write` writes, into `out`; returns
+ * that.
+ */
+function hashBatch(
+  { hasher, stride, capacity }: Batch,
+  count: number,
+  kept: number,
+  out: Uint8Array,
+  write: (at: number, i: number) => void,
+): Uint8Array {
+  const to = dataView(out)
+  for (let done = 0; done < count; done += capacity) {
+    const some = Math.min(capacity, count - done)
+    for (let i = 0; i < some; i++) write(i * stride, done + i)
+    const digests = dataView(hasher.hash(some))
+    for (let i = 0; i < some; i++) copyWords(digests, i * 32, to, (done + i) * kept, kept)
+  }
+  return out
+}
+
 /**
  * Computes salts and commitments. One per thread: it owns scratch space, so that nothing is allocated per
  * hash beyond the results.
@@ -42,12 +76,18 @@ export class Committer {
   readonly scratchHash = scratch(32)
   readonly #values = new Map<number, Uint8Array>()
   #valuesOf = 0n
-  /** By the length of what is hashed: for trace seeds and for salts. */
-  readonly #many = new Map<number, ManyHasher>()
-  #salts = new Uint8Array(0)
+  /** By the length of what is hashed for a trace seed, which is that of its tenant. */
+  readonly #seedHashers = new Map<number, Batch>()
+  /** For salts: their tag is in each message for good. */
+  #saltHasher: Batch | undefined
+  #salts: Uint8Array = new Uint8Array(0)
+  /** What is hashed for evidence: its tag is in it for good, and the context of the span before. */
+  readonly #evidence = new Sink(8192)
+  #context: Uint8Array | undefined
 
   constructor() {
     this.#salt.set(SALT_TAG)
+    this.#evidence.put(EVIDENCE_TAG)
   }
 
   /** A value that was made for the same key before, or a new one. Those of the last scope are kept, at most 256. */
@@ -87,16 +127,25 @@ export class Committer {
     ids: readonly number[],
     out = new Uint8Array(ids.length * SEED_SIZE),
   ): Uint8Array {
-    const prefix = new Sink(64)
-    prefix.put(TRACE_TAG)
-    prefix.put(requestSeed)
-    prefix.u16(tenant.length)
-    prefix.put(tenant)
-    const before = prefix.view()
-    return this.#hashMany(before.length + 16, ids.length, SEED_SIZE, out, (bytes, at, i) => {
-      for (let k = 0; k < before.length; k++) bytes[at + k] = before[k]!
-      for (let k = 0; k < 16; k++) bytes[at + before.length + k] = body[ids[i]! + k]!
-    })
+    const prefix = TRACE_TAG.length + SEED_SIZE + 2 + tenant.length
+    let batch = this.#seedHashers.get(prefix)
+    if (batch === undefined) {
+      batch = createBatch(prefix + 16)
+      this.#seedHashers.set(prefix, batch)
+    }
+    const { messages, view, stride } = batch
+    // The first one is written, and the others begin like it.
+    const before = new Sink(prefix)
+    before.put(TRACE_TAG)
+    before.put(requestSeed)
+    before.u16(tenant.length)
+    before.put(tenant)
+    for (let at = 0, left = Math.min(ids.length, batch.capacity); left > 0; left--, at += stride)
+      messages.set(before.bytes, at)
+    const from = dataView(body)
+    return hashBatch(batch, ids.length, SEED_SIZE, out, (at, i) =>
+      copyWords(from, ids[i]!, view, at + prefix, 16),
+    )
   }
 
   /**
@@ -104,44 +153,18 @@ export class Committer {
    * `seeds`, 32 bytes each, is its trace seed. A view that lives until the next call.
    */
   evidenceSalts(seeds: Uint8Array, seedOf: Uint32Array): Uint8Array {
-    const tag = SALT_TAG
     const size = seedOf.length * SALT_SIZE
     if (this.#salts.length < size || this.#salts.length > MAX_KEPT_SALTS) this.#salts = new Uint8Array(size)
-    return this.#hashMany(
-      tag.length + SEED_SIZE + 8,
-      seedOf.length,
-      SALT_SIZE,
-      this.#salts,
-      (bytes, at, i) => {
-        let to = at
-        for (let k = 0; k < tag.length; k++) bytes[to++] = tag[k]!
-        for (let k = 0, from = seedOf[i]! * SEED_SIZE; k < SEED_SIZE; k++) bytes[to++] = seeds[from + k]!
-        putU32(bytes, putU32(bytes, to, i), EVIDENCE_ORDINAL)
-      },
-    )
-  }
-
-  /** Puts the first `kept` bytes of the digests of `count` messages of one length, which `write` writes, into `out`. */
-  #hashMany(
-    length: number,
-    count: number,
-    kept: number,
-    out: Uint8Array,
-    write: (bytes: Uint8Array, at: number, i: number) => void,
-  ): Uint8Array {
-    let many = this.#many.get(length)
-    if (many === undefined) {
-      many = new ManyHasher(length, 256)
-      this.#many.set(length, many)
-    }
-    for (let done = 0; done < count; done += many.capacity) {
-      const some = Math.min(many.capacity, count - done)
-      for (let i = 0; i < some; i++) write(many.messages, i * many.stride, done + i)
-      const digests = many.hash(some)
-      for (let i = 0; i < some; i++)
-        for (let k = 0; k < kept; k++) out[(done + i) * kept + k] = digests[i * 32 + k]!
-    }
-    return out
+    if (seeds.length === 0) return this.#salts // of spans that are all bad
+    this.#saltHasher ??= createBatch(SALT_TAG.length + SEED_SIZE + 8, SALT_TAG)
+    const { view } = this.#saltHasher
+    const from = dataView(seeds)
+    return hashBatch(this.#saltHasher, seedOf.length, SALT_SIZE, this.#salts, (at, i) => {
+      const seedAt = at + SALT_TAG.length
+      copyWords(from, seedOf[i]! * SEED_SIZE, view, seedAt, SEED_SIZE)
+      view.setUint32(seedAt + SEED_SIZE, i)
+      view.setUint32(seedAt + SEED_SIZE + 4, EVIDENCE_ORDINAL)
+    })
   }
 
   /**
@@ -174,24 +197,30 @@ export class Committer {
     sink.at = 0
     this.#putSalt(traceSeed, index, EVIDENCE_ORDINAL, sink)
     const salt = copyBytes(sink.bytes, 0, SALT_SIZE)
-    this.saltedEvidence(salt, 0, context, span, out, at)
+    this.saltedEvidence(salt, 0, context, span, 0, span.length, out, at)
   }
 
-  /** {@link evidence} with the salt at `saltAt` of `salts`. */
+  /** {@link evidence} of the span in [start, end) of `body`, with the salt at `saltAt` of `salts`. */
   saltedEvidence(
     salts: Uint8Array,
     saltAt: number,
     context: Uint8Array,
-    span: Uint8Array,
+    body: Uint8Array,
+    start: number,
+    end: number,
     out: Uint8Array,
     at: number,
   ): void {
-    const sink = this.#sink
-    sink.at = 0
-    sink.put(EVIDENCE_TAG)
+    const sink = this.#evidence
+    sink.at = EVIDENCE_TAG.length
     sink.putRange(salts, saltAt, saltAt + SALT_SIZE)
-    sink.put(context)
-    sink.sized(span)
+    if (context === this.#context) sink.at += context.length
+    else {
+      sink.put(context)
+      this.#context = context
+    }
+    sink.u32(end - start)
+    sink.putRange(body, start, end)
     sha256Into(sink.view(), out, at)
   }
 

@@ -1,7 +1,7 @@
 /** A growing byte buffer for the hot path: plain writes at a cursor, no allocation per value. */
-import { scratch } from '#crypto'
+import { copyRange, scratch } from '#crypto'
 
-const SHORT = 64
+const SHORT = 32
 const KEPT_VIEWS = 4096
 
 export class Sink {
@@ -72,11 +72,11 @@ export class Sink {
     this.putRange(source, 0, source.length)
   }
 
-  /** Bytes [start, end) of `source`. A loop is faster than a call up to about 64 bytes, and needs no view. */
+  /** Bytes [start, end) of `source`. A loop is faster than a call up to some 32 bytes. */
   putRange(source: Uint8Array, start: number, end: number): void {
     const size = end - start
     this.reserve(size)
-    if (size > SHORT) this.bytes.set(size === source.length ? source : source.subarray(start, end), this.at)
+    if (size > SHORT) copyRange(source, start, end, this.bytes, this.at)
     else {
       const { bytes, at } = this
       for (let i = 0; i < size; i++) bytes[at + i] = source[start + i]!

@@ -3,7 +3,7 @@
  * subtrees. Proofs are in `proof.ts`, the growing tree in `tile-tree.ts`.
  */
 import { scratch, sha256, sha256Into } from '#crypto'
-import { parseHex } from '../bytes.ts'
+import { copyWords, dataView, parseHex } from '../bytes.ts'
 import { ManyHasher } from '../crypto.simd.ts'
 import { HASH_SIZE } from './tile.ts'
 
@@ -124,16 +124,17 @@ export class Fold {
     const above = new Uint8Array(pairs * HASH_SIZE)
     this.#many ??= createNodeHasher()
     const { messages, stride, capacity } = this.#many
+    const [from, to, first] = [dataView(hashes), dataView(messages), dataView(node)]
     for (let done = 0; done < pairs; done += capacity) {
       const some = Math.min(capacity, pairs - done)
       for (let i = 0; i < some; i++) {
-        const to = i * stride + LEFT
+        const pair = i * stride + LEFT
         // The one that waits comes before all others.
-        const from = (2 * (done + i) - waiting) * HASH_SIZE
-        if (from < 0) {
-          for (let at = 0; at < HASH_SIZE; at++) messages[to + at] = node[LEFT + at]!
-          for (let at = 0; at < HASH_SIZE; at++) messages[to + HASH_SIZE + at] = hashes[at]!
-        } else for (let at = 0; at < 2 * HASH_SIZE; at++) messages[to + at] = hashes[from + at]!
+        const at = (2 * (done + i) - waiting) * HASH_SIZE
+        if (at < 0) {
+          copyWords(first, LEFT, to, pair, HASH_SIZE)
+          copyWords(from, 0, to, pair + HASH_SIZE, HASH_SIZE)
+        } else copyWords(from, at, to, pair, 2 * HASH_SIZE)
       }
       above.set(this.#many.hash(some).subarray(0, some * HASH_SIZE), done * HASH_SIZE)
     }

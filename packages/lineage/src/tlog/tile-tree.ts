@@ -82,8 +82,7 @@ export class TileTree {
     else {
       let nodes = hashes
       for (let height = 0; nodes.length > 0; height++) {
-        if (height % 8 === 0)
-          for (let at = 0; at < nodes.length; at += HASH_SIZE) this.#put(height / 8, nodes, at)
+        if (height % 8 === 0) this.#put(height / 8, nodes)
         nodes = this.#fold.pushMany(nodes, height)
       }
     }
@@ -92,9 +91,9 @@ export class TileTree {
 
   #appendSingly(hashes: Uint8Array): void {
     for (let at = 0; at < hashes.length; at += HASH_SIZE) {
-      this.#put(0, hashes, at)
+      this.#put(0, hashes.subarray(at, at + HASH_SIZE))
       const top = this.#fold.push(hashes, at, 0)
-      for (let level = 1; level * 8 <= top; level++) this.#put(level, this.#fold.latest(8 * level), 0)
+      for (let level = 1; level * 8 <= top; level++) this.#put(level, this.#fold.latest(8 * level))
     }
   }
 
@@ -114,21 +113,27 @@ export class TileTree {
     return changed
   }
 
-  /** A tile's bytes only ever grow and are given up when full: views of what is written stay as they are. */
-  #put(level: number, bytes: Uint8Array, offset: number): void {
+  /**
+   * Puts hashes to the end of a level. A tile's bytes only ever grow and are given up when full: views of what is written
+   * stay as they are.
+   */
+  #put(level: number, hashes: Uint8Array): void {
     if (this.#edge.length === level)
       this.#edge.push({ level, index: 0, width: 0, bytes: scratch(TILE_WIDTH * HASH_SIZE), changed: false })
     const tile = this.#edge[level]!
-    let to = tile.width * HASH_SIZE
-    for (let from = offset; from < offset + HASH_SIZE; from++) tile.bytes[to++] = bytes[from]!
-    tile.width += 1
-    tile.changed = true
-    if (tile.width < TILE_WIDTH) return
-    this.#full.push({ level, index: tile.index, width: TILE_WIDTH, data: tile.bytes })
-    tile.index += 1
-    tile.width = 0
-    tile.bytes = scratch(TILE_WIDTH * HASH_SIZE)
-    tile.changed = false
+    for (let at = 0; at < hashes.length; ) {
+      const end = Math.min(hashes.length, at + (TILE_WIDTH - tile.width) * HASH_SIZE)
+      tile.bytes.set(hashes.subarray(at, end), tile.width * HASH_SIZE)
+      tile.width += (end - at) / HASH_SIZE
+      tile.changed = true
+      at = end
+      if (tile.width < TILE_WIDTH) return
+      this.#full.push({ level, index: tile.index, width: TILE_WIDTH, data: tile.bytes })
+      tile.index += 1
+      tile.width = 0
+      tile.bytes = scratch(TILE_WIDTH * HASH_SIZE)
+      tile.changed = false
+    }
   }
 }
 
