@@ -1,3 +1,4 @@
+import { dataView } from '@rootspan/lineage/bytes'
 import { scanTraces } from '@rootspan/lineage/otlp/scan'
 import { WireWriter } from '@rootspan/lineage/wire'
 import fc from 'fast-check'
@@ -107,7 +108,8 @@ describe('what a trace holds', () => {
       [0, 2],
       [1, 0],
     ])
-    expect(spans.map((span) => span.frame.ahead)).toEqual([ahead, ahead, undefined])
+    const kept = { ...ahead, evidence: dataView(ahead.evidence) }
+    expect(spans.map((span) => span.frame.ahead)).toEqual([kept, kept, undefined])
     expect(spans.map((span) => span.frame.tracked)).toEqual([true, true, false])
     expect(spans[0]!.frame).toMatchObject({ total: 3, undecided: 3 })
   })

@@ -6,6 +6,7 @@
  * again from the journal: it is never saved.
  */
 
+import { dataView } from '@rootspan/lineage/bytes'
 import { LOG_RECORD } from '@rootspan/lineage/otlp/log-record'
 import {
   END_HIGH,
@@ -67,7 +68,7 @@ export interface OpenFrame {
   /** Context digests of its spans (record/order.ts). */
   readonly contexts: Map<number, Uint8Array>
   /** What was computed of it ahead (ahead.ts), if anything was. */
-  readonly ahead: Pick<Ahead, 'evidence' | 'seeds' | 'seedOf'> | undefined
+  readonly ahead: (Pick<Ahead, 'seeds' | 'seedOf'> & { readonly evidence: DataView }) | undefined
 }
 
 /** What the assembler looks at of a frame of the journal. */
@@ -183,7 +184,7 @@ export class Assembler {
     tracked: boolean,
     table: SpanTable,
     now: number,
-    ahead?: OpenFrame['ahead'],
+    ahead?: Pick<Ahead, 'evidence' | 'seeds' | 'seedOf'>,
   ): void {
     if (frame.position !== this.nextPosition)
       throw new Error('bad journal order: a frame is missing or comes twice')
@@ -199,7 +200,7 @@ export class Assembler {
       decided: undefined,
       contexts: new Map(),
       // Without the rows of the scan, which are not needed again.
-      ahead: ahead && { evidence: ahead.evidence, seeds: ahead.seeds, seedOf: ahead.seedOf },
+      ahead: ahead && { evidence: dataView(ahead.evidence), seeds: ahead.seeds, seedOf: ahead.seedOf },
     }
     this.#frames.push(open)
     if (resumed === 'whole') {

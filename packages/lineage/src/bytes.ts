@@ -56,7 +56,10 @@ export function dataView(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }
 
-/** Copies `size` bytes, a multiple of 8, eight at a time: a loop over 32 single bytes takes six times as long. */
+/**
+ * Copies `size` bytes, and those up to the next multiple of 8, eight at a time: a loop over 32 single bytes takes six times
+ * as long.
+ */
 export function copyWords(from: DataView, at: number, to: DataView, toAt: number, size: number): void {
   for (let i = 0; i < size; i += 8) to.setBigInt64(toAt + i, from.getBigInt64(at + i))
 }

@@ -16,6 +16,8 @@
  */
 export class LaneHasher {
   readonly bytes: Uint8Array
+  /** Of `bytes`, and a few more. */
+  readonly data: DataView
   readonly #list: Int32Array
   readonly #run: Run
 
@@ -27,6 +29,7 @@ export class LaneHasher {
     const instance = new WebAssembly.Instance(compiled, { m: { m: memory } })
     this.#run = instance.exports.r as Run
     this.bytes = new Uint8Array(memory.buffer, 0, size)
+    this.data = new DataView(memory.buffer)
     this.#list = new Int32Array(memory.buffer, listAt, groups * GROUP)
   }
 

@@ -74,6 +74,8 @@ export class Committer {
 
   /** 32 bytes that whoever asks for one commitment at a time may have it written to. */
   readonly scratchHash = scratch(32)
+  /** Of `scratchHash`. */
+  readonly scratchData = dataView(this.scratchHash)
   readonly #values = new Map<number, Uint8Array>()
   #valuesOf = 0n
   /** By the length of what is hashed for a trace seed, which is that of its tenant. */

@@ -4,7 +4,7 @@
  * A canonical protobuf message: fields ascending, no defaults, minimal varints. Parsing re-encodes and
  * compares, so that one record has one encoding and its leaf hash is its identity.
  */
-import { equalBytes, parseUtf8, utf8 } from '../bytes.ts'
+import { copyWords, equalBytes, parseUtf8, utf8 } from '../bytes.ts'
 import { MalformedError, VerificationError } from '../errors.ts'
 import { Kind } from '../governance/kind.ts'
 import { BYTES, VARINT, WireReader } from '../wire.ts'
@@ -168,6 +168,56 @@ export function writeEntry(sink: Sink, entry: Entry): number {
   }
   if (sink.at - start > MAX_ENTRY) throw new Error('bad entry: over its size')
   return parentLeafAt
+}
+
+/** Writes what the entries of the spans of a trace begin with, up to their span ids, for {@link writeSpanEntry}. */
+export function writeSpanHead(sink: Sink, tenant: string, traceId: Uint8Array): void {
+  sink.at = 0
+  writeEntry(sink, { ...emptyEntry(Kind.span), tenant, traceId })
+  sink.byte(0x2a)
+  sink.byte(8)
+}
+
+/**
+ * Appends what {@link writeEntry} does for a span without causes and claims, at a fifth of its cost. Where its parent is
+ * `linked`, 32 bytes are left open for the parent's leaf hash. Returns where those begin; -1 where there are none. `id` and
+ * `parentId` are keys of `idKey`, the latter empty where there is no parent; the evidence commitment is 32 bytes at `at`.
+ */
+export function writeSpanEntry(
+  sink: Sink,
+  head: Sink,
+  id: string,
+  parent: Parent,
+  parentId: string,
+  evidence: DataView,
+  at: number,
+): number {
+  sink.putWords(head.data, 0, head.at)
+  sink.reserve(96)
+  const { bytes, data } = sink
+  let to = putId(bytes, sink.at, id)
+  if (parentId !== '') {
+    data.setUint16(to, 0x3208)
+    to = putId(bytes, to + 2, parentId)
+  }
+  data.setUint16(to, 0x3800 + parent)
+  to += 2
+  let hole = -1
+  if (parent === Parent.linked) {
+    data.setUint16(to, 0x4220)
+    hole = to + 2
+    to += 34
+  }
+  data.setUint16(to, 0x5220)
+  copyWords(evidence, at, data, to + 2, 32)
+  sink.at = to + 34
+  return hole
+}
+
+/** Puts a key of `idKey` as bytes; returns the place after them. */
+export function putId(bytes: Uint8Array, at: number, id: string): number {
+  for (let i = 0; i < 8; i++) bytes[at + i] = id.charCodeAt(i)
+  return at + 8
 }
 
 function writeCause(sink: Sink, cause: Cause): void {

@@ -8,8 +8,9 @@
  * has what waits hashed at once.
  */
 import { sha256Into } from '#crypto'
+import { copyWords } from '../bytes.ts'
 import { LANES, LaneHasher, padMessage } from '../crypto.simd.ts'
-import { type Entry, writeEntry } from './entry.ts'
+import { type Entry, type Parent, writeEntry, writeSpanEntry, writeSpanHead } from './entry.ts'
 import { Sink } from './sink.ts'
 
 /** Says that an entry's parent has no record in the sink. */
@@ -30,6 +31,8 @@ export class LeafSink {
   readonly #parents = new Int32Array(SLOTS)
   /** Where its parent's leaf hash is to be, in `messages`; only where it has such a parent. */
   readonly #holes = new Int32Array(SLOTS)
+  /** What the entries of the trace begin with whose spans are being added. */
+  readonly #head = new Sink(64)
 
   /** Leaves so far. */
   get count(): number {
@@ -53,15 +56,49 @@ export class LeafSink {
    * to be, which holds any 32 bytes then.
    */
   add(entry: Entry, parent = NOT_HERE): number {
+    return this.#written(writeEntry(this.#nextMessage(), entry), parent)
+  }
+
+  /** Names the trace of the spans that are added next. */
+  beginTrace(tenant: string, traceId: Uint8Array): void {
+    writeSpanHead(this.#head, tenant, traceId)
+  }
+
+  /**
+   * Adds the entry of a span without causes and claims of the trace that was begun: as {@link writeSpanEntry} and {@link add}
+   * have it.
+   */
+  addSpan(
+    id: string,
+    link: Parent,
+    parentId: string,
+    parent: number,
+    evidence: DataView,
+    evidenceAt: number,
+  ): number {
+    const message = this.#nextMessage()
+    return this.#written(
+      writeSpanEntry(message, this.#head, id, link, parentId, evidence, evidenceAt),
+      parent,
+    )
+  }
+
+  /** Where the next entry is to be written. */
+  #nextMessage(): Sink {
     if (this.#waiting === SLOTS) this.#hashWaiting()
+    const messages = this.#messages
+    messages.at = this.#waiting * SLOT
+    messages.byte(0)
+    return messages
+  }
+
+  /** An entry was written as the next message, with room for its parent's leaf hash at `hole`. Returns its number. */
+  #written(hole: number, parent: number): number {
     const slot = this.#waiting
     const messages = this.#messages
     const start = slot * SLOT
-    messages.at = start
-    messages.byte(0)
-    const hole = writeEntry(messages, entry)
     const hashed = this.#count - slot
-    if (parent >= 0 && parent < hashed) copyHash(this.#hashes.bytes, parent * HASH, messages.bytes, hole)
+    if (parent >= 0 && parent < hashed) copyWords(this.#hashes.data, parent * HASH, messages.data, hole, HASH)
     this.#lengths[slot] = messages.at - start
     this.#parents[slot] = parent < hashed ? NOT_HERE : parent - hashed
     this.#holes[slot] = hole
@@ -80,7 +117,7 @@ export class LeafSink {
   /** Copies the leaf hash of an entry of this sink into `out`. */
   copyLeaf(number: number, out: Uint8Array): void {
     this.#hashWaiting()
-    copyHash(this.#hashes.bytes, number * HASH, out, 0)
+    for (let i = 0, from = number * HASH; i < HASH; i++) out[i] = this.#hashes.bytes[from + i]!
   }
 
   /** The bytes of an entry, without their length; a view that lives until the next `reset`. */
@@ -119,10 +156,10 @@ export class LeafSink {
 
   #hashEach(count: number): void {
     const messages = this.#messages
-    const { bytes: hashes, at: first } = this.#hashes
+    const { bytes: hashes, data, at: first } = this.#hashes
     for (let slot = 0; slot < count; slot++) {
       const parent = this.#parents[slot]!
-      if (parent >= 0) copyHash(hashes, first + parent * HASH, messages.bytes, this.#holes[slot]!)
+      if (parent >= 0) copyWords(data, first + parent * HASH, messages.data, this.#holes[slot]!, HASH)
       const start = slot * SLOT
       const end = start + this.#lengths[slot]!
       messages.at = end
@@ -133,7 +170,7 @@ export class LeafSink {
       )
     }
     this.#hashes.at += count * HASH
-    this.#move(messages.bytes, count)
+    this.#move(messages.bytes, messages.data, count)
   }
 
   /** Orders what waits by how many of its ancestors wait too, and among those by blocks. */
@@ -177,24 +214,21 @@ export class LeafSink {
     for (let at = 0; at <= last; at++) lanes.fill(places[at]!)
     lanes.run(groups)
     this.#hashes.putRange(bytes, DIGESTS, DIGESTS + count * HASH)
-    this.#move(bytes, count)
+    this.#move(bytes, lanes.data, count)
   }
 
   /** Appends whole messages to the entries. */
-  #move(messages: Uint8Array, count: number): void {
+  #move(messages: Uint8Array, data: DataView, count: number): void {
     const entries = this.#entries
     for (let slot = 0; slot < count; slot++) {
       const start = slot * SLOT
       const size = this.#lengths[slot]! - 1
       this.#starts.push(entries.at)
       entries.u16(size)
-      entries.putRange(messages, start + 1, start + 1 + size)
+      if (size > LONGEST) entries.putRange(messages, start + 1, start + 1 + size)
+      else entries.putWords(data, start + 1, size)
     }
   }
-}
-
-function copyHash(from: Uint8Array, at: number, to: Uint8Array, toAt: number): void {
-  for (let i = 0; i < HASH; i++) to[toAt + i] = from[at + i]!
 }
 
 const HASH = 32

@@ -25,7 +25,7 @@ export interface Source {
    * Evidence commitments where they were computed before, 32 bytes for each span of the request: they say nothing
    * that the rest does not.
    */
-  readonly evidence?: Uint8Array | undefined
+  readonly evidence?: DataView | undefined
 }
 
 /** One span of a segment, or log record: byte ranges in its source's body, and what ordering needs of it. */

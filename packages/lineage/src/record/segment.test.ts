@@ -9,7 +9,7 @@ import {
   TestLog,
   traceIdOf,
 } from '../../../../test/support/executions.ts'
-import { concatBytes, formatHex } from '../bytes.ts'
+import { concatBytes, dataView, formatHex } from '../bytes.ts'
 import { continuityOf, encodeJudgement, parseJudgement } from '../continuity/judgement.ts'
 import { RULESET_TEXT } from '../continuity/ruleset.ts'
 import { Kind } from '../governance/kind.ts'
@@ -280,7 +280,7 @@ describe('what a derivation leaves alone', () => {
   test('evidence that was computed ahead is taken as it is', () => {
     const evidence = Uint8Array.from({ length: 64 }, (_, at) => at)
     const spans = spansOf({ id: 1 }, { id: 2, parent: 1 })
-    const ahead = spans.map((span) => ({ ...span, source: { ...span.source, evidence } }))
+    const ahead = spans.map((span) => ({ ...span, source: { ...span.source, evidence: dataView(evidence) } }))
     expect(
       derive(ahead)
         .entries.slice(0, 2)

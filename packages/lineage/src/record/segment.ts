@@ -5,7 +5,7 @@
  * and compares. What comes out, in this order: for each span its facts and then its own record; joins;
  * adoptions; findings; late; gap; the seal.
  */
-import { concatBytes, equalBytes, formatHex, utf8 } from '../bytes.ts'
+import { concatBytes, copyWords, equalBytes, formatHex, utf8 } from '../bytes.ts'
 import { type Context, contextDigest, encodeContext, parseContext } from '../continuity/context.ts'
 import { type Judged, judge } from '../continuity/judge.ts'
 import {
@@ -28,7 +28,17 @@ import type { AnyValue } from '../otlp/decode.ts'
 import { LOG_RECORD } from '../otlp/log-record.ts'
 import { encodeValue } from '../otlp/value.ts'
 import { COLLECTOR_ORDINAL, type Committer } from './commitment.ts'
-import { type Cause, type Entry, emptyEntry, NO_BYTES, nameOf, Parent, Persistence, Role } from './entry.ts'
+import {
+  type Cause,
+  type Entry,
+  emptyEntry,
+  NO_BYTES,
+  nameOf,
+  Parent,
+  Persistence,
+  putId,
+  Role,
+} from './entry.ts'
 import type { EarlierSpan, TraceHistory } from './history.ts'
 import { type GovernedSpan, joinDecisions } from './join.ts'
 import { splitKnown } from './known-spans.ts'
@@ -248,26 +258,63 @@ class SegmentWriter {
   }
 
   writeSpans(): void {
-    const entry = this.#spanEntry
+    this.#sink.beginTrace(this.#head.tenant, this.#head.traceId)
     for (let place = 0; place < this.#ordered.length; place++) {
       const ordered = this.#ordered[place]!
-      const { span } = ordered
-      entry.kind = Kind.span
-      entry.causes = NO_CAUSES
-      entry.claims = NO_BYTES
-      putId(span.id, entry.spanId)
+      const { span, parentAt, aboutAt } = ordered
       const before = this.#saidBefore(place, ordered)
-      if (span.governed) this.#writeFacts(place, ordered, entry, before ?? new RecentCauses())
-      else if (before !== undefined) entry.causes = before.last()
-      this.#linkParent(ordered, entry)
-      putEvidence(span, this.#committer, entry.evidence)
-      const leaf = this.#add(
-        entry,
-        ordered.parentAt === -1 ? NOT_HERE : this.#first + this.leaves[ordered.parentAt]!,
-      )
+      const earlier = this.#earlierParent(ordered)
+      const link = parentOf(ordered, earlier)
+      if (link === Parent.awaiting && !ordered.opensCycle) {
+        this.missing ??= new Set()
+        this.missing.add(span.parent)
+      }
+      const parent = parentAt === -1 ? NOT_HERE : this.#first + this.leaves[parentAt]!
+      const leaf =
+        span.governed || before !== undefined || earlier !== undefined
+          ? this.#addSpanEntry(place, ordered, before, link, earlier, parent)
+          : this.#addPlainSpan(span, link, parent)
       this.leaves.push(leaf)
-      if (ordered.aboutAt !== -1) before?.add({ role: Role.logRecord, leaf: this.#leaf(leaf), origin: '' })
+      if (aboutAt !== -1) before?.add({ role: Role.logRecord, leaf: this.#leaf(leaf), origin: '' })
     }
+  }
+
+  /** Adds the record of a span without facts and without log records, which most are. */
+  #addPlainSpan(span: SpanInput, link: Parent, parent: number): number {
+    this.#count(Kind.span)
+    const { evidence } = span.source
+    if (evidence === undefined) putEvidence(span, this.#committer)
+    const from = evidence ?? this.#committer.scratchData
+    const at = evidence === undefined ? 0 : span.index * 32
+    return this.#sink.addSpan(span.id, link, span.parent, parent, from, at) - this.#first
+  }
+
+  /** Adds the records of a span's facts, if it has any, and its own. */
+  #addSpanEntry(
+    place: number,
+    ordered: Ordered,
+    before: RecentCauses | undefined,
+    link: Parent,
+    earlier: Uint8Array | undefined,
+    parent: number,
+  ): number {
+    const { span } = ordered
+    const entry = this.#spanEntry
+    entry.kind = Kind.span
+    entry.causes = NO_CAUSES
+    entry.claims = NO_BYTES
+    putId(entry.spanId, 0, span.id)
+    if (span.governed) this.#writeFacts(place, ordered, entry, before ?? new RecentCauses())
+    else if (before !== undefined) entry.causes = before.last()
+    entry.parent = link
+    if (span.parent === '') entry.parentSpanId = NO_BYTES
+    else {
+      putId(this.#parentId, 0, span.parent)
+      entry.parentSpanId = this.#parentId
+    }
+    entry.parentLeaf = parent === NOT_HERE ? (earlier ?? NO_BYTES) : LEAF_TO_COME
+    putEvidence(span, this.#committer)
+    return this.#add(entry, parent)
   }
 
   /**
@@ -326,22 +373,6 @@ class SegmentWriter {
       leaf: this.#sink.count - this.#first, // of the record that is written next
       factLeaves,
     })
-  }
-
-  #linkParent(ordered: Ordered, entry: Entry): void {
-    const { span, parentAt } = ordered
-    const earlier = this.#earlierParent(ordered)
-    entry.parent = parentOf(ordered, earlier)
-    entry.parentSpanId = NO_BYTES
-    entry.parentLeaf = earlier ?? NO_BYTES
-    if (span.parent === '') return
-    putId(span.parent, this.#parentId)
-    entry.parentSpanId = this.#parentId
-    if (parentAt !== -1) entry.parentLeaf = LEAF_TO_COME
-    else if (entry.parent === Parent.awaiting && !ordered.opensCycle) {
-      this.missing ??= new Set()
-      this.missing.add(span.parent)
-    }
   }
 
   /** Leaf of the parent's record where that is in an earlier segment. */
@@ -581,8 +612,12 @@ class SegmentWriter {
 
   /** Returns the record's number, counted from the segment's first leaf. `parent` is as the sink numbers it. */
   #add(entry: Entry, parent = NOT_HERE): number {
-    this.#counts[entry.kind] = (this.#counts[entry.kind] ?? 0) + 1
+    this.#count(entry.kind)
     return this.#sink.add(entry, parent) - this.#first
+  }
+
+  #count(kind: Kind): void {
+    this.#counts[kind] = (this.#counts[kind] ?? 0) + 1
   }
 
   #copyLeaf(number: number): Uint8Array {
@@ -608,14 +643,14 @@ function parentOf({ span, parentAt, opensCycle }: Ordered, earlier: Uint8Array |
   return span.remote && !opensCycle ? Parent.remote : Parent.awaiting
 }
 
-/** Puts the evidence commitment of one span into `out`. */
-function putEvidence(span: SpanInput, committer: Committer, out: Uint8Array): void {
+/** Puts the evidence commitment of one span into the committer's `scratchHash`. */
+function putEvidence(span: SpanInput, committer: Committer): void {
   const { source, index } = span
   const { evidence } = source
   if (evidence === undefined) {
     const bytes = source.body.subarray(span.spanStart, span.spanEnd)
-    committer.evidence(source.seed, index, contextOf(span, committer), bytes, out, 0)
-  } else for (let i = 0, from = index * 32; i < 32; i++) out[i] = evidence[from + i]!
+    committer.evidence(source.seed, index, contextOf(span, committer), bytes, committer.scratchHash, 0)
+  } else copyWords(evidence, index * 32, committer.scratchData, 0, 32)
 }
 
 function contextOf(span: SpanInput, committer: Committer): Uint8Array {
@@ -643,14 +678,9 @@ function map(members: readonly (readonly [string, AnyValue])[]): AnyValue {
   return { type: 'kvlist', value: members.map(([key, value]) => ({ key, value })) }
 }
 
-/** The inverse of idKey, into 8 bytes. */
-function putId(id: string, out: Uint8Array): void {
-  for (let i = 0; i < 8; i++) out[i] = id.charCodeAt(i)
-}
-
 /** The inverse of idKey. */
 function idBytes(id: string): Uint8Array {
   const bytes = new Uint8Array(8)
-  putId(id, bytes)
+  putId(bytes, 0, id)
   return bytes
 }

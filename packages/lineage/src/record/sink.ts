@@ -1,5 +1,6 @@
 /** A growing byte buffer for the hot path: plain writes at a cursor, no allocation per value. */
 import { copyRange, scratch } from '#crypto'
+import { copyWords, dataView } from '../bytes.ts'
 
 const SHORT = 32
 const KEPT_VIEWS = 4096
@@ -7,12 +8,15 @@ const KEPT_VIEWS = 4096
 export class Sink {
   /** Another array after `reserve` has grown it; nobody else replaces it. */
   bytes: Uint8Array
+  /** Of `bytes`. */
+  data: DataView
   at = 0
   /** Views of `bytes`, by their length. */
   #views: (Uint8Array | undefined)[] | undefined
 
   constructor(capacity = 4096) {
     this.bytes = scratch(capacity)
+    this.data = dataView(this.bytes)
   }
 
   /** Makes room for `size` more bytes. What was written so far moves to a larger buffer. */
@@ -21,6 +25,7 @@ export class Sink {
     const grown = scratch(Math.max(this.bytes.length * 2, this.at + size))
     grown.set(this.bytes.subarray(0, this.at))
     this.bytes = grown
+    this.data = dataView(grown)
     this.#views = undefined
   }
 
@@ -81,6 +86,13 @@ export class Sink {
       const { bytes, at } = this
       for (let i = 0; i < size; i++) bytes[at + i] = source[start + i]!
     }
+    this.at += size
+  }
+
+  /** `size` bytes from `start` on, for up to some 200. Reads up to 7 bytes more, and writes them behind. */
+  putWords(source: DataView, start: number, size: number): void {
+    this.reserve(size + 7)
+    copyWords(source, start, this.data, this.at, size)
     this.at += size
   }
 
