@@ -37,6 +37,7 @@ import type { Frame } from './journal/frame.ts'
 import {
   BY_AGE,
   BY_TOUCH,
+  BY_WAIT,
   BYTES,
   COUNT,
   HEAD,
@@ -257,7 +258,7 @@ export class Assembler {
     if (times[trace * TIMES + TOUCHED] === now && !isWaiting) return trace
     times[trace * TIMES + TOUCHED] = now
     if (isWaiting) rows[at + MARKS_OF]! &= ~WAITING
-    else traces.unlink(BY_TOUCH, trace)
+    traces.unlink(isWaiting ? BY_WAIT : BY_TOUCH, trace)
     traces.append(BY_TOUCH, trace)
     return trace
   }
@@ -367,10 +368,11 @@ export class Assembler {
     const still = now - this.#options.quietMillis
     let trace = traces.first(BY_AGE)
     for (; trace !== NONE && spans < maxSpans; trace = traces.next(BY_AGE, trace)) {
-      const isWaiting = (rows[trace * TRACE_WORDS + MARKS_OF]! & WAITING) !== 0
-      if (times[trace * TIMES + SINCE]! <= old || (pressure && isWaiting)) list(trace, cut)
-      else if (!pressure) break
+      if (times[trace * TIMES + SINCE]! > old) break
+      list(trace, cut)
     }
+    trace = pressure ? traces.first(BY_WAIT) : NONE
+    for (; trace !== NONE && spans < maxSpans; trace = traces.next(BY_WAIT, trace)) list(trace, cut)
     trace = traces.first(BY_TOUCH)
     for (; trace !== NONE && spans < maxSpans; trace = traces.next(BY_TOUCH, trace)) {
       if (times[trace * TIMES + TOUCHED]! > still) break
@@ -442,6 +444,7 @@ export class Assembler {
     const at = row * TRACE_WORDS + MARKS_OF
     if ((rows[at]! & WAITING) !== 0) return
     this.#traces.unlink(BY_TOUCH, row)
+    this.#traces.append(BY_WAIT, row)
     rows[at]! |= WAITING
   }
 
@@ -540,7 +543,7 @@ export class Assembler {
     const marks = rows[at + MARKS_OF]!
     this.#open -= rows[at + COUNT]!
     this.#openTraces--
-    if ((marks & WAITING) === 0) traces.unlink(BY_TOUCH, row)
+    traces.unlink((marks & WAITING) === 0 ? BY_TOUCH : BY_WAIT, row)
     traces.unlink(BY_AGE, row)
     if ((marks & FULL) !== 0) this.#full.splice(this.#full.indexOf(row), 1)
     rows[at + COUNT] = 0

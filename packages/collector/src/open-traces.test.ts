@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { BY_AGE, BY_TOUCH, type ListOf, NONE, OpenTraces } from './open-traces.ts'
+import { BY_AGE, BY_TOUCH, BY_WAIT, type ListOf, NONE, OpenTraces } from './open-traces.ts'
 
 type Id = readonly [number, number, number, number]
 
@@ -17,14 +17,14 @@ const hex = ([a, b, c, d]: Id): string => {
 }
 
 describe('open traces', () => {
-  test('against a map and two arrays: found, listed, forgotten, and their rows taken again', () => {
+  test('against a map and three arrays: found, listed, forgotten, and their rows taken again', () => {
     const word = fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 })
     const id = fc.oneof(
       fc.tuple(word, word, word, word),
       fc.tuple(fc.nat(1), fc.nat(1), fc.nat(1), fc.nat(1)),
     )
     const step = fc.record({
-      what: fc.constantFrom('add', 'touch', 'remove'),
+      what: fc.constantFrom('add', 'touch', 'wait', 'remove'),
       tenant: fc.nat(2),
       id,
       pick: fc.nat(),
@@ -35,6 +35,7 @@ describe('open traces', () => {
         const tenants = ['', 'a', 'b'].map((name) => traces.tenant(name))
         const model = new Map<string, { row: number; tenant: number; id: Id }>()
         let byTouch: number[] = []
+        let byWait: number[] = []
         let byAge: number[] = []
         for (const { what, tenant, id, pick } of steps) {
           const number = tenants[tenant]!
@@ -47,20 +48,26 @@ describe('open traces', () => {
             traces.append(BY_AGE, row)
             byTouch.push(row)
             byAge.push(row)
-          } else if (what === 'touch' && one !== undefined) {
-            traces.unlink(BY_TOUCH, one.row)
+          } else if (what !== 'add' && one !== undefined) {
+            traces.unlink(byWait.includes(one.row) ? BY_WAIT : BY_TOUCH, one.row)
+            byTouch = byTouch.filter((row) => row !== one.row)
+            byWait = byWait.filter((row) => row !== one.row)
+          }
+          if (what === 'touch' && one !== undefined) {
             traces.append(BY_TOUCH, one.row)
-            byTouch = [...byTouch.filter((row) => row !== one.row), one.row]
+            byTouch.push(one.row)
+          } else if (what === 'wait' && one !== undefined) {
+            traces.append(BY_WAIT, one.row)
+            byWait.push(one.row)
           } else if (what === 'remove' && one !== undefined) {
-            traces.unlink(BY_TOUCH, one.row)
             traces.unlink(BY_AGE, one.row)
             traces.remove(one.row)
-            byTouch = byTouch.filter((row) => row !== one.row)
             byAge = byAge.filter((row) => row !== one.row)
             model.delete(`${one.tenant} ${one.id}`)
           }
           expect(traces.find(number, ...id)).toBe(model.get(key)?.row ?? NONE)
-          expect([listed(traces, BY_TOUCH), listed(traces, BY_AGE)]).toEqual([byTouch, byAge])
+          const lists = [BY_TOUCH, BY_WAIT, BY_AGE].map((list) => listed(traces, list as ListOf))
+          expect(lists).toEqual([byTouch, byWait, byAge])
         }
         for (const { row, tenant, id } of model.values()) {
           expect(traces.find(tenants[tenant]!, ...id)).toBe(row)

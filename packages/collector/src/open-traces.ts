@@ -28,10 +28,19 @@ export const LAST_CONTEXT = 9
 const CHAIN = 10
 /** Marks in the low eight bits, the tenant's number above. */
 export const MARKS_OF = 11
-/** The two lists of rows: each takes two words. */
-export const BY_TOUCH = 12
-export const BY_AGE = 14
-export type ListOf = typeof BY_TOUCH | typeof BY_AGE
+/** Two words for each list that a row is in. */
+const LINKS = 12
+
+/** The lists: all rows with spans are in the one by age, and in one of the others, which share their words. */
+export const BY_AGE = 0
+export const BY_TOUCH = 1
+export const BY_WAIT = 2
+export type ListOf = typeof BY_AGE | typeof BY_TOUCH | typeof BY_WAIT
+
+/** Where the next row of a list is said in a row; the one before is a word behind. */
+function linkOf(list: ListOf): number {
+  return list === BY_AGE ? LINKS : LINKS + 2
+}
 
 /** Of `times`: when its first and its last span were read. Milliseconds, monotonic. */
 export const TIMES = 2
@@ -54,7 +63,7 @@ export class OpenTraces {
   readonly #tenants: string[] = []
   readonly #numbers = new Map<string, number>()
   /** First and last of each list. */
-  readonly #ends = new Int32Array(4).fill(NONE)
+  readonly #ends = new Int32Array(6).fill(NONE)
 
   /** The number of a tenant. Tenants are configured, so they stay. */
   tenant(name: string): number {
@@ -127,31 +136,33 @@ export class OpenTraces {
   }
 
   first(list: ListOf): number {
-    return this.#ends[list - BY_TOUCH]!
+    return this.#ends[list * 2]!
   }
 
   next(list: ListOf, row: number): number {
-    return this.rows[row * TRACE_WORDS + list]!
+    return this.rows[row * TRACE_WORDS + linkOf(list)]!
   }
 
   append(list: ListOf, row: number): void {
     const { rows } = this
-    const last = this.#ends[list - BY_TOUCH + 1]!
-    rows[row * TRACE_WORDS + list] = NONE
-    rows[row * TRACE_WORDS + list + 1] = last
-    if (last === NONE) this.#ends[list - BY_TOUCH] = row
-    else rows[last * TRACE_WORDS + list] = row
-    this.#ends[list - BY_TOUCH + 1] = row
+    const link = linkOf(list)
+    const last = this.#ends[list * 2 + 1]!
+    rows[row * TRACE_WORDS + link] = NONE
+    rows[row * TRACE_WORDS + link + 1] = last
+    if (last === NONE) this.#ends[list * 2] = row
+    else rows[last * TRACE_WORDS + link] = row
+    this.#ends[list * 2 + 1] = row
   }
 
   unlink(list: ListOf, row: number): void {
     const { rows } = this
-    const after = rows[row * TRACE_WORDS + list]!
-    const before = rows[row * TRACE_WORDS + list + 1]!
-    if (before === NONE) this.#ends[list - BY_TOUCH] = after
-    else rows[before * TRACE_WORDS + list] = after
-    if (after === NONE) this.#ends[list - BY_TOUCH + 1] = before
-    else rows[after * TRACE_WORDS + list + 1] = before
+    const link = linkOf(list)
+    const after = rows[row * TRACE_WORDS + link]!
+    const before = rows[row * TRACE_WORDS + link + 1]!
+    if (before === NONE) this.#ends[list * 2] = after
+    else rows[before * TRACE_WORDS + link] = after
+    if (after === NONE) this.#ends[list * 2 + 1] = before
+    else rows[after * TRACE_WORDS + link + 1] = before
   }
 
   #take(): number {
