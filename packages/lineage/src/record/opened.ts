@@ -23,6 +23,7 @@ import {
 } from './opening.ts'
 import type { Source, SpanInput } from './order.ts'
 import {
+  COLUMNS,
   checkScopes,
   count,
   emptyHead,
@@ -30,13 +31,17 @@ import {
   parsePayload,
   putField,
   type Range,
+  RESOURCE,
   readHead,
+  SCOPE,
   type SegmentHead,
   type SegmentPayload,
+  SOURCE,
   sized,
   sizedField,
   spanInput,
   tabulate,
+  writeFirsts,
   writeHead,
   writeNumber,
 } from './payload.ts'
@@ -79,16 +84,21 @@ function isOpened(bytes: Uint8Array): boolean {
 
 export function encodeOpened(payload: OpenedPayload): Uint8Array {
   const sink = new Sink(4096)
-  const tables = tabulate(payload.spans.map(({ input }) => input))
   writeHead(sink, payload)
   if (payload.withheld) writeNumber(sink, 0x50, 1)
-  for (const { receipt } of tables.sources) sink.field(0x5a, receipt)
-  for (const { source, resourceStart, resourceEnd } of tables.resources)
-    putField(sink, 0x62, source.body, resourceStart, resourceEnd)
-  for (const { source, scopeStart, scopeEnd } of tables.scopes)
-    putField(sink, 0x6a, source.body, scopeStart, scopeEnd)
+  const inputs = payload.spans.map(({ input }) => input)
+  const places = tabulate(inputs)
+  writeFirsts(places, SOURCE, inputs, ({ source }) => sink.field(0x5a, source.receipt))
+  writeFirsts(places, RESOURCE, inputs, (span) =>
+    putField(sink, 0x62, span.source.body, span.resourceStart, span.resourceEnd),
+  )
+  writeFirsts(places, SCOPE, inputs, (span) =>
+    putField(sink, 0x6a, span.source.body, span.scopeStart, span.scopeEnd),
+  )
   for (const [at, { leaf, salt, input }] of payload.spans.entries()) {
-    const [receipt, resource, scope] = tables.places.slice(at * 3, at * 3 + 3) as [number, number, number]
+    const receipt = places[at * COLUMNS + SOURCE]!
+    const resource = places[at * COLUMNS + RESOURCE]!
+    const scope = places[at * COLUMNS + SCOPE]!
     sink.byte(0x72)
     sink.varint(
       numberField(leaf) +

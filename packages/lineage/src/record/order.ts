@@ -186,7 +186,7 @@ export function orderSpans<S extends SpanInput>(input: readonly S[]): SegmentOrd
   const byId = new NodesById<S>()
   /** Nodes by content, of the ids that came more than once. */
   let repeated: Map<string, Map<string, Node<S>>> | undefined
-  const duplicates: { span: S; of: Node<S> }[] = []
+  let duplicates: { span: S; of: Node<S> }[] | undefined
   for (const span of input) {
     const held = byId.get(span.id)
     const node: Node<S> = {
@@ -216,6 +216,7 @@ export function orderSpans<S extends SpanInput>(input: readonly S[]): SegmentOrd
       const content = formatHex(node.content)
       const twin = group.get(content)
       if (twin !== undefined) {
+        duplicates ??= []
         duplicates.push({ span, of: twin })
         continue
       }
@@ -231,8 +232,8 @@ export function orderSpans<S extends SpanInput>(input: readonly S[]): SegmentOrd
     for (const [id, group] of repeated) standing.set(id, standingOf([...group.values()]))
   }
 
-  // The last one first, so that each list begins with its smallest.
-  const nodes = sortNodes(byId.nodes.slice())
+  // The last one first, so that each list begins with its smallest. Who is asked for by id from now on is there once.
+  const nodes = sortNodes(byId.nodes)
   let roots: Node<S> | undefined
   for (let at = nodes.length - 1; at >= 0; at--) {
     const node = nodes[at]!
@@ -263,7 +264,7 @@ export function orderSpans<S extends SpanInput>(input: readonly S[]): SegmentOrd
     if (node.twin !== undefined) node.equivocates = node.twin.place
     if (node.about !== undefined) node.aboutAt = node.about.place
   }
-  return { spans: order, duplicates: duplicates.map(({ span, of }) => ({ span, of: of.place })) }
+  return { spans: order, duplicates: duplicates?.map(({ span, of }) => ({ span, of: of.place })) ?? [] }
 }
 
 /**

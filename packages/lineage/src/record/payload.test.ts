@@ -1,10 +1,11 @@
+import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { spanIdOf, TestLog, traceIdOf } from '../../../../test/support/executions.ts'
 import { concatBytes, formatHex, parseHex, utf8 } from '../bytes.ts'
 import { MalformedError } from '../errors.ts'
 import { WireWriter } from '../wire.ts'
 import type { Source, SpanInput } from './order.ts'
-import { Closed, encodePayload, parsePayload, type SegmentHead } from './payload.ts'
+import { Closed, encodePayload, parsePayload, type SegmentHead, tabulate } from './payload.ts'
 
 const TRACE = traceIdOf(1)
 const SEED = new Uint8Array(32).fill(0xab)
@@ -144,6 +145,43 @@ describe('byte by byte', () => {
       ['absent', 'absent'],
     ])
   })
+})
+
+test('sources, resources and scopes are numbered as they first come, of few spans and of many', () => {
+  const sources = Array.from({ length: 5 }, () => ({}) as Source)
+  const spanOf = fc.record({
+    source: fc.constantFrom(...sources),
+    resource: fc.nat(3),
+    scope: fc.nat(3),
+  })
+  fc.assert(
+    fc.property(fc.array(spanOf, { maxLength: 60, size: 'max' }), (given) => {
+      const spans = given.map(({ source, resource, scope }) => ({
+        source,
+        // 0 is absent: a range that is there may begin at 0 as well, and ends behind it.
+        resourceStart: Math.max(0, resource - 1) * 10,
+        resourceEnd: resource === 0 ? 0 : resource * 10,
+        scopeStart: Math.max(0, scope - 1) * 10,
+        scopeEnd: scope === 0 ? 0 : scope * 10,
+      })) as SpanInput[]
+      const keys: string[][] = [[], [], []]
+      const numbered = given.map(({ source, resource, scope }) => {
+        const from = sources.indexOf(source)
+        return [
+          `${from}`,
+          resource === 0 ? '' : `${from} ${resource}`,
+          scope === 0 ? '' : `${from} ${scope}`,
+        ].map((key, column) => {
+          if (key === '') return 0
+          const known = keys[column]!
+          if (!known.includes(key)) known.push(key)
+          return known.indexOf(key) + (column === 0 ? 0 : 1)
+        })
+      })
+      expect([...tabulate(spans).subarray(0, given.length * 3)]).toEqual(numbered.flat())
+    }),
+    { seed: 20261127, numRuns: 300 },
+  )
 })
 
 describe('refused', () => {

@@ -14,7 +14,6 @@ import { BYTES, FIXED64, VARINT, WireReader } from '../wire.ts'
 import { NO_BYTES } from './entry.ts'
 import { idKey, isParentRemote, type Source, type SpanInput } from './order.ts'
 import { Sink } from './sink.ts'
-import { Numbering } from './small-map.ts'
 
 /** Longest tenant name, so that every entry stays within its bound. */
 const MAX_TENANT_BYTES = 255
@@ -63,20 +62,21 @@ export function writePayload(
   spans: readonly SpanInput[],
   judgement: Uint8Array = NO_BYTES,
 ): void {
-  const tables = tabulate(spans)
   writeHead(sink, head)
   if (head.seed !== undefined) writeSource(sink, NO_BYTES, head.seed)
-  for (const { receipt, seed } of tables.sources) writeSource(sink, receipt, seed)
-  for (const { source, resourceStart, resourceEnd } of tables.resources)
-    putField(sink, 0x3a, source.body, resourceStart, resourceEnd)
-  for (const { source, scopeStart, scopeEnd } of tables.scopes)
-    putField(sink, 0x42, source.body, scopeStart, scopeEnd)
-  const { places } = tables
+  const places = tabulate(spans)
+  writeFirsts(places, SOURCE, spans, ({ source }) => writeSource(sink, source.receipt, source.seed))
+  writeFirsts(places, RESOURCE, spans, (span) =>
+    putField(sink, 0x3a, span.source.body, span.resourceStart, span.resourceEnd),
+  )
+  writeFirsts(places, SCOPE, spans, (span) =>
+    putField(sink, 0x42, span.source.body, span.scopeStart, span.scopeEnd),
+  )
   for (let at = 0; at < spans.length; at++) {
     const span = spans[at]!
-    const source = places[at * 3]!
-    const resource = places[at * 3 + 1]!
-    const scope = places[at * 3 + 2]!
+    const source = places[at * COLUMNS + SOURCE]!
+    const resource = places[at * COLUMNS + RESOURCE]!
+    const scope = places[at * COLUMNS + SCOPE]!
     sink.byte(0x4a)
     sink.varint(
       numberField(source) +
@@ -121,38 +121,96 @@ export function putField(sink: Sink, tag: number, body: Uint8Array, start: numbe
   sink.putRange(body, start, end)
 }
 
-interface Tables {
-  readonly sources: readonly Source[]
-  /** One span for each distinct resource, and for each distinct scope. */
-  readonly resources: readonly SpanInput[]
-  readonly scopes: readonly SpanInput[]
-  /** Three numbers a span: place of its source; places of its resource and scope plus one, 0 where absent. */
-  readonly places: readonly number[]
+/** Columns of what {@link tabulate} returns. */
+export const SOURCE = 0
+export const RESOURCE = 1
+export const SCOPE = 2
+export const COLUMNS = 3
+
+/**
+ * Numbers sources, resources and scopes of spans in the order in which they first come: three numbers a span, those of
+ * resource and scope from 1 on, 0 where it has none. Same range of the same source is one: comparing bytes is left to the
+ * compressor. What is returned lives until the next call.
+ */
+export function tabulate(spans: readonly SpanInput[]): Uint32Array {
+  return spans.length <= FEW ? tabulateFew(spans) : tabulateMany(spans)
 }
 
-/** Same range of the same source is one row: comparing bytes is left to the compressor. */
-export function tabulate(spans: readonly SpanInput[]): Tables {
-  const places = new Array<number>(spans.length * 3)
-  const sources = new Numbering<Source>()
-  const resources = new Numbering<number>()
-  const scopes = new Numbering<number>()
-  const ofResources: SpanInput[] = []
-  const ofScopes: SpanInput[] = []
-  for (let i = 0; i < spans.length; i++) {
-    const span = spans[i]!
-    const source = sources.of(span.source)
-    // Offsets have 32 bits and places less than 21: a safe integer names the range.
-    const at = source * 0x1_0000_0000
-    const resource = span.resourceEnd === 0 ? 0 : resources.of(at + span.resourceStart) + 1
-    if (resource > ofResources.length) ofResources.push(span)
-    const scope = span.scopeEnd === 0 ? 0 : scopes.of(at + span.scopeStart) + 1
-    if (scope > ofScopes.length) ofScopes.push(span)
-    places[i * 3] = source
-    places[i * 3 + 1] = resource
-    places[i * 3 + 2] = scope
-  }
-  return { sources: sources.keys, resources: ofResources, scopes: ofScopes, places }
+/** Calls `write` with the first span of each number of a column, in their order. */
+export function writeFirsts(
+  places: Uint32Array,
+  column: number,
+  spans: readonly SpanInput[],
+  write: (span: SpanInput) => void,
+): void {
+  let next = column === SOURCE ? 0 : 1
+  for (let at = 0; at < spans.length; at++)
+    if (places[at * COLUMNS + column] === next) {
+      write(spans[at]!)
+      next++
+    }
 }
+
+/** By looking at the spans before, the last one first: it costs less than making any table. */
+function tabulateFew(spans: readonly SpanInput[]): Uint32Array {
+  const places = placesOfFew
+  let sources = 0
+  let resources = 0
+  let scopes = 0
+  for (let i = 0; i < spans.length; i++) {
+    const { source, resourceStart, resourceEnd, scopeStart, scopeEnd } = spans[i]!
+    const at = i * COLUMNS
+    places[at + RESOURCE] = 0
+    places[at + SCOPE] = 0
+    let j = i - 1
+    while (j >= 0 && spans[j]!.source !== source) j--
+    places[at + SOURCE] = j >= 0 ? places[j * COLUMNS + SOURCE]! : sources++
+    if (resourceEnd !== 0) {
+      for (j = i - 1; j >= 0; j--) {
+        const other = spans[j]!
+        if (other.source === source && other.resourceStart === resourceStart && other.resourceEnd !== 0) break
+      }
+      places[at + RESOURCE] = j >= 0 ? places[j * COLUMNS + RESOURCE]! : ++resources
+    }
+    if (scopeEnd !== 0) {
+      for (j = i - 1; j >= 0; j--) {
+        const other = spans[j]!
+        if (other.source === source && other.scopeStart === scopeStart && other.scopeEnd !== 0) break
+      }
+      places[at + SCOPE] = j >= 0 ? places[j * COLUMNS + SCOPE]! : ++scopes
+    }
+  }
+  return places
+}
+
+function tabulateMany(spans: readonly SpanInput[]): Uint32Array {
+  const places = new Uint32Array(spans.length * COLUMNS)
+  const sources = new Map<Source, number>()
+  const resources = new Map<number, number>()
+  const scopes = new Map<number, number>()
+  for (const [i, span] of spans.entries()) {
+    const source = numberOf(sources, span.source)
+    // Offsets have 32 bits and places less than 21: a safe integer names the range.
+    const base = source * 0x1_0000_0000
+    places[i * COLUMNS + SOURCE] = source
+    if (span.resourceEnd !== 0)
+      places[i * COLUMNS + RESOURCE] = numberOf(resources, base + span.resourceStart) + 1
+    if (span.scopeEnd !== 0) places[i * COLUMNS + SCOPE] = numberOf(scopes, base + span.scopeStart) + 1
+  }
+  return places
+}
+
+function numberOf<K>(numbers: Map<K, number>, key: K): number {
+  let number = numbers.get(key)
+  if (number === undefined) {
+    number = numbers.size
+    numbers.set(key, number)
+  }
+  return number
+}
+
+const FEW = 24
+const placesOfFew = new Uint32Array(FEW * COLUMNS)
 
 function varintSize(value: number): number {
   let size = 1

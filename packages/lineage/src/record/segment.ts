@@ -123,7 +123,7 @@ export function deriveSegment<S extends SpanInput>(
   const again = history === undefined ? undefined : splitKnown(input, history)
   const order = orderSpans(again === undefined ? input : again.fresh)
   const spans = order.spans.map((ordered) => ordered.span)
-  const duplicates = [...order.duplicates, ...(again === undefined ? [] : again.known)]
+  const duplicates = again === undefined ? order.duplicates : [...order.duplicates, ...again.known]
   if (spans.length === 0) return { count: 0, spans, leaves: [], duplicates, missing: 0, ...NOT_SAID }
   const writer = new SegmentWriter(head, order.spans, history, committer, sink)
   writer.writeSpans()
@@ -231,8 +231,8 @@ class SegmentWriter {
   #governed: Map<number, GovernedSpan & NonNullable<PartSpan['decoded']>> | undefined
   readonly #counts: number[] = []
   /** The entry that is filled again for each span, and what its fields are filled with. */
-  readonly #spanEntry: Entry
-  readonly #parentId = new Uint8Array(8)
+  #spanEntry: Entry | undefined
+  #parentId: Uint8Array = NO_BYTES
   #ordinal = COLLECTOR_ORDINAL
   /** The span that is being written, or whose log records are, and what was said about it before. */
   #about = -1
@@ -252,9 +252,6 @@ class SegmentWriter {
     this.#committer = committer
     this.#sink = sink
     this.#first = sink.count
-    this.#spanEntry = this.#entry(Kind.span)
-    this.#spanEntry.spanId = new Uint8Array(8)
-    this.#spanEntry.evidence = committer.scratchHash
   }
 
   writeSpans(): void {
@@ -299,6 +296,12 @@ class SegmentWriter {
     parent: number,
   ): number {
     const { span } = ordered
+    if (this.#spanEntry === undefined) {
+      this.#spanEntry = this.#entry(Kind.span)
+      this.#spanEntry.spanId = new Uint8Array(8)
+      this.#spanEntry.evidence = this.#committer.scratchHash
+      this.#parentId = new Uint8Array(8)
+    }
     const entry = this.#spanEntry
     entry.kind = Kind.span
     entry.causes = NO_CAUSES

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
-import { Numbering, SmallMap } from './small-map.ts'
+import { SmallMap } from './small-map.ts'
 
-// More than either compares one by one.
+// More than it compares one by one.
 const KEYS = Array.from({ length: 100 }, (_, i) => `key ${(i * 37) % 100}`)
 
 test('a small map gives what was added, few or many', () => {
@@ -11,13 +11,4 @@ test('a small map gives what was added, few or many', () => {
     map.add(key, at)
     for (let before = 0; before <= at; before++) expect(map.get(KEYS[before]!)).toBe(before)
   }
-})
-
-test('keys are numbered in the order in which they first come', () => {
-  const numbering = new Numbering<string>()
-  for (const [at, key] of KEYS.entries()) {
-    expect(numbering.of(key)).toBe(at)
-    for (let before = 0; before <= at; before++) expect(numbering.of(KEYS[before]!)).toBe(before)
-  }
-  expect(numbering.keys).toEqual(KEYS)
 })

@@ -30,24 +30,4 @@ export class SmallMap<K, V> {
   }
 }
 
-/** Numbers keys from 0 in the order in which they first come; comparing and hashing as {@link SmallMap} does. */
-export class Numbering<K> {
-  /** Those that came, by their number. */
-  readonly keys: K[] = []
-  #map: Map<K, number> | undefined
-
-  of(key: K): number {
-    const { keys } = this
-    if (this.#map === undefined) {
-      for (let at = keys.length - 1; at >= 0; at--) if (keys[at] === key) return at
-      if (keys.length === FEW) this.#map = new Map(keys.map((one, at) => [one, at]))
-    } else {
-      const known = this.#map.get(key)
-      if (known !== undefined) return known
-    }
-    this.#map?.set(key, keys.length)
-    return keys.push(key) - 1
-  }
-}
-
 const FEW = 24
