@@ -40,7 +40,10 @@ export async function startBenchCollector(directory: string): Promise<BenchColle
       ...Object.entries(ports).flatMap(([name, port]) => [`--${name}`, `127.0.0.1:${port}`]),
     ],
     // The environment of deploy/rootspan.service.
-    { stdio: ['ignore', 'ignore', 'inherit'], env: { MALLOC_ARENA_MAX: '2', ...process.env } },
+    {
+      stdio: ['ignore', 'ignore', 'inherit'],
+      env: { MALLOC_ARENA_MAX: '2', NODE_OPTIONS: '--max-semi-space-size=4', ...process.env },
+    },
   )
   const api = `http://127.0.0.1:${ports.api}`
   for (let tries = 0; ; tries++) {

@@ -3,15 +3,19 @@ import { setFlagsFromString } from 'node:v8'
 import { Worker } from 'node:worker_threads'
 
 /** How much a heap may grow, in percent of what lived in it, before all of it is marked again. */
-const GROWTH_PERCENT = 200
+const GROWTH_PERCENT = 400
 
 /**
- * Lets the heaps of this process grow to three times of what lives in them. By itself V8 marks them all again for every 30
+ * Lets the heaps of this process grow to five times of what lives in them. By itself V8 marks them all again for every 30
  * MB that are received, because buffers outside of a heap count as its growth: that is twice a second under load, and a
  * tenth of the collector's CPU. The heaps are small, because spans and requests lie outside of them.
+ *
+ * A younger generation that was made small for the main thread (`--max-semi-space-size`, deploy/rootspan.service) is not
+ * for the threads that are started after this, which say how large theirs is.
  */
 export function growHeaps(): void {
   setFlagsFromString(`--heap-growing-percent=${GROWTH_PERCENT}`)
+  setFlagsFromString('--max-semi-space-size=0')
 }
 
 /** CPU time of the thread that asks, in seconds; undefined where Node does not tell it (before 23.9). */
