@@ -129,6 +129,6 @@ export class Returns {
 }
 
 /** Gives the memory of a buffer back at once; nobody may look at it any more. */
-function discard(buffer: ArrayBuffer): void {
+export function discard(buffer: ArrayBuffer): void {
   buffer.transfer(0)
 }

@@ -28,6 +28,7 @@ import {
   zstdDecompress,
   zstdDecompressSync,
 } from 'node:zlib'
+import { discard } from './buffer-pool.ts'
 import { makeDirectory } from './durable.ts'
 import {
   type DurableFile,
@@ -357,7 +358,11 @@ class PackWriter extends PackReader implements Packs {
     if (!NAME.test(packName(retention, day, 0))) throw new RangeError('bad retention class or day')
     const parts =
       retention === RECORDS ? storeAll(blocks) : await compressAll(blocks, this.#options.level ?? 1)
-    return this.#inTurn(() => this.#append(parts, day, retention))
+    try {
+      return await this.#inTurn(() => this.#append(parts, day, retention))
+    } finally {
+      if (retention !== RECORDS) discardCompressed(parts, blocks)
+    }
   }
 
   sync(): Promise<void> {
@@ -595,6 +600,17 @@ async function compressAll(blocks: readonly Uint8Array[], level: number): Promis
   }
   await Promise.all(Array.from({ length: POOL_JOBS }, work))
   return parts
+}
+
+/**
+ * Gives the memory of what was compressed back at once. It has outlived a young collection by now, and would be counted as
+ * growth of the heap until all of that is marked. Buffers that others may lie in are left alone.
+ */
+function discardCompressed(parts: readonly Uint8Array[], blocks: readonly Uint8Array[]): void {
+  for (const [index, raw] of blocks.entries()) {
+    const stored = parts[index * 2 + 1]!
+    if (stored !== raw && stored.buffer.byteLength > Buffer.poolSize) discard(stored.buffer as ArrayBuffer)
+  }
 }
 
 /** {@link compressAll} for what does not compress: hashes. */

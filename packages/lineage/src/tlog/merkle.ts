@@ -89,6 +89,8 @@ export class Fold {
   readonly #out = scratch(HASH_SIZE)
   /** Nodes of a batch, the 0x01 in front of each. */
   #many: ManyHasher | undefined
+  /** What {@link pushMany} gives, of even heights and of odd ones. */
+  readonly #above: [Uint8Array, Uint8Array] = [new Uint8Array(0), new Uint8Array(0)]
 
   /**
    * Takes the hash of a complete subtree of 2^height leaves; it is copied from `bytes` at `offset`. Returns
@@ -113,7 +115,8 @@ export class Fold {
 
   /**
    * Takes many complete subtrees of one height, left to right, and returns the hashes of those above that they
-   * complete, which are to be pushed next. What it costs is a third of pushing one by one.
+   * complete, which are to be pushed next, and live until what they give was pushed as well. What it costs is a third of
+   * pushing one by one.
    */
   pushMany(hashes: Uint8Array, height: number): Uint8Array {
     while (this.#nodes.length <= height) this.#grow()
@@ -121,7 +124,7 @@ export class Fold {
     const waiting = this.#waiting[height]! ? 1 : 0
     const count = hashes.length / HASH_SIZE + waiting
     const pairs = Math.floor(count / 2)
-    const above = new Uint8Array(pairs * HASH_SIZE)
+    const above = this.#room(height, pairs * HASH_SIZE)
     this.#many ??= createNodeHasher()
     const { messages, stride, capacity } = this.#many
     const [from, to, first] = [dataView(hashes), dataView(messages), dataView(node)]
@@ -141,6 +144,12 @@ export class Fold {
     this.#waiting[height] = count % 2 === 1
     if (count % 2 === 1 && hashes.length > 0) node.set(hashes.subarray(hashes.length - HASH_SIZE), LEFT)
     return above
+  }
+
+  #room(height: number, size: number): Uint8Array {
+    const side = height % 2 === 0 ? 0 : 1
+    if (this.#above[side].length < size) this.#above[side] = new Uint8Array(size * 2)
+    return this.#above[side].subarray(0, size)
   }
 
   /** The hash of the latest complete subtree of this height, as a view that the next push may overwrite. */
