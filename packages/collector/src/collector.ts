@@ -14,7 +14,7 @@
  */
 import { randomFillSync } from 'node:crypto'
 import { join, resolve } from 'node:path'
-import type { Worker } from 'node:worker_threads'
+import { MessageChannel, type Worker } from 'node:worker_threads'
 import { copyBytes } from '@rootspan/lineage/bytes'
 import { Committer } from '@rootspan/lineage/record/commitment'
 import { workAhead } from './ahead.ts'
@@ -28,7 +28,7 @@ import { nodeFiles } from './files.ts'
 import { type Journal, openJournal } from './journal/journal.ts'
 import type { Logger } from './logger.ts'
 import type { Identity } from './origin.ts'
-import type { PipelineCommand, PipelineMessage, PipelineOptions } from './pipeline.ts'
+import type { HandedFrame, PipelineCommand, PipelineMessage, PipelineOptions } from './pipeline.ts'
 import { Budget } from './receiver/budget.ts'
 import { startGrpcReceiver } from './receiver/grpc.ts'
 import { startHttpReceiver } from './receiver/http.ts'
@@ -101,6 +101,7 @@ export async function startCollector(config: Config, identity: Identity, log: Lo
   const pool = new BufferPool(POOL_BYTES)
   const pipeline = startPipeline(
     pipelineOptions(config, identity, directories, board),
+    board,
     journal,
     pool,
     log,
@@ -128,7 +129,7 @@ export async function startCollector(config: Config, identity: Identity, log: Lo
         counters: board,
         now,
         random: createRandom(),
-        workAhead: createAhead(pipeline.post, pool, board, fail),
+        workAhead: createAhead(pipeline.hand, pool, board, fail),
         maxTraceSpans: Math.max(config.assembler.maxSegmentSpans, MAX_TRACE_SPANS),
         gate,
       }),
@@ -214,7 +215,7 @@ function pipelineOptions(
   identity: Identity,
   directories: Directories,
   board: Board,
-): PipelineOptions {
+): Omit<PipelineOptions, 'frames'> {
   return {
     board: board.buffer,
     journalDirectory: directories.journal,
@@ -238,19 +239,22 @@ function pipelineOptions(
   }
 }
 
-type PipelinePort = (command: PipelineCommand, transfer: readonly ArrayBuffer[]) => void
+type HandFrame = (frame: HandedFrame, transfer: readonly ArrayBuffer[]) => void
 
 /** Starts the pipeline; what it does not need any more is trimmed from the journal. */
 function startPipeline(
-  options: PipelineOptions,
+  options: Omit<PipelineOptions, 'frames'>,
+  board: Board,
   journal: Journal,
   pool: BufferPool,
   log: Logger,
   fail: (error: Error) => void,
-): { ready: Promise<void>; post: PipelinePort; close(): Promise<void> } {
+): { ready: Promise<void>; hand: HandFrame; close(): Promise<void> } {
   const ready = Promise.withResolvers<void>()
   const drained = Promise.withResolvers<void>()
-  const worker = startThread('pipeline', options, fail)
+  const { port1: frames, port2: ofPipeline } = new MessageChannel()
+  const data: PipelineOptions = { ...options, frames: ofPipeline }
+  const worker = startThread('pipeline', data, fail, [ofPipeline])
   worker.on('message', (message: PipelineMessage) => {
     if (message.type === 'ready') ready.resolve()
     else if (message.type === 'give') for (const buffer of message.buffers) pool.comeBack(buffer)
@@ -260,10 +264,14 @@ function startPipeline(
   })
   return {
     ready: ready.promise,
-    post: (command, transfer) => worker.postMessage(command, transfer),
+    hand(frame, transfer) {
+      frames.postMessage(frame, transfer)
+      board.notify()
+    },
     async close() {
       worker.postMessage({ type: 'close' } satisfies PipelineCommand)
       await drained.promise
+      frames.close()
     },
   }
 }
@@ -326,7 +334,7 @@ const POOL_BYTES = 64 * 1024 * 1024
  * hold up all that come after it. So a failure here is the end, and a restart reads it from the journal.
  */
 function createAhead(
-  post: PipelinePort,
+  hand: HandFrame,
   pool: BufferPool,
   board: Board,
   fail: (error: Error) => void,
@@ -355,7 +363,7 @@ function createAhead(
       const body = isClose ? ownBody(frame.body, pool) : undefined
       if (body !== undefined) own.push(body.buffer as ArrayBuffer)
       for (const buffer of own) pool.handOver(buffer)
-      failing(() => post({ type: 'frame', position, seed, receipt, bodyLength, body, ahead }, own))
+      failing(() => hand({ position, seed, receipt, bodyLength, body, ahead }, own))
     }
   }
 }

@@ -22,8 +22,8 @@ import { join } from 'node:path'
 import {
   constants,
   crc32,
+  createZstdCompress,
   type ZstdOptions,
-  zstdCompress,
   zstdCompressSync,
   zstdDecompress,
   zstdDecompressSync,
@@ -609,7 +609,7 @@ async function compressAll(blocks: readonly Uint8Array[], level: number): Promis
 function discardCompressed(parts: readonly Uint8Array[], blocks: readonly Uint8Array[]): void {
   for (const [index, raw] of blocks.entries()) {
     const stored = parts[index * 2 + 1]!
-    if (stored !== raw && stored.buffer.byteLength > Buffer.poolSize) discard(stored.buffer as ArrayBuffer)
+    if (raw.length > SYNC_BYTES && stored !== raw) discardOwn(stored)
   }
 }
 
@@ -627,8 +627,25 @@ function compress(raw: Uint8Array, level: number): Uint8Array | Promise<Uint8Arr
   }
   if (raw.length <= SYNC_BYTES) return zstdCompressSync(raw, options)
   return new Promise((resolve, reject) => {
-    zstdCompress(raw, options, (error, compressed) => (error === null ? resolve(compressed) : reject(error)))
+    // `zstdCompress` would copy the piece, and leave it to whoever marks the whole heap: what a stream holds grows old with it.
+    const stream = createZstdCompress(options)
+    const pieces: Buffer[] = []
+    stream.on('data', (piece: Buffer) => pieces.push(piece))
+    stream.on('error', reject)
+    stream.on('end', () => resolve(pieces.length === 1 ? pieces[0]! : joined(pieces)))
+    stream.end(raw)
   })
+}
+
+function joined(pieces: readonly Buffer[]): Buffer {
+  const whole = Buffer.concat(pieces)
+  for (const piece of pieces) discardOwn(piece)
+  return whole
+}
+
+/** Unless it is small enough to lie in one of Node's own buffers, with others. */
+function discardOwn({ buffer }: Uint8Array): void {
+  if (buffer.byteLength > Buffer.poolSize) discard(buffer as ArrayBuffer)
 }
 
 function blockHeader(rawLength: number, stored: Uint8Array): Buffer {

@@ -6,7 +6,7 @@
  * durable. Its own messages are `ready`, `keep` (the journal below is not needed any more), `give` (buffers of requests
  * come back), `log` and `closed`.
  */
-import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
+import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
 import { equalBytes } from '@rootspan/lineage/bytes'
 import { createSpanTable, type SpanTable, WORDS_PER_SPAN } from '@rootspan/lineage/otlp/scan'
 import { Closed } from '@rootspan/lineage/record/payload'
@@ -47,6 +47,11 @@ export interface PipelineOptions {
   readonly maxPackBytes: number
   readonly compressionLevel: number
   readonly retention: RetentionSettings
+  /**
+   * Where {@link HandedFrame}s come from, in the order of their positions. They wait there until they are asked for: in the
+   * heap of the thread they would grow old, and what they hold be counted as its growth.
+   */
+  readonly frames: MessagePort
 }
 
 export type PipelineMessage =
@@ -61,7 +66,9 @@ export type PipelineMessage =
     }
   | { readonly type: 'closed' }
 
-export type PipelineCommand = { readonly type: 'close' } | ({ readonly type: 'frame' } & HandedFrame)
+export interface PipelineCommand {
+  readonly type: 'close'
+}
 
 /** A durable frame of the journal. The buffers of body and `ahead` are the pipeline's, until it gives them back. */
 export interface HandedFrame {
@@ -153,11 +160,6 @@ class Pipeline {
     this.#board.notify()
   }
 
-  hand(frame: HandedFrame): void {
-    this.#handed.set(frame.position, frame)
-    this.#board.notify()
-  }
-
   async #turn(): Promise<void> {
     const mark = this.#board.mark()
     const followed = this.#follow()
@@ -202,8 +204,19 @@ class Pipeline {
 
   /** Whether there is a frame that was not taken yet. */
   get #isBehind(): boolean {
+    return this.#journal.next < this.#handedFrom || this.#isHanded()
+  }
+
+  /** Whether the next frame was handed over: receives no more than it takes to know. */
+  #isHanded(): boolean {
     const { next } = this.#journal
-    return next < this.#handedFrom || this.#handed.has(next)
+    while (!this.#handed.has(next)) {
+      const received = receiveMessageOnPort(this.#options.frames)
+      if (received === undefined) return false
+      const frame = received.message as HandedFrame
+      this.#handed.set(frame.position, frame)
+    }
+    return true
   }
 
   /** Takes the next frames; returns whether there were any. Stops while the assembler is full. */
@@ -238,8 +251,8 @@ class Pipeline {
 
   #nextHanded(): HandedFrame | undefined {
     const { next } = this.#journal
-    const frame = this.#handed.get(next)
-    if (frame === undefined) return undefined
+    if (!this.#isHanded()) return undefined
+    const frame = this.#handed.get(next)!
     this.#handed.delete(next)
     this.#journal.pass(next + 1)
     return frame
@@ -397,10 +410,7 @@ async function start(options: PipelineOptions, port: MessagePort): Promise<void>
   board.set('tree_size', tree.size)
   board.set('needed_position', cursor.next)
   board.set('pipeline_ready', 1)
-  port.on('message', (command: PipelineCommand) => {
-    if (command.type === 'close') pipeline.close()
-    else pipeline.hand(command)
-  })
+  port.on('message', (_: PipelineCommand) => pipeline.close())
   port.postMessage({ type: 'ready' } satisfies PipelineMessage)
   await pipeline.run()
   board.set('pipeline_ready', 0)

@@ -1,6 +1,6 @@
 /** Starting the collector's worker threads, from source and from the compiled package alike. */
 import { setFlagsFromString } from 'node:v8'
-import { Worker } from 'node:worker_threads'
+import { type MessagePort, Worker } from 'node:worker_threads'
 
 /** How much a heap may grow, in percent of what lived in it, before all of it is marked again. */
 const GROWTH_PERCENT = 400
@@ -26,12 +26,18 @@ export function threadCpuSeconds(): number | undefined {
 
 /**
  * Starts `name.ts` or `name.js` beside this file. A thread that throws or ends by itself is a failure of the
- * whole collector: its state cannot be trusted, and a restart recovers.
+ * whole collector: its state cannot be trusted, and a restart recovers. `ports` in the data become the thread's.
  */
-export function startThread(name: string, workerData: object, onFailure: (error: Error) => void): Worker {
+export function startThread(
+  name: string,
+  workerData: object,
+  onFailure: (error: Error) => void,
+  ports: readonly MessagePort[] = [],
+): Worker {
   const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
   const worker = new Worker(new URL(`./${name}.${extension}`, import.meta.url), {
     workerData,
+    transferList: [...ports],
     name,
     // Three semi-spaces of 8 MiB: half of the default saves 100 MiB under load and costs no CPU that can be measured.
     resourceLimits: { maxYoungGenerationSizeMb: 24 },
