@@ -9,18 +9,21 @@ export interface SentTrace {
   readonly position: number | undefined
 }
 
-/** Sends one trace: a root and its children, in one request. Rejects unless all of it is accepted. */
+/**
+ * Sends one trace: a root and its children, in one request; or the children alone, as of a service whose caller has not
+ * sent yet. Rejects unless all of it is accepted.
+ */
 export async function sendTrace(
   { http }: { readonly http: string },
   spans: number,
-  options: { readonly receipt?: boolean } = {},
+  options: { readonly receipt?: boolean; readonly isRootless?: boolean } = {},
 ): Promise<SentTrace> {
   const traceId = randomBytes(16).toString('hex')
   const spanIds = Array.from({ length: spans }, () => randomBytes(8).toString('hex'))
   const response = await fetch(`${http}/v1/traces`, {
     method: 'POST',
     headers: { 'content-type': 'application/json', ...(options.receipt && { 'rootspan-receipt': '1' }) },
-    body: JSON.stringify(requestOf(traceId, spanIds)),
+    body: JSON.stringify(requestOf(traceId, spanIds, options.isRootless)),
     signal: AbortSignal.timeout(30_000),
   })
   const text = await response.text()
@@ -29,14 +32,15 @@ export async function sendTrace(
   return { traceId, spanIds, position: position === null ? undefined : Number(position) }
 }
 
-function requestOf(traceId: string, spanIds: readonly string[]): object {
+function requestOf(traceId: string, spanIds: readonly string[], isRootless = false): object {
+  const root = isRootless ? randomBytes(8).toString('hex') : spanIds[0]
   const end = BigInt(Date.now()) * 1_000_000n
   const spans = spanIds.map((spanId, at) => ({
     traceId,
     spanId,
-    ...(at > 0 && { parentSpanId: spanIds[0] }),
-    name: at === 0 ? 'GET /' : `step ${at}`,
-    kind: at === 0 ? 2 : 1,
+    ...((at > 0 || isRootless) && { parentSpanId: root }),
+    name: at === 0 && !isRootless ? 'GET /' : `step ${at}`,
+    kind: at === 0 && !isRootless ? 2 : 1,
     startTimeUnixNano: String(end - 1_000_000n + BigInt(at)),
     endTimeUnixNano: String(end),
     attributes: [{ key: 'step', value: { intValue: at } }],

@@ -219,10 +219,17 @@ class Pipeline {
     return true
   }
 
-  /** Takes the next frames; returns whether there were any. Stops while the assembler is full. */
+  /** Whether the assembler takes nothing more until some of it is settled. */
+  get #isFull(): boolean {
+    return this.#assembler.openSpans >= this.#options.maxOpenSpans || this.#assembler.hasFullTraces
+  }
+
+  /**
+   * Takes the next frames; returns whether there were any. Stops while the assembler is full: behind the frame that filled
+   * it, or what one read gave of the journal's files.
+   */
   #follow(): boolean {
-    const { openSpans, hasFullTraces } = this.#assembler
-    if (!this.#isBehind || openSpans >= this.#options.maxOpenSpans || hasFullTraces) return false
+    if (!this.#isBehind || this.#isFull) return false
     const start = performance.now()
     let bytes = 0
     let spans = 0
@@ -240,7 +247,7 @@ class Pipeline {
         this.#frames.hand(position, frame.body, ahead.evidence)
         bytes += frame.bodyLength
         spans += ahead.table.count
-        if (spans >= COMMIT_SPANS || bytes >= HANDED_BYTES || this.#assembler.hasFullTraces) break
+        if (spans >= COMMIT_SPANS || bytes >= HANDED_BYTES || this.#isFull) break
       }
     }
     // As the gate counts what is appended: bodies, and none of before this start.
