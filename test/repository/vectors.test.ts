@@ -13,6 +13,7 @@ test.for([
   ['store', 'values.json'],
   ['journal', 'journal.json'],
   ['pack', 'pack.json'],
+  ['files', 'files.json'],
 ] as const)('those of the %s', ([directory, file], context) => {
   if (missing) context.skip(`no ${PYTHON} here to run: ${PYTHON} test/vectors/${directory}/make.py`)
   const made = mkdtempSync(join(tmpdir(), 'rootspan-vectors-'))

@@ -216,7 +216,9 @@ const settings = section({
       .describe('A trace whose spans have all ended settles after this long without another span.'),
     max_age: duration('10ms', '24h')
       .prefault('1m')
-      .describe('A trace that has not settled after this long is cut into a segment.'),
+      .describe(
+        'A trace that has not settled after this long is cut into a segment. Until then the journal keeps all that came since its first span: with hours, mind `journal.max_bytes`.',
+      ),
     max_open_spans: count(1, 100_000_000)
       .prefault(500_000)
       .describe(

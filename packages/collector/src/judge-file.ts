@@ -103,7 +103,7 @@ function seal(
     gather: (execution, since) => knowledge.contextOf(execution, since),
   })
   if (derived.count === 0) return
-  const entries = splitEntries([sink.entries]).map((entry) => parseEntry(entry))
+  const entries = splitEntries([sink.copyFrom(0).entries]).map((entry) => parseEntry(entry))
   for (const [number, { spanId }] of entries.entries())
     spanOf.set(formatHex(sink.leaf(number)), formatHex(spanId))
   const payload = encodePayload(

@@ -19,16 +19,8 @@
  * the journal's syncs, so at most {@link POOL_JOBS} blocks are in it; fewer would wait for a busy event loop often.
  */
 import { join } from 'node:path'
-import {
-  constants,
-  crc32,
-  createZstdCompress,
-  type ZstdOptions,
-  zstdCompressSync,
-  zstdDecompress,
-  zstdDecompressSync,
-} from 'node:zlib'
-import { discard } from './buffer-pool.ts'
+import { crc32, zstdDecompress, zstdDecompressSync } from 'node:zlib'
+import { compress, discardCompressed, SYNC_BYTES } from './compress.ts'
 import { makeDirectory } from './durable.ts'
 import {
   type DurableFile,
@@ -57,7 +49,6 @@ const PACK_MAGIC = 0x52_53_70_6b
 export const BLOCK_MAGIC = 0x52_53_70_62
 const TWO_32 = 0x1_0000_0000
 const GIB = 1024 * 1024 * 1024
-const SYNC_BYTES = 64 * 1024
 const POOL_JOBS = 4
 const MAX_OPEN = 32
 const MAX_SHARED = 8
@@ -361,7 +352,8 @@ class PackWriter extends PackReader implements Packs {
     try {
       return await this.#inTurn(() => this.#append(parts, day, retention))
     } finally {
-      if (retention !== RECORDS) discardCompressed(parts, blocks)
+      if (retention !== RECORDS)
+        for (const [index, raw] of blocks.entries()) discardCompressed(raw, parts[index * 2 + 1]!)
     }
   }
 
@@ -602,50 +594,9 @@ async function compressAll(blocks: readonly Uint8Array[], level: number): Promis
   return parts
 }
 
-/**
- * Gives the memory of what was compressed back at once. It has outlived a young collection by now, and would be counted as
- * growth of the heap until all of that is marked. Buffers that others may lie in are left alone.
- */
-function discardCompressed(parts: readonly Uint8Array[], blocks: readonly Uint8Array[]): void {
-  for (const [index, raw] of blocks.entries()) {
-    const stored = parts[index * 2 + 1]!
-    if (raw.length > SYNC_BYTES && stored !== raw) discardOwn(stored)
-  }
-}
-
 /** {@link compressAll} for what does not compress: hashes. */
 function storeAll(blocks: readonly Uint8Array[]): Uint8Array[] {
   return blocks.flatMap((raw) => [blockHeader(raw.length, raw), raw])
-}
-
-function compress(raw: Uint8Array, level: number): Uint8Array | Promise<Uint8Array> {
-  // The size said in advance fits zstd's tables to small blocks; one output piece for what compresses to a quarter.
-  const options: ZstdOptions = {
-    params: { [constants.ZSTD_c_compressionLevel]: level },
-    pledgedSrcSize: raw.length,
-    chunkSize: Math.ceil(raw.length / 4) + 128,
-  }
-  if (raw.length <= SYNC_BYTES) return zstdCompressSync(raw, options)
-  return new Promise((resolve, reject) => {
-    // `zstdCompress` would copy the piece, and leave it to whoever marks the whole heap: what a stream holds grows old with it.
-    const stream = createZstdCompress(options)
-    const pieces: Buffer[] = []
-    stream.on('data', (piece: Buffer) => pieces.push(piece))
-    stream.on('error', reject)
-    stream.on('end', () => resolve(pieces.length === 1 ? pieces[0]! : joined(pieces)))
-    stream.end(raw)
-  })
-}
-
-function joined(pieces: readonly Buffer[]): Buffer {
-  const whole = Buffer.concat(pieces)
-  for (const piece of pieces) discardOwn(piece)
-  return whole
-}
-
-/** Unless it is small enough to lie in one of Node's own buffers, with others. */
-function discardOwn({ buffer }: Uint8Array): void {
-  if (buffer.byteLength > Buffer.poolSize) discard(buffer as ArrayBuffer)
 }
 
 function blockHeader(rawLength: number, stored: Uint8Array): Buffer {

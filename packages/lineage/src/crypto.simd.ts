@@ -16,7 +16,7 @@
  */
 export class LaneHasher {
   readonly bytes: Uint8Array
-  /** Of `bytes`, and a few more. */
+  /** Of all the memory, the list as well: to read by. */
   readonly data: DataView
   readonly #list: Int32Array
   readonly #run: Run

@@ -202,7 +202,10 @@ export class Committer {
     this.saltedEvidence(salt, 0, context, span, 0, span.length, out, at)
   }
 
-  /** {@link evidence} of the span in [start, end) of `body`, with the salt at `saltAt` of `salts`. */
+  /**
+   * {@link evidence} of the span in [start, end) of `body`, with the salt at `saltAt` of `salts`. An array that was passed as
+   * `context`, here or there, is known again as such: it may not be written any more.
+   */
   saltedEvidence(
     salts: Uint8Array,
     saltAt: number,

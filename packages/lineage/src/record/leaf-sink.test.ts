@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import fc from 'fast-check'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { traceIdOf } from '../../../../test/support/executions.ts'
 import { concatBytes, dataView, formatHex } from '../bytes.ts'
 import { Kind } from '../governance/kind.ts'
@@ -171,4 +171,32 @@ test('sinks that are filled in turns do not disturb each other', () => {
   fill(b, given.slice(0, 20), wanted.leaves)
   holds(a, 0, wanted)
   holds(b, 0, { entries: wanted.entries.slice(0, 20), leaves: wanted.leaves.slice(0, 20) })
+})
+
+test('a parent that is not there, or without room for its leaf hash, is our own mistake', () => {
+  const sink = new LeafSink()
+  const entry = entryOf({ ...plain(), causes: 0, under: 0 }, 0, new Uint8Array(32))
+  expect(() => sink.add(entry, 0)).toThrow('bad parent')
+  sink.add(entry)
+  expect(() => sink.add(entryOf(plain(), 1, NO_BYTES), 0)).toThrow('bad parent')
+  sink.beginTrace('', TRACE)
+  const add = () =>
+    sink.addSpan(idKey(idOf(1)), Parent.linked, idKey(idOf(0)), NOT_HERE, dataView(evidenceOf(1)), 0)
+  expect(add).toThrow('bad parent')
+})
+
+test('without WebAssembly the leaves are the same', async () => {
+  vi.resetModules()
+  vi.stubGlobal('WebAssembly', undefined)
+  try {
+    const { LeafSink: Plain } = await import('./leaf-sink.ts')
+    const given = Array.from({ length: 700 }, (_, at) => plain(at === 0 ? undefined : Math.floor(at / 3)))
+    const wanted = expected(given)
+    const sink = new Plain()
+    fill(sink, given, wanted.leaves)
+    holds(sink, 0, wanted)
+  } finally {
+    vi.unstubAllGlobals()
+    vi.resetModules()
+  }
 })

@@ -5,7 +5,7 @@
  * entries wait here without their hashes and with room for that of their parent, up to 512 of whatever segments follow
  * each other, and are then hashed four at a time: first those that wait for nobody, then their children, and so on. A
  * native hash for each costs three times as much, most of it for the call. Whoever asks for a leaf hash or for entries
- * has what waits hashed at once.
+ * has what waits hashed at once. Where there is no WebAssembly, as on a page that forbids it, each is hashed by itself.
  */
 import { sha256Into } from '#crypto'
 import { copyWords } from '../bytes.ts'
@@ -66,7 +66,7 @@ export class LeafSink {
 
   /**
    * Adds the entry of a span without causes and claims of the trace that was begun: as {@link writeSpanEntry} and {@link add}
-   * have it.
+   * have it. One that is linked has its `parent` here.
    */
   addSpan(
     id: string,
@@ -77,10 +77,9 @@ export class LeafSink {
     evidenceAt: number,
   ): number {
     const message = this.#nextMessage()
-    return this.#written(
-      writeSpanEntry(message, this.#head, id, link, parentId, evidence, evidenceAt),
-      parent,
-    )
+    const hole = writeSpanEntry(message, this.#head, id, link, parentId, evidence, evidenceAt)
+    if (hole >= 0 && parent < 0) throw new Error('bad parent of an entry')
+    return this.#written(hole, parent)
   }
 
   /** Where the next entry is to be written. */
@@ -98,6 +97,7 @@ export class LeafSink {
     const messages = this.#messages
     const start = slot * SLOT
     const hashed = this.#count - slot
+    if (parent >= this.#count || (parent >= 0 && hole < 0)) throw new Error('bad parent of an entry')
     if (parent >= 0 && parent < hashed) copyWords(this.#hashes.data, parent * HASH, messages.data, hole, HASH)
     this.#lengths[slot] = messages.at - start
     this.#parents[slot] = parent < hashed ? NOT_HERE : parent - hashed
@@ -150,8 +150,10 @@ export class LeafSink {
     if (count === 0) return
     this.#waiting = 0
     this.#hashes.reserve(count * HASH)
-    if (count < WORTH_LANES || this.#lengths[count - 1]! > LONGEST) this.#hashEach(count)
-    else this.#hashInLanes(count)
+    const isWorth = count >= WORTH_LANES && this.#lengths[count - 1]! <= LONGEST
+    const lanes = isWorth ? sharedLanes() : undefined
+    if (lanes === undefined) this.#hashEach(count)
+    else this.#hashInLanes(count, lanes)
   }
 
   #hashEach(count: number): void {
@@ -174,13 +176,7 @@ export class LeafSink {
   }
 
   /** Orders what waits by how many of its ancestors wait too, and among those by blocks. */
-  #hashInLanes(count: number): void {
-    shared ??= {
-      lanes: new LaneHasher(SLOTS * (SLOT + HASH), SLOTS),
-      order: new Int32Array(SLOTS),
-      places: new Int32Array(SLOTS * MOST_BLOCKS),
-    }
-    const { lanes, order, places } = shared
+  #hashInLanes(count: number, { lanes, order, places }: Lanes): void {
     const { bytes } = lanes
     bytes.set(this.#messages.bytes.subarray(0, count * SLOT))
     places.fill(0)
@@ -243,6 +239,28 @@ const LONGEST = SLOT - 9
 /** Fewer are hashed one by one: a group of four costs as much with one message as with four. */
 const WORTH_LANES = 4
 
+interface Lanes {
+  readonly lanes: LaneHasher
+  readonly order: Int32Array
+  readonly places: Int32Array
+}
+
 // One for all sinks of a thread: nothing in them outlives a call.
-let shared: { lanes: LaneHasher; order: Int32Array; places: Int32Array } | undefined
+let shared: Lanes | 'none' | undefined
+
+/** Undefined where the runtime has no WebAssembly, forbids it, or lacks its vectors. */
+function sharedLanes(): Lanes | undefined {
+  if (shared === undefined)
+    try {
+      shared = {
+        lanes: new LaneHasher(SLOTS * (SLOT + HASH), SLOTS),
+        order: new Int32Array(SLOTS),
+        places: new Int32Array(SLOTS * MOST_BLOCKS),
+      }
+    } catch {
+      shared = 'none'
+    }
+  return shared === 'none' ? undefined : shared
+}
+
 const DIGESTS = SLOTS * SLOT

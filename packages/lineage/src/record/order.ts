@@ -157,7 +157,7 @@ export function spanContent(span: SpanInput): Uint8Array {
 
 /** Nodes by the id of their span: few are compared one by one, which takes a fraction of making a hash table. */
 class NodesById<S extends SpanInput> {
-  /** In the order in which they came; the first of each id is what is found. */
+  /** In the order in which they came, of which the first of each id is what is found; until somebody sorts them. */
   readonly nodes: Node<S>[] = []
   #byId: Map<string, Node<S>> | undefined
 

@@ -230,7 +230,7 @@ class SegmentWriter {
   /** By the place of the span or log record itself, ascending. */
   #governed: Map<number, GovernedSpan & NonNullable<PartSpan['decoded']>> | undefined
   readonly #counts: number[] = []
-  /** The entry that is filled again for each span, and what its fields are filled with. */
+  /** The entry that is filled again for each span that is no plain one, and what its fields are filled with. */
   #spanEntry: Entry | undefined
   #parentId: Uint8Array = NO_BYTES
   #ordinal = COLLECTOR_ORDINAL

@@ -74,6 +74,9 @@ export function coverRange(start: number, end: number): Subtree[] {
   return cover
 }
 
+/** Room for the nodes above a batch that is kept, in bytes: those of one huge append are not. */
+const MAX_KEPT_ABOVE = 1024 * 1024
+
 /**
  * Folds complete subtrees into the root over them, left to right. What is pushed is the {@link coverRange} of
  * [start, end), or a finer division of it, where `start` is 0 or a multiple of a power of two that is not
@@ -148,7 +151,9 @@ export class Fold {
 
   #room(height: number, size: number): Uint8Array {
     const side = height % 2 === 0 ? 0 : 1
-    if (this.#above[side].length < size) this.#above[side] = new Uint8Array(size * 2)
+    if (size > MAX_KEPT_ABOVE) return new Uint8Array(size)
+    if (this.#above[side].length < size)
+      this.#above[side] = new Uint8Array(Math.min(size * 2, MAX_KEPT_ABOVE))
     return this.#above[side].subarray(0, size)
   }
 
