@@ -80,21 +80,25 @@ export function padMessage(bytes: Uint8Array, at: number, length: number): numbe
 export class ManyHasher {
   /** Message `i` begins at `i * stride`: write the bytes there and nothing else; they stay as they are. */
   readonly messages: Uint8Array
+  /** Of `messages`. */
+  readonly data: DataView
   readonly stride: number
   readonly capacity: number
   readonly #digests: Uint8Array
   readonly #lanes: LaneHasher
 
-  /** `length` is that of every message, in bytes. */
-  constructor(length: number, capacity = 1024) {
+  /** `length` is that of every message, in bytes. Each begins with `prefix` for good, which is part of that. */
+  constructor(length: number, capacity = 1024, prefix: Uint8Array = new Uint8Array(0)) {
     this.capacity = Math.ceil(capacity / LANES) * LANES
     this.stride = Math.ceil((length + 9) / BLOCK) * BLOCK
     const size = this.capacity * this.stride
     this.#lanes = new LaneHasher(size + this.capacity * DIGEST, this.capacity / LANES)
     const { bytes } = this.#lanes
     this.messages = bytes.subarray(0, size)
+    this.data = new DataView(bytes.buffer, 0, size)
     this.#digests = bytes.subarray(size)
     for (let i = 0; i < this.capacity; i++) {
+      this.messages.set(prefix, i * this.stride)
       const blocks = padMessage(this.messages, i * this.stride, length)
       this.#lanes.put(i, i * this.stride, blocks, size + i * DIGEST)
     }

@@ -14,6 +14,8 @@ import { Sink } from './sink.ts'
 
 export const SALT_SIZE = 16
 const SEED_SIZE = 32
+/** How many messages are hashed at once. */
+const BATCH = 256
 /** Room for salts that one large request has grown is not kept for the small ones after it. */
 const MAX_KEPT_SALTS = 65_536 * SALT_SIZE
 
@@ -29,30 +31,18 @@ export const EVIDENCE_ORDINAL = 0
 /** First ordinal of the claims of records that the collector adds to a segment. */
 export const COLLECTOR_ORDINAL = 0x8000_0000
 
-/** A hasher of many messages and a view to write them by. */
-interface Batch extends Pick<ManyHasher, 'messages' | 'stride' | 'capacity'> {
-  readonly hasher: ManyHasher
-  readonly view: DataView
-}
-
-function createBatch(length: number, prefix: Uint8Array = new Uint8Array(0)): Batch {
-  const hasher = new ManyHasher(length, 256)
-  const { messages, stride, capacity } = hasher
-  for (let at = 0; at < messages.length; at += stride) messages.set(prefix, at)
-  return { hasher, messages, stride, capacity, view: dataView(messages) }
-}
-
 /**
  * Puts the first `kept` bytes, a multiple of 8, of the digests of `count` messages, which `write` writes, into `out`; returns
  * that.
  */
 function hashBatch(
-  { hasher, stride, capacity }: Batch,
+  hasher: ManyHasher,
   count: number,
   kept: number,
   out: Uint8Array,
   write: (at: number, i: number) => void,
 ): Uint8Array {
+  const { stride, capacity } = hasher
   const to = dataView(out)
   for (let done = 0; done < count; done += capacity) {
     const some = Math.min(capacity, count - done)
@@ -79,9 +69,9 @@ export class Committer {
   readonly #values = new Map<number, Uint8Array>()
   #valuesOf = 0n
   /** By the length of what is hashed for a trace seed, which is that of its tenant. */
-  readonly #seedHashers = new Map<number, Batch>()
+  readonly #seedHashers = new Map<number, ManyHasher>()
   /** For salts: their tag is in each message for good. */
-  #saltHasher: Batch | undefined
+  #saltHasher: ManyHasher | undefined
   #salts: Uint8Array = new Uint8Array(0)
   /** What is hashed for evidence: its tag is in it for good, and the context of the span before. */
   readonly #evidence = new Sink(8192)
@@ -130,23 +120,23 @@ export class Committer {
     out = new Uint8Array(ids.length * SEED_SIZE),
   ): Uint8Array {
     const prefix = TRACE_TAG.length + SEED_SIZE + 2 + tenant.length
-    let batch = this.#seedHashers.get(prefix)
-    if (batch === undefined) {
-      batch = createBatch(prefix + 16)
-      this.#seedHashers.set(prefix, batch)
+    let hasher = this.#seedHashers.get(prefix)
+    if (hasher === undefined) {
+      hasher = new ManyHasher(prefix + 16, BATCH)
+      this.#seedHashers.set(prefix, hasher)
     }
-    const { messages, view, stride } = batch
+    const { messages, data, stride } = hasher
     // The first one is written, and the others begin like it.
     const before = new Sink(prefix)
     before.put(TRACE_TAG)
     before.put(requestSeed)
     before.u16(tenant.length)
     before.put(tenant)
-    for (let at = 0, left = Math.min(ids.length, batch.capacity); left > 0; left--, at += stride)
+    for (let at = 0, left = Math.min(ids.length, hasher.capacity); left > 0; left--, at += stride)
       messages.set(before.bytes, at)
     const from = dataView(body)
-    return hashBatch(batch, ids.length, SEED_SIZE, out, (at, i) =>
-      copyWords(from, ids[i]!, view, at + prefix, 16),
+    return hashBatch(hasher, ids.length, SEED_SIZE, out, (at, i) =>
+      copyWords(from, ids[i]!, data, at + prefix, 16),
     )
   }
 
@@ -158,14 +148,14 @@ export class Committer {
     const size = seedOf.length * SALT_SIZE
     if (this.#salts.length < size || this.#salts.length > MAX_KEPT_SALTS) this.#salts = new Uint8Array(size)
     if (seeds.length === 0) return this.#salts // of spans that are all bad
-    this.#saltHasher ??= createBatch(SALT_TAG.length + SEED_SIZE + 8, SALT_TAG)
-    const { view } = this.#saltHasher
+    this.#saltHasher ??= new ManyHasher(SALT_TAG.length + SEED_SIZE + 8, BATCH, SALT_TAG)
+    const { data } = this.#saltHasher
     const from = dataView(seeds)
     return hashBatch(this.#saltHasher, seedOf.length, SALT_SIZE, this.#salts, (at, i) => {
       const seedAt = at + SALT_TAG.length
-      copyWords(from, seedOf[i]! * SEED_SIZE, view, seedAt, SEED_SIZE)
-      view.setUint32(seedAt + SEED_SIZE, i)
-      view.setUint32(seedAt + SEED_SIZE + 4, EVIDENCE_ORDINAL)
+      copyWords(from, seedOf[i]! * SEED_SIZE, data, seedAt, SEED_SIZE)
+      data.setUint32(seedAt + SEED_SIZE, i)
+      data.setUint32(seedAt + SEED_SIZE + 4, EVIDENCE_ORDINAL)
     })
   }
 

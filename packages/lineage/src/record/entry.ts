@@ -8,6 +8,7 @@ import { copyWords, equalBytes, parseUtf8, utf8 } from '../bytes.ts'
 import { MalformedError, VerificationError } from '../errors.ts'
 import { Kind } from '../governance/kind.ts'
 import { BYTES, VARINT, WireReader } from '../wire.ts'
+import { putId } from './order.ts'
 import { Sink } from './sink.ts'
 
 export const MAX_ENTRY = 4096
@@ -212,12 +213,6 @@ export function writeSpanEntry(
   copyWords(evidence, at, data, to + 2, 32)
   sink.at = to + 34
   return hole
-}
-
-/** Puts a key of `idKey` as bytes; returns the place after them. */
-export function putId(bytes: Uint8Array, at: number, id: string): number {
-  for (let i = 0; i < 8; i++) bytes[at + i] = id.charCodeAt(i)
-  return at + 8
 }
 
 function writeCause(sink: Sink, cause: Cause): void {

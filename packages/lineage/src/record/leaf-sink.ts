@@ -114,12 +114,6 @@ export class LeafSink {
     return this.#hashes.bytes.subarray(number * HASH, number * HASH + HASH)
   }
 
-  /** Copies the leaf hash of an entry of this sink into `out`. */
-  copyLeaf(number: number, out: Uint8Array): void {
-    this.#hashWaiting()
-    for (let i = 0, from = number * HASH; i < HASH; i++) out[i] = this.#hashes.bytes[from + i]!
-  }
-
   /** The bytes of an entry, without their length; a view that lives until the next `reset`. */
   entry(number: number): Uint8Array {
     this.#hashWaiting()

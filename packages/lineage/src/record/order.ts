@@ -57,7 +57,7 @@ export interface SpanInput {
 /** A key of {@link idKey}, or nothing, in lower-case hex. */
 export function idHex(key: string): string {
   if (key === '') return ''
-  for (let at = 0; at < ID.length; at++) ID[at] = key.charCodeAt(at)
+  putId(ID, 0, key)
   return formatHex(ID)
 }
 
@@ -79,6 +79,12 @@ export function idKey(bytes: Uint8Array): string {
       bytes[7]!,
     )
   return String.fromCharCode(...bytes)
+}
+
+/** Puts a key of {@link idKey} as bytes; returns the place after them. */
+export function putId(bytes: Uint8Array, at: number, key: string): number {
+  for (let i = 0; i < 8; i++) bytes[at + i] = key.charCodeAt(i)
+  return at + 8
 }
 
 /**

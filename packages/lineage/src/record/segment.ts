@@ -28,22 +28,12 @@ import type { AnyValue } from '../otlp/decode.ts'
 import { LOG_RECORD } from '../otlp/log-record.ts'
 import { encodeValue } from '../otlp/value.ts'
 import { COLLECTOR_ORDINAL, type Committer } from './commitment.ts'
-import {
-  type Cause,
-  type Entry,
-  emptyEntry,
-  NO_BYTES,
-  nameOf,
-  Parent,
-  Persistence,
-  putId,
-  Role,
-} from './entry.ts'
+import { type Cause, type Entry, emptyEntry, NO_BYTES, nameOf, Parent, Persistence, Role } from './entry.ts'
 import type { EarlierSpan, TraceHistory } from './history.ts'
 import { type GovernedSpan, joinDecisions } from './join.ts'
 import { splitKnown } from './known-spans.ts'
 import { type LeafSink, NOT_HERE } from './leaf-sink.ts'
-import { contextKey, type Ordered, orderSpans, type SpanInput } from './order.ts'
+import { contextKey, type Ordered, orderSpans, putId, type SpanInput } from './order.ts'
 import { Closed, type SegmentHead } from './payload.ts'
 import { RELIES_ON, RecentCauses } from './recent-causes.ts'
 
@@ -624,9 +614,7 @@ class SegmentWriter {
   }
 
   #copyLeaf(number: number): Uint8Array {
-    const leaf = new Uint8Array(32)
-    this.#sink.copyLeaf(this.#first + number, leaf)
-    return leaf
+    return new Uint8Array(this.#leaf(number))
   }
 
   #leaf(number: number): Uint8Array {

@@ -33,12 +33,6 @@ export function nodeHash(left: Uint8Array, right: Uint8Array): Uint8Array {
   return sha256(input)
 }
 
-function createNodeHasher(): ManyHasher {
-  const hasher = new ManyHasher(NODE_SIZE)
-  for (let at = 0; at < hasher.messages.length; at += hasher.stride) hasher.messages[at] = 1
-  return hasher
-}
-
 /** MTH of RFC 6962: the root of the tree with these leaf hashes. */
 export function treeRoot(leafHashes: readonly Uint8Array[]): Uint8Array {
   const fold = new Fold()
@@ -128,9 +122,9 @@ export class Fold {
     const count = hashes.length / HASH_SIZE + waiting
     const pairs = Math.floor(count / 2)
     const above = this.#room(height, pairs * HASH_SIZE)
-    this.#many ??= createNodeHasher()
-    const { messages, stride, capacity } = this.#many
-    const [from, to, first] = [dataView(hashes), dataView(messages), dataView(node)]
+    this.#many ??= new ManyHasher(NODE_SIZE, 1024, Uint8Array.of(1))
+    const { data: to, stride, capacity } = this.#many
+    const [from, first] = [dataView(hashes), dataView(node)]
     for (let done = 0; done < pairs; done += capacity) {
       const some = Math.min(capacity, pairs - done)
       for (let i = 0; i < some; i++) {
