@@ -5,6 +5,7 @@
  * What is due is in the store with the commit that made it due, so that it outlives a restart.
  */
 
+import { dataView } from '@rootspan/lineage/bytes'
 import * as keys from './store/keys.ts'
 import { latin1, latin1Text } from './text.ts'
 
@@ -109,5 +110,5 @@ export function encodeDue(due: bigint): Uint8Array {
 }
 
 function parseDue(value: Uint8Array): bigint {
-  return new DataView(value.buffer, value.byteOffset, value.byteLength).getBigUint64(0)
+  return dataView(value).getBigUint64(0)
 }

@@ -1,4 +1,5 @@
 /** Receipts: every span whose sender asked for one is found under its request, and nothing else is. */
+import { dataView } from '@rootspan/lineage/bytes'
 import { isSpanBorn, parseEntry } from '@rootspan/lineage/record/entry'
 import { parseEntryBundle, TILE_WIDTH } from '@rootspan/lineage/tlog/tile'
 import * as keys from '../store/keys.ts'
@@ -78,7 +79,7 @@ export async function checkReceipts(
     }
     const commit = Number(new DataView(key.buffer, key.byteOffset).getBigUint64(9))
     if (sizeOf.commit !== commit) sizeOf = { commit, size: await commitSize(reader, commit) }
-    const view = new DataView(value.buffer, value.byteOffset, value.length)
+    const view = dataView(value)
     for (let at = 0; at < value.length; at += 12) {
       const place = view.getUint32(at)
       const leaf = Number(view.getBigUint64(at + 4))

@@ -5,6 +5,7 @@
  * There is no key per span: a span is found through its trace.
  */
 
+import { dataView } from '@rootspan/lineage/bytes'
 import { Sink } from '@rootspan/lineage/record/sink'
 
 export const Prefix = {
@@ -103,7 +104,7 @@ export function reviewKey(id: Uint8Array): Uint8Array {
 
 /** The number in a numbered key: an entry bundle's index, a commit's number, a checkpoint's size. */
 export function keyNumber(key: Uint8Array): number {
-  return Number(new DataView(key.buffer, key.byteOffset, key.byteLength).getBigUint64(1))
+  return Number(dataView(key).getBigUint64(1))
 }
 
 /** Tenant behind its length, then the trace id: what identifies a trace everywhere in the store. */

@@ -6,7 +6,7 @@
  * history after a damaged byte in its log without an error.
  */
 
-import { equalBytes, formatHex } from '@rootspan/lineage/bytes'
+import { dataView, equalBytes, formatHex } from '@rootspan/lineage/bytes'
 import { sha256 } from '@rootspan/lineage/crypto'
 import { MalformedError } from '@rootspan/lineage/errors'
 import { Sink } from '@rootspan/lineage/record/sink'
@@ -272,7 +272,7 @@ function encodeLeaves(leaves: readonly (readonly [number, number])[]): Uint8Arra
 }
 
 function parseLeaves(bytes: Uint8Array): [number, number][] {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const view = dataView(bytes)
   const leaves: [number, number][] = []
   for (let at = 0; at + 12 <= bytes.length; at += 12)
     leaves.push([view.getUint32(at), Number(view.getBigUint64(at + 4))])

@@ -1,5 +1,5 @@
 /** The inverse of `encodeValue`: values out of opened claims. */
-import { equalBytes } from '../bytes.ts'
+import { dataView, equalBytes } from '../bytes.ts'
 import { MalformedError } from '../errors.ts'
 import { MAX_VALUE_DEPTH } from './schema.ts'
 import { decodeText } from './text.ts'
@@ -22,7 +22,7 @@ class ValueReader {
 
   constructor(bytes: Uint8Array) {
     this.#bytes = bytes
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    this.#view = dataView(bytes)
   }
 
   value(start: number, end: number, depth: number): AnyValue {
