@@ -107,6 +107,29 @@ test('an event that is content as a whole, and the object that was given for it'
   expect(given.content).toBe('hello')
 })
 
+test('of a span that cannot be looked through nothing is left in clear', () => {
+  const span = exported((one) => {
+    one.setAttributes({ 'gen_ai.prompt': 'a secret', 'governance.action.name': 'pay' })
+    one.recordException(new Error('a secret'))
+    one.setStatus({ code: SpanStatusCode.ERROR, message: 'a secret' })
+    const { attributes } = one as Span & { attributes: object }
+    Object.defineProperty(attributes, 'gen_ai.completion', {
+      enumerable: true,
+      get() {
+        throw new Error('odd')
+      },
+    })
+    one.setAttribute('gen_ai.system_instructions', 'a secret')
+  })
+  const { attributes, events, status, name } = span
+  expect({ attributes, events, status, name }).toEqual({
+    attributes: { 'governance.action.name': 'pay' },
+    events: [],
+    status: { code: SpanStatusCode.ERROR },
+    name: 'a span',
+  })
+})
+
 test('all of it in clear, where the operator wants that', () => {
   const { attributes, status } = exported(
     (span) => {

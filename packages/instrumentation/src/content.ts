@@ -10,6 +10,8 @@
  */
 import type { Attributes, SpanStatus } from '@opentelemetry/api'
 import type { ReadableSpan, SpanEvent } from './delivery/encode.ts'
+import { FactEvent } from './fact-event.ts'
+import { NAMESPACE } from './facts.ts'
 import { REDACTED } from './redaction.ts'
 import type { Secrets } from './secrets.ts'
 
@@ -52,9 +54,23 @@ type Span = Pick<ReadableSpan, 'attributes' | 'events' | 'status'>
 
 /**
  * Puts commitments in the place of the content of a span that has ended, or of a copy of one. Its attributes are changed
- * in place; events and status are shared with others and replaced.
+ * in place; events and status are shared with others and replaced. If it throws, nothing but our own facts is left on the
+ * span.
  */
 export function commitContent(span: Span, secrets: Secrets): void {
+  try {
+    commitAll(span, secrets)
+  } catch (error) {
+    const attributes: Attributes = {}
+    for (const name of Object.keys(span.attributes))
+      if (name.startsWith(NAMESPACE)) attributes[name] = span.attributes[name]
+    const events = span.events.filter((event) => event instanceof FactEvent)
+    Object.assign(span, { attributes, events, status: { code: span.status.code } })
+    throw error
+  }
+}
+
+function commitAll(span: Span, secrets: Secrets): void {
   commitIn(span.attributes, secrets)
   const events = span.events as SpanEvent[]
   for (let at = 0; at < events.length; at++) {
@@ -68,46 +84,33 @@ export function commitContent(span: Span, secrets: Secrets): void {
 
 function commitIn(attributes: Attributes, secrets: Secrets): void {
   for (const name in attributes)
-    if (isLikely(name) && isContent(name)) attributes[name] = commitValue(name, attributes, secrets)
+    if (isContent(name)) attributes[name] = commitValue(name, attributes, secrets)
 }
 
 function committedEvent(event: SpanEvent, secrets: Secrets): SpanEvent | undefined {
   const { name, attributes } = event
-  if (attributes === undefined || name.startsWith('governance.')) return undefined
+  if (attributes === undefined || name.startsWith(NAMESPACE)) return undefined
   const isWhole = CONTENT_EVENT.test(name)
   let changed: Attributes | undefined
   for (const key in attributes) {
-    if (!(isWhole ? !SAID_OF_EVENTS.has(key) : isLikely(key) && isContent(key))) continue
+    if (!(isWhole ? !SAID_OF_EVENTS.has(key) : isContent(key))) continue
     changed ??= { ...attributes }
     changed[key] = commitValue(key, attributes, secrets)
   }
   return changed && { ...event, attributes: changed }
 }
 
-/** Sorts most names out by their beginning: this is asked of every attribute of every span. */
-function isLikely(name: string): boolean {
-  switch (name.charCodeAt(0)) {
-    case 0x67: // g, not as in governance
-      return name.charCodeAt(1) !== 0x6f
-    case 0x65: // not as in express
-      return name.startsWith('exception.') || name === 'error.message'
-    case 0x64: // db
-      return name.charCodeAt(1) === 0x62
-    case 0x61: // ai
-    case 0x69: // input
-    case 0x6c: // llm, langfuse
-    case 0x6f: // output
-    case 0x6d: // mcp
-    case 0x72: // retrieval
-    case 0x74: // traceloop
-      return true
-    default:
-      return false
-  }
-}
+/** What was said of names before: each is asked for on every span, and there are few. */
+const known = new Map<string, boolean>()
+const MAX_KNOWN = 2048
 
 function isContent(name: string): boolean {
-  return CONTENT.test(name) || MESSAGES.has(name) || STATEMENTS.has(name) || name === STACK
+  let is = known.get(name)
+  if (is === undefined) {
+    is = CONTENT.test(name) || MESSAGES.has(name) || STATEMENTS.has(name) || name === STACK
+    if (known.size < MAX_KNOWN) known.set(name, is)
+  }
+  return is
 }
 
 function commitValue(name: string, attributes: Attributes, secrets: Secrets): Attributes[string] {

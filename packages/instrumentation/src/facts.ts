@@ -181,7 +181,7 @@ export interface Execution {
   readonly parentId?: string | undefined
 }
 
-interface FactTypes {
+export interface FactTypes {
   authorization: Authorization
   verification: Verification
   decision: Decision
@@ -374,10 +374,7 @@ const MAX_TEXTS = 64
 /** Longer identities and tokens are fingerprinted as they are; beyond this they are left out. */
 const MAX_SECRET = 1 << 20
 
-/**
- * Encodes facts into attributes; never throws, whatever the values are. A fact that is frozen is encoded once: hooks
- * freeze those that come again and again. The attributes then are shared and frozen, too.
- */
+/** Encodes facts into attributes; never throws, whatever the values are. */
 export type FactEncoder = <K extends FactKind>(kind: K, fact: FactTypes[K]) => Attributes
 
 export function createEncoder(secrets: Secrets, identities: 'fingerprint' | 'clear'): FactEncoder {
@@ -410,10 +407,7 @@ export function createEncoder(secrets: Secrets, identities: 'fingerprint' | 'cle
     if (plain.length === 0) return undefined
     return plain.length > MAX_SECRET ? null : secrets.fingerprint(plain)
   }
-  const frozen = new WeakMap<object, Attributes>()
   return (kind, fact) => {
-    const known = frozen.get(fact)
-    if (known !== undefined) return known
     const attributes: Attributes = {}
     let truncated = 0
     const columns = TABLE[kind] as Readonly<Record<string, readonly [string, Form]>>
@@ -432,7 +426,6 @@ export function createEncoder(secrets: Secrets, identities: 'fingerprint' | 'cle
       else if (encoded !== undefined) attributes[column[0]] = encoded
     }
     if (truncated > 0) attributes[Name.truncated] = truncated
-    if (Object.isFrozen(fact)) frozen.set(fact, Object.freeze(attributes))
     return attributes
   }
 }

@@ -256,6 +256,86 @@ test('where tracing is suppressed a fact has a span of its own; where nothing re
   expect(runtime.counts.unrecorded).toBe(1)
 })
 
+test('repeated decisions where tracing is suppressed have a span; where nothing records each is counted', () => {
+  const { recorder } = runtime
+  const suppressed = context.active().setValue(SUPPRESS_TRACING, true)
+  context.with(suppressed, () => recorder.repeatedDecision({ outcome: 'deny', engine: 'casbin' }))
+  recorder.repeatedDecision({ outcome: 'deny', engine: 'casbin' })
+  recorder.flush()
+  expect(finished('governance.decision').events[0]!.attributes).toMatchObject({
+    'governance.decision.count': 2,
+  })
+  expect(runtime.counts.unrecorded).toBe(0)
+  trace.disable()
+  recorder.repeatedDecision({ outcome: 'deny', engine: 'casbin' })
+  recorder.repeatedDecision({ outcome: 'deny', engine: 'casbin' })
+  expect(runtime.counts.unrecorded).toBe(2)
+})
+
+test('a revocation on the span that has the artifact takes it out of force, whatever else was said of it', () => {
+  const { recorder } = runtime
+  inSpan('root', SpanKind.SERVER, () => {
+    recorder.authorization(TOKEN)
+    recorder.authorization({ ...TOKEN, verification: 'unverified' })
+    recorder.authorization({ ...TOKEN, verification: 'unverified', status: 'revoked' })
+    inSpan('pay', SpanKind.CLIENT, () => {}, POST)
+  })
+  const said = finished('root').events.map(({ attributes = {} }) => [
+    attributes['governance.authorization.verification'],
+    attributes['governance.authorization.status'],
+  ])
+  expect(said).toEqual([
+    ['verified', undefined],
+    ['unverified', undefined],
+    ['unverified', 'revoked'],
+  ])
+  expect(finished('pay').events).toEqual([])
+})
+
+test('prepared facts give the same events as those that are not', () => {
+  const { recorder } = runtime
+  const token = { ...TOKEN, scope: ['a', 'b'] } as const
+  const check = { type: 'credential', result: 'pass', checks: ['signature'] } as const
+  const decision = { outcome: 'allow', engine: 'casbin', action: 'pay' } as const
+  const other = { ...decision, resourceId: 'other' }
+  const all = {
+    plain: [token, check, decision, other],
+    prepared: [
+      recorder.prepare('authorization', token),
+      recorder.prepare('verification', check),
+      recorder.prepare('decision', decision),
+      recorder.prepare('decision', other),
+    ],
+  } as const
+  const bodies = Object.entries(all).map(([name, [artifact, checked, first, second]]) => {
+    // The second time what was prepared is there as bytes.
+    for (const time of [1, 2])
+      inSpan(`${name} ${time}`, SpanKind.SERVER, () => {
+        recorder.authorization(artifact)
+        recorder.verification(checked)
+        recorder.repeatedDecision(first)
+        recorder.repeatedDecision(first)
+        recorder.repeatedDecision(second)
+        inSpan(`pay ${name} ${time}`, SpanKind.CLIENT, () => {}, POST)
+      })
+    return [1, 2].flatMap((time) =>
+      [`${name} ${time}`, `pay ${name} ${time}`].map((one) => {
+        const { events } = finished(one)
+        // Ids differ, and times may; the encoder is given what the SDK's own is given in encode.test.ts.
+        return events.map(({ name: kind, attributes = {} }) => ({
+          kind,
+          attributes: {
+            ...attributes,
+            'governance.decision.id': typeof attributes['governance.decision.id'],
+          },
+        }))
+      }),
+    )
+  })
+  expect(bodies[1]).toEqual(bodies[0])
+  expect(bodies[0]!.map((events) => events.length)).toEqual([3, 1, 3, 1])
+})
+
 test('neither limits of the SDK nor its spans’ own events cut facts', () => {
   trace.disable()
   trace.setGlobalTracerProvider(

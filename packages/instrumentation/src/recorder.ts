@@ -19,12 +19,14 @@ import { createBackground } from './background.ts'
 import type { SpanEvent } from './delivery/encode.ts'
 import { SUPPRESS_TRACING } from './delivery/send.ts'
 import type { Endings } from './ending.ts'
+import { FactEvent, PreparedFact, SharedAttributes } from './fact-event.ts'
 import {
   type Action,
   type Authorization,
   type Decision,
   type FactEncoder,
   type FactKind,
+  type FactTypes,
   NAMESPACE,
   Name,
   TABLE,
@@ -32,17 +34,22 @@ import {
   type Verification,
 } from './facts.ts'
 import type { Log } from './log.ts'
-import { type InForce, MAX_IN_FORCE, type Scope, type Scopes } from './scope.ts'
+import { MAX_IN_FORCE, type Scope, type Scopes } from './scope.ts'
 import { addEvents, knownStateOf, now, setAttribute, setAttributes, stateOf } from './span-state.ts'
 
 export interface Recorder {
+  /** Encodes a fact once, for whoever has the same again and again and can tell at little cost. */
+  prepare<K extends 'authorization' | 'verification' | 'decision'>(
+    kind: K,
+    fact: FactTypes[K],
+  ): PreparedFact<FactTypes[K]>
   /**
    * An artifact that was presented. With `verification: 'verified'` it is in force from now on for the whole
    * execution: later actions and decisions in it repeat its identity. With `status: 'revoked'` it is so no longer. On
    * one span, an equal one is recorded once.
    */
-  authorization(fact: Authorization): void
-  verification(fact: Verification): void
+  authorization(fact: Authorization | PreparedFact<Authorization>): void
+  verification(fact: Verification | PreparedFact<Verification>): void
   /** Returns the decision's id, made here if the engine gave none. */
   decision(fact: Decision): string
   /**
@@ -50,7 +57,9 @@ export interface Recorder {
    * rules, action, resource type, outcome) give one event with their number when the span ends. What differs between
    * them, such as resource or input, is left out of it. Outside any span, those of a second share one.
    */
-  repeatedDecision(fact: Decision): void
+  repeatedDecision(fact: Decision | PreparedFact<Decision>): void
+  /** Decisions that come in one answer: the span is kept once with all of them. Runs `work` at once. */
+  together(work: () => void): void
   /** Ends what is held back until a second is over. */
   flush(): void
   /** Keeps an open span as it is now, should it never end. */
@@ -118,7 +127,7 @@ const EVENT_NAMES: Readonly<Record<FactKind, string>> = {
 interface Group {
   /** The first of them. */
   readonly fact: Decision
-  readonly event: SpanEvent & { readonly attributes: Attributes }
+  readonly event: FactEvent
   /** Fields of the first in which the others may differ, and have not yet. Undefined while there are no others. */
   varying: readonly (keyof Decision)[] | undefined
   count: number
@@ -153,13 +162,33 @@ export function createRecorder(parts: RecorderParts): Recorder {
   }
 
   /** Takes a fact, or counts it where there are too many. `attributes` are not changed afterwards. */
-  const put = (ledger: Ledger, kind: FactKind, attributes: Attributes): void => {
-    if (ledger.events.length < MAX_EVENTS) ledger.events.push(eventOf(kind, attributes))
+  const put = (ledger: Ledger, kind: FactKind, attributes: Attributes, shared?: SharedAttributes): void => {
+    if (ledger.events.length < MAX_EVENTS) ledger.events.push(eventOf(kind, attributes, shared))
     else ledger.omitted++
   }
 
+  /** Those that wait until what comes together is there. */
+  let waiting: Map<Span, Ledger> | undefined
+
   const keepNow = (span: Span, ledger: Ledger): void => {
-    if (isKeeping()) keep(span, eventsOf(ledger))
+    if (!isKeeping()) return
+    if (waiting === undefined) keep(span, eventsOf(ledger))
+    else waiting.set(span, ledger)
+  }
+
+  const together = (work: () => void): void => {
+    if (waiting !== undefined) {
+      work()
+      return
+    }
+    const own = new Map<Span, Ledger>()
+    waiting = own
+    try {
+      work()
+    } finally {
+      waiting = undefined
+      for (const [span, ledger] of own) keepSafely(span, ledger)
+    }
   }
 
   /**
@@ -226,57 +255,72 @@ export function createRecorder(parts: RecorderParts): Recorder {
   /** Puts what is in force for the execution on a span that does not have it yet. */
   const inherit = (ledger: Ledger, scope: Scope | undefined): void => {
     if (scope === undefined) return
-    for (const { key, attributes } of scope.authorizations) {
+    for (const { key, shared } of scope.authorizations) {
       if (ledger.authorizations.includes(key)) continue
       ledger.authorizations.push(key)
-      put(ledger, 'authorization', attributes)
+      put(ledger, 'authorization', shared.attributes, shared)
     }
   }
 
-  const authorize = (span: Span, fact: Authorization): void => {
-    const attributes = encode('authorization', fact)
+  const authorize = (span: Span, given: Authorization | PreparedFact<Authorization>): void => {
+    const shared = given instanceof PreparedFact ? given : undefined
+    const { verification, status } = factOf(given)
+    const attributes = shared?.attributes ?? encode('authorization', factOf(given))
     const key = keyOf(attributes)
     const ledger = ledgerOf(span)
     const scope = scopes.of(span)
-    const isVerified = fact.verification === 'verified'
+    const isVerified = verification === 'verified'
     if (key !== undefined) {
-      const seen = isVerified ? key : `${key} ${fact.verification}`
-      if (ledger.authorizations.includes(seen)) return
-      ledger.authorizations.push(seen)
+      const { authorizations } = ledger
+      const seen = isVerified && status === undefined ? key : `${key} ${verification} ${status}`
+      if (authorizations.includes(seen)) return
+      authorizations.push(seen)
+      if (isVerified && seen !== key) authorizations.push(key)
     }
-    put(ledger, 'authorization', attributes)
+    put(ledger, 'authorization', attributes, shared)
     keepSoon(span, ledger)
     if (key === undefined || scope === undefined) return
-    if (fact.status === 'revoked') takeOutOfForce(scope, key, attributes)
-    else if (isVerified) bringIntoForce(scope, key, attributes)
+    if (status === 'revoked') takeOutOfForce(scope, key, attributes)
+    else if (isVerified) bringIntoForce(scope, key, attributes, shared)
   }
 
-  /** What a decision becomes: with an id, and with the artifact in force where it is certain. Not shared. */
-  const attributesOf = (fact: Decision, id: string, scope: Scope | undefined): Attributes => {
-    const attributes: Attributes = { ...encode('decision', fact), [Name.decisionId]: id }
+  /** What a decision becomes: with an id, and with the artifact in force where it is certain. */
+  const decisionEvent = (
+    given: Decision | PreparedFact<Decision>,
+    id: string,
+    scope: Scope | undefined,
+  ): FactEvent => {
+    // An engine's own id is among what is shared.
+    const shared = given instanceof PreparedFact && given.fact.id === undefined ? given : undefined
+    const attributes: Attributes = {
+      ...(shared?.attributes ?? encode('decision', factOf(given))),
+      [Name.decisionId]: id,
+    }
     const fingerprint = fingerprintInForce(scope)
     if (fingerprint !== undefined) attributes[Name.authorizationFingerprint] = fingerprint
-    return attributes
+    return eventOf('decision', attributes, shared)
   }
 
   const decide = (span: Span, fact: Decision, id: string): void => {
     const ledger = ledgerOf(span)
     const scope = scopes.of(span)
     inherit(ledger, scope)
-    if (ledger.events.length < MAX_EVENTS) put(ledger, 'decision', attributesOf(fact, id, scope))
-    else group(span, ledger, fact, () => id)
+    let isNew = ledger.events.length < MAX_EVENTS
+    if (isNew) ledger.events.push(decisionEvent(fact, id, scope))
+    else isNew = group(span, ledger, fact, () => id)
     note(scope, id)
-    keepNow(span, ledger)
+    if (isNew) keepNow(span, ledger)
   }
 
   /** Counts a decision to those like it; `idOf` is called for the first. Returns whether it is the first. */
   const group = (
     span: Span,
     ledger: Ledger,
-    fact: Decision,
+    given: Decision | PreparedFact<Decision>,
     idOf: (scope: Scope | undefined) => string,
   ): boolean => {
     ledger.groups ??= []
+    const fact = factOf(given)
     for (const known of ledger.groups) {
       if (!areAlike(known.fact, fact)) continue
       known.count++
@@ -289,18 +333,18 @@ export function createRecorder(parts: RecorderParts): Recorder {
       return false
     }
     const scope = scopes.of(span)
-    const attributes = attributesOf(fact, idOf(scope), scope)
-    ledger.groups.push({ fact, event: eventOf('decision', attributes), varying: undefined, count: 1 })
+    const event = decisionEvent(given, idOf(scope), scope)
+    ledger.groups.push({ fact, event, varying: undefined, count: 1 })
     return true
   }
 
   const background = createBackground(tracer)
 
-  const repeat = (span: Span, fact: Decision): void => {
+  const repeat = (span: Span, given: Decision | PreparedFact<Decision>): void => {
     const ledger = ledgerOf(span)
-    const isFirst = group(span, ledger, fact, (scope) => {
+    const isFirst = group(span, ledger, given, (scope) => {
       inherit(ledger, scope)
-      const id = fact.id || nextId()
+      const id = factOf(given).id || nextId()
       note(scope, id)
       return id
     })
@@ -308,11 +352,13 @@ export function createRecorder(parts: RecorderParts): Recorder {
   }
 
   return {
+    prepare: (kind, fact) => new PreparedFact(fact, encode(kind, fact)),
     authorization: (fact) => onSpan('authorization', (span) => authorize(span, fact)),
     verification: (fact) =>
       onSpan('verification', (span) => {
         const ledger = ledgerOf(span)
-        put(ledger, 'verification', encode('verification', fact))
+        if (fact instanceof PreparedFact) put(ledger, 'verification', fact.attributes, fact)
+        else put(ledger, 'verification', encode('verification', fact))
         keepSoon(span, ledger)
       }),
     decision(fact) {
@@ -323,11 +369,14 @@ export function createRecorder(parts: RecorderParts): Recorder {
     repeatedDecision(fact) {
       try {
         const active = trace.getActiveSpan()
-        repeat(active?.isRecording() ? active : background.span(), fact)
+        const span = active?.isRecording() ? active : background.span()
+        if (!span.isRecording()) onUnrecorded()
+        repeat(span, fact)
       } catch (error) {
         log.failed('recording a fact (decision)', error)
       }
     },
+    together,
     flush: background.end,
     keep: (span) => keepSafely(span, knownStateOf(span)?.ledger),
     transition: (fact) =>
@@ -386,8 +435,12 @@ export function createRecorder(parts: RecorderParts): Recorder {
   }
 }
 
-function eventOf(kind: FactKind, attributes: Attributes): SpanEvent & { readonly attributes: Attributes } {
-  return { name: EVENT_NAMES[kind], attributes, time: now(), droppedAttributesCount: 0 }
+function eventOf(kind: FactKind, attributes: Attributes, shared?: SharedAttributes): FactEvent {
+  return new FactEvent(EVENT_NAMES[kind], now(), attributes, shared)
+}
+
+function factOf<F>(given: F | PreparedFact<F>): F {
+  return given instanceof PreparedFact ? given.fact : given
 }
 
 /** All that a ledger gives. */
@@ -411,20 +464,23 @@ const INHERITED = (['token', 'id', 'type', 'issuer', 'subject', 'expiresAt', 've
   (field) => TABLE.authorization[field][0],
 )
 
-/** By the attributes of the artifact, which are the same object where a token comes again. */
-const inherited = new WeakMap<Attributes, InForce>()
-
-function bringIntoForce(scope: Scope, key: string, attributes: Attributes): void {
+function bringIntoForce(
+  scope: Scope,
+  key: string,
+  attributes: Attributes,
+  prepared: PreparedFact<Authorization> | undefined,
+): void {
   if (scope.authorizations.length >= MAX_IN_FORCE || scope.authorizations.some((one) => one.key === key))
     return
-  let known = inherited.get(attributes)
-  if (known === undefined) {
-    const repeated: Attributes = { [Name.authorizationInherited]: true }
-    for (const name of INHERITED) if (attributes[name] !== undefined) repeated[name] = attributes[name]
-    known = { key, attributes: Object.freeze(repeated) }
-    inherited.set(attributes, known)
-  }
-  scope.authorizations.push(known)
+  const shared = prepared?.repeated ?? repeatedOf(attributes)
+  if (prepared !== undefined) prepared.repeated = shared
+  scope.authorizations.push({ key, shared })
+}
+
+function repeatedOf(attributes: Attributes): SharedAttributes {
+  const repeated: Attributes = { [Name.authorizationInherited]: true }
+  for (const name of INHERITED) if (attributes[name] !== undefined) repeated[name] = attributes[name]
+  return new SharedAttributes(repeated)
 }
 
 /** Of an artifact that is known by its id alone, that one is taken that has it. */
@@ -432,7 +488,7 @@ function takeOutOfForce(scope: Scope, key: string, attributes: Attributes): void
   const { token, id } = TABLE.authorization
   const isKnownById = attributes[token[0]] === undefined && attributes[id[0]] !== undefined
   const at = scope.authorizations.findIndex(
-    (one) => one.key === key || (isKnownById && one.attributes[id[0]] === attributes[id[0]]),
+    (one) => one.key === key || (isKnownById && one.shared.attributes[id[0]] === attributes[id[0]]),
   )
   if (at !== -1) scope.authorizations.splice(at, 1)
 }
@@ -440,7 +496,7 @@ function takeOutOfForce(scope: Scope, key: string, attributes: Attributes): void
 /** The fingerprint of the one artifact in force, where there is exactly one. */
 function fingerprintInForce(scope: Scope | undefined): string | undefined {
   if (scope?.authorizations.length !== 1) return undefined
-  return scope.authorizations[0]!.attributes[Name.authorizationFingerprint] as string | undefined
+  return scope.authorizations[0]!.shared.attributes[Name.authorizationFingerprint] as string | undefined
 }
 
 /** The decision on which an action of this scope relies, where there is no other that it could be. */
@@ -498,6 +554,7 @@ function vary(group: Group, fact: Decision): boolean {
   if (group.varying.length === 0) return false
   const kept = group.varying.filter((field) => isSame(group.fact[field], fact[field]))
   if (kept.length === group.varying.length) return false
+  group.event.separate()
   for (const field of group.varying) if (!kept.includes(field)) delete attributes[TABLE.decision[field][0]]
   group.varying = kept
   return true

@@ -4,14 +4,15 @@
  * A scope belongs to a local root span and is found from any span below it, so that what a middleware's span learned
  * is known to its siblings. Scopes live as long as their spans are referenced.
  */
-import { type Attributes, type Context, type Span, trace } from '@opentelemetry/api'
+import { type Context, type Span, trace } from '@opentelemetry/api'
+import type { SharedAttributes } from './fact-event.ts'
 import { knownStateOf, stateOf } from './span-state.ts'
 
 /** An artifact that was verified, as later spans repeat it. */
 export interface InForce {
   /** Fingerprint, or the id of an artifact without one. */
   readonly key: string
-  readonly attributes: Attributes
+  readonly shared: SharedAttributes
 }
 
 export interface Scope {

@@ -3,6 +3,7 @@ import { createRequire } from 'node:module'
 import { type SpanKind, SpanStatusCode, TraceFlags } from '@opentelemetry/api'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
+import { FactEvent, SharedAttributes } from '../fact-event.ts'
 import { encodeSpans, packSpan, type ReadableSpan } from './encode.ts'
 
 const exporter = createRequire(import.meta.url).resolve('@opentelemetry/exporter-trace-otlp-proto')
@@ -149,6 +150,28 @@ test('spans of one name: the same bytes, whatever they have in common and whiche
     expect(some.map((span) => Buffer.from(encodeSpans([packSpan(span)])))).toEqual(expected)
     some.reverse()
   }
+})
+
+test('events that share attributes: the same bytes the first time and later, alone, and with own ones', () => {
+  const [one] = fc.sample(
+    spans.filter((some) => some.length > 0),
+    1,
+  )[0]!
+  const shared = new SharedAttributes({ 'governance.decision.outcome': 'allow', roles: ['a', 'b'] })
+  const id = { 'governance.decision.id': 'e-1' }
+  const changed = new FactEvent('changed', [1, 2], { ...shared.attributes, ...id }, shared)
+  changed.separate()
+  const events = [
+    new FactEvent('alone', [1, 2], shared.attributes, shared),
+    new FactEvent('own', [1, 2], { ...shared.attributes, ...id, 'governance.decision.count': 3 }, shared),
+    new FactEvent('nothing shared', [1, 2], id),
+    Object.assign(changed, { attributes: { ...id, last: true } }),
+  ]
+  const span = { ...one!, events }
+  const plain = { ...one!, events: events.map(({ name, time, attributes }) => ({ name, time, attributes })) }
+  const expected = Buffer.from(ProtobufTraceSerializer.serializeRequest([plain])).toString('hex')
+  for (let time = 0; time < 3; time++)
+    expect(Buffer.from(encodeSpans([packSpan(span)])).toString('hex')).toBe(expected)
 })
 
 test('a request that is larger than any buffer grows it; after one that is too large the next is whole', () => {

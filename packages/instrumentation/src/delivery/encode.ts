@@ -14,6 +14,7 @@ import {
   type SpanStatus,
   TraceFlags,
 } from '@opentelemetry/api'
+import { FactEvent, OWN_NAMES, type SharedAttributes } from '../fact-event.ts'
 import { ReverseWriter } from './protobuf.ts'
 
 /** What the SDK gives of a span, in all its versions. */
@@ -213,14 +214,33 @@ function writeStatus({ code, message }: SpanStatus): void {
   writer.close(0x7a, since)
 }
 
-function writeEvent({ name, time, attributes, droppedAttributesCount = 0 }: SpanEvent): void {
+function writeEvent(event: SpanEvent): void {
   const since = writer.length
+  const { name, time, attributes, droppedAttributesCount = 0 } = event
   writer.number(0x20, droppedAttributesCount)
-  if (attributes) writeEventAttributes(attributes)
+  const shared = FactEvent.sharedOf(event)
+  if (shared !== undefined) writeShared(shared, attributes!)
+  else if (attributes) writeAttributes(0x1a, attributes)
   writer.textField(0x12, name)
   writeTime(time)
   writer.tag(0x09)
   writer.close(0x5a, since)
+}
+
+/** What only this event has, and what it has in common with others. */
+function writeShared(shared: SharedAttributes, attributes: Attributes): void {
+  if (attributes !== shared.attributes)
+    for (let at = OWN_NAMES.length - 1; at >= 0; at--) {
+      const value = attributes[OWN_NAMES[at]!]
+      if (value !== undefined) writeMember(0x1a, OWN_NAMES[at]!, value, 0)
+    }
+  if (shared.bytes !== undefined) {
+    writer.raw(shared.bytes)
+    return
+  }
+  const since = writer.length
+  writeAttributes(0x1a, shared.attributes)
+  shared.bytes = writer.since(since)
 }
 
 function writeLink({ context, attributes, droppedAttributesCount = 0 }: SpanLink): void {
@@ -268,123 +288,66 @@ function writeTime(time: HrTime): void {
   writer.fixed64(low, low >= TWO_32 ? knownHigh + 1 : knownHigh)
 }
 
-/** Attributes that many events share, and nobody changes. */
-const encodedEvents = new WeakMap<Attributes, Uint8Array>()
-
-function writeEventAttributes(attributes: Attributes): void {
-  const known = encodedEvents.get(attributes)
-  if (known !== undefined) {
-    writer.raw(known)
-    return
-  }
-  const since = writer.length
-  writeAttributes(0x1a, attributes)
-  if (Object.isFrozen(attributes)) encodedEvents.set(attributes, writer.since(since))
-}
-
-/** What the attributes of spans of one name begin with, mostly. */
-interface Beginning {
-  names: readonly string[]
+/** What spans of one name had last, attribute by attribute: the next one mostly has the same at the same place. */
+interface Template {
+  readonly names: string[]
   readonly values: unknown[]
-  /** How many of them; 0 for spans that have nothing in common. */
-  count: number
-  /** Undefined until a second span was seen. */
-  bytes: Uint8Array | undefined
+  /** An attribute as it is sent, once it came twice in a row. */
+  readonly bytes: (Uint8Array | undefined)[]
 }
 
-/** By the name of the spans; at most some hundred KiB. */
-const beginnings = new Map<string, Beginning>()
-const MAX_BEGINNINGS = 256
-/** Longer ones are not compared: attributes that come again and again come first. */
-const MAX_BEGINNING = 16
-const MAX_BEGINNING_BYTES = 1024
+/** By the name of the spans; at most some MiB. */
+const templates = new Map<string, Template>()
+const MAX_TEMPLATES = 256
+/** Attributes behind these are not looked up. */
+const MAX_PLACES = 32
+/** Longer texts are not kept. */
+const MAX_KEPT_TEXT = 128
 
-/** Instrumentations put the same few attributes on all spans of one name, so that these are encoded together, once. */
 function writeSpanAttributes(spanName: string, attributes: Attributes): void {
   const names = Object.keys(attributes)
-  const known = beginnings.get(spanName)
-  if (known === undefined) {
-    if (beginnings.size < MAX_BEGINNINGS) learn(spanName, names, attributes)
-    writeFrom(0x4a, names, attributes, 0)
-    return
+  const template = templateOf(spanName)
+  let at = names.length - 1
+  for (; at >= MAX_PLACES || (template === undefined && at >= 0); at--)
+    writeMember(0x4a, names[at]!, attributes[names[at]!], 0)
+  if (template === undefined) return
+  for (; at >= 0; at--) {
+    const name = names[at]!
+    const value = attributes[name]
+    if (template.names[at] === name && template.values[at] === value) {
+      const known = template.bytes[at]
+      if (known !== undefined) {
+        writer.raw(known)
+        continue
+      }
+      const since = writer.length
+      writeMember(0x4a, name, value, 0)
+      template.bytes[at] = writer.since(since)
+      continue
+    }
+    writeMember(0x4a, name, value, 0)
+    template.names[at] = name
+    // An object may change, and is another one each time.
+    const isKept = typeof value === 'string' ? value.length <= MAX_KEPT_TEXT : typeof value !== 'object'
+    template.values[at] = isKept ? value : NONE
+    template.bytes[at] = undefined
   }
-  const { count } = known
-  let same = 0
-  while (same < count && known.names[same] === names[same] && known.values[same] === attributes[names[same]!])
-    same++
-  if (same < count) {
-    // What they have in common is less than was thought.
-    known.count = same < 2 ? 0 : same
-    known.bytes = undefined
-  }
-  writeFrom(0x4a, names, attributes, known.count)
-  if (known.count === 0) return
-  if (known.bytes !== undefined) {
-    writer.raw(known.bytes)
-    return
-  }
-  const since = writer.length
-  for (let at = known.count - 1; at >= 0; at--) writeAttribute(0x4a, names[at]!, attributes[names[at]!])
-  if (writer.length - since > MAX_BEGINNING_BYTES) known.count = 0
-  else known.bytes = writer.since(since)
 }
 
-function learn(spanName: string, names: readonly string[], attributes: Attributes): void {
-  const first = names.slice(0, MAX_BEGINNING)
-  const values = first.map((name) => attributes[name])
-  // An object may change, and is another one each time.
-  const whole = values.findIndex((value) => typeof value === 'object')
-  const count = whole === -1 ? first.length : whole
-  beginnings.set(spanName, { names: first, values, count: count < 2 ? 0 : count, bytes: undefined })
+/** Is no value of an attribute. */
+const NONE = Symbol('none')
+
+function templateOf(spanName: string): Template | undefined {
+  const known = templates.get(spanName)
+  if (known !== undefined || templates.size >= MAX_TEMPLATES) return known
+  const template: Template = { names: [], values: [], bytes: [] }
+  templates.set(spanName, template)
+  return template
 }
 
 function writeAttributes(tag: number, attributes: Attributes): void {
-  writeFrom(tag, Object.keys(attributes), attributes, 0)
-}
-
-/** All but the first. */
-function writeFrom(tag: number, names: readonly string[], attributes: Attributes, first: number): void {
-  for (let at = names.length - 1; at >= first; at--) writeAttribute(tag, names[at]!, attributes[names[at]!])
-}
-
-function writeAttribute(tag: number, name: string, value: Attributes[string]): void {
-  const body = typeof value === 'object' ? undefined : bodiesOf(name)
-  const known = body?.get(value)
-  if (known !== undefined) {
-    writer.raw(known)
-    writer.number(tag, known.length)
-    return
-  }
-  const since = writer.length
-  writeMember(tag, name, value, 0)
-  if (body !== undefined) keep(name, body, value, since)
-}
-
-/**
- * Bodies of attributes whose values come again and again, by name and value; at most 1 MiB. A name with more values than
- * a few has none.
- */
-const bodies = new Map<string, Map<unknown, Uint8Array> | undefined>()
-const MAX_NAMES = 512
-const MAX_VALUES = 16
-const MAX_BODY = 127
-
-function bodiesOf(name: string): Map<unknown, Uint8Array> | undefined {
-  const known = bodies.get(name)
-  if (known !== undefined || bodies.size >= MAX_NAMES || bodies.has(name)) return known
-  const none = new Map<unknown, Uint8Array>()
-  bodies.set(name, none)
-  return none
-}
-
-/** Keeps what was just written, without tag and length. */
-function keep(name: string, body: Map<unknown, Uint8Array>, value: unknown, since: number): void {
-  if (body.size >= MAX_VALUES) {
-    bodies.set(name, undefined)
-    return
-  }
-  // Tag and length are a byte each.
-  if (writer.length - since <= 2 + MAX_BODY) body.set(value, writer.since(since).subarray(2))
+  const names = Object.keys(attributes)
+  for (let at = names.length - 1; at >= 0; at--) writeMember(tag, names[at]!, attributes[names[at]!], 0)
 }
 
 function writeMember(tag: number, name: string, value: unknown, depth: number): void {

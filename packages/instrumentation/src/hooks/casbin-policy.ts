@@ -7,6 +7,7 @@
  */
 import { type Cache, createCache } from '../cache.ts'
 import { canonicalJson } from '../canonical.ts'
+import type { PreparedFact } from '../fact-event.ts'
 import type { Decision, Transition } from '../facts.ts'
 import { runtime } from '../runtime.ts'
 import { digestOf } from '../secrets.ts'
@@ -35,7 +36,7 @@ export interface Policies {
   /** Undefined if the policy is too large. */
   digest(model: Model): string | undefined
   /** Decisions that were made under the policy that `digest` gave last, for whoever can tell that one is like another. */
-  facts(model: Model): Cache<string, Decision>
+  facts(model: Model): Cache<string, PreparedFact<Decision>>
   /** Notes a change. One transition is reported for all changes that were made before the event loop is idle. */
   changed(model: Model, trigger: string): void
   /** Runs around a load, in which rows come one by one; returns what ends it. */
@@ -49,7 +50,7 @@ interface Known {
   /** As of `rows`; null after a change. */
   digest: string | undefined | null
   rows: number
-  facts: Cache<string, Decision> | undefined
+  facts: Cache<string, PreparedFact<Decision>> | undefined
   /** The digest that the last transition led to. */
   reported: string | undefined
   loads: number

@@ -83,8 +83,13 @@ function decided(
       engineVersion: library.version,
       policyDigest: typeof matcher === 'string' && base ? digestOf(`${base}\n${matcher}`) : base,
     }
-    if (key !== undefined) facts!.set(key, Object.freeze(fact))
-    recorder.repeatedDecision(fact)
+    if (key === undefined) {
+      recorder.repeatedDecision(fact)
+      return
+    }
+    const prepared = recorder.prepare('decision', fact)
+    facts!.set(key, prepared)
+    recorder.repeatedDecision(prepared)
   }
 }
 

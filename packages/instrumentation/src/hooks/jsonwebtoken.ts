@@ -4,6 +4,7 @@
  * Each call gives the token as an authorization, and a verification of it with what was checked and why it failed.
  */
 import { type Cache, createCache } from '../cache.ts'
+import type { PreparedFact } from '../fact-event.ts'
 import type { Authorization, Verification } from '../facts.ts'
 import type { Recorder } from '../recorder.ts'
 import type { Hook } from './hook.ts'
@@ -17,8 +18,8 @@ const MAX_KEPT_LENGTH = 4096
 interface Verified {
   /** What the options asked for. */
   readonly asked: number
-  readonly artifact: Authorization
-  readonly verification: Verification
+  readonly artifact: PreparedFact<Authorization>
+  readonly verification: PreparedFact<Verification>
 }
 
 export const jsonwebtokenHook: Hook = {
@@ -44,7 +45,7 @@ function record(
   outcome: CallOutcome,
 ): void {
   if (outcome.ok) {
-    const { artifact, verification } = verifiedOf(token, options, verified)
+    const { artifact, verification } = verifiedOf(recorder, token, options, verified)
     recorder.authorization(artifact)
     recorder.verification(verification)
     return
@@ -63,6 +64,7 @@ function record(
 
 /** The facts of a verified token, made once for each token and kind of check. */
 function verifiedOf(
+  recorder: Recorder,
   token: unknown,
   options: Readonly<Record<string, unknown>>,
   verified: Cache<string, Verified>,
@@ -75,11 +77,11 @@ function verifiedOf(
   const isSigned = !isUnsigned(token)
   const artifact =
     known?.artifact ??
-    Object.freeze<Authorization>({
+    recorder.prepare('authorization', {
       ...jwtArtifact(token, header, isSigned ? claims : undefined),
       verification: isSigned ? 'verified' : 'unverified',
     })
-  const verification = Object.freeze<Verification>({
+  const verification = recorder.prepare('verification', {
     type: 'credential',
     result: isSigned ? 'pass' : 'unknown',
     method: 'jsonwebtoken.verify',

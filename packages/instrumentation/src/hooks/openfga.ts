@@ -33,11 +33,13 @@ export const openfgaHook: Hook = {
           const value = outcome.ok && isFields(outcome.value) ? outcome.value : {}
           const results = isFields(value.result) ? value.result : {}
           const checks: unknown[] = isFields(body) && Array.isArray(body.checks) ? body.checks : []
-          for (const check of checks) {
-            const id = isFields(check) ? textOf(check.correlation_id) : undefined
-            const found = id === undefined ? undefined : results[id]
-            record(recorder, check, policy, outcome.ok ? (isFields(found) ? found : {}) : outcome.error)
-          }
+          recorder.together(() => {
+            for (const check of checks) {
+              const id = isFields(check) ? textOf(check.correlation_id) : undefined
+              const found = id === undefined ? undefined : results[id]
+              record(recorder, check, policy, outcome.ok ? (isFields(found) ? found : {}) : outcome.error)
+            }
+          })
         },
       { asks: true },
     )

@@ -31,10 +31,12 @@ export const spicedbHook: Hook = {
           const pairs: unknown[] = Array.isArray(value.pairs) ? value.pairs : []
           const items: unknown[] = isFields(request) && Array.isArray(request.items) ? request.items : []
           // Answers have the order of the questions, and repeat them.
-          for (const [at, item] of items.entries()) {
-            const said = outcome.ok ? ofPair(pairs[at]) : failure(outcome.error)
-            record(recorder, item, said, value)
-          }
+          recorder.together(() => {
+            for (const [at, item] of items.entries()) {
+              const said = outcome.ok ? ofPair(pairs[at]) : failure(outcome.error)
+              record(recorder, item, said, value)
+            }
+          })
         },
       options,
     )
