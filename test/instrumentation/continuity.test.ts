@@ -10,10 +10,10 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, expect, test } from 'vitest'
 import { cleanUp, makeDirectory, waitFor } from '../e2e/process.ts'
-import { type CollectorOptions, type CollectorProcess, startCollectorProcess } from '../e2e/support.ts'
 import { tryPowerDisk } from '../support/power-disk.ts'
-import { everything, type Life, livesOf } from './lives.ts'
-import { type Application, fingerprint, type Shown, select, startApplication, startCode } from './support.ts'
+import { everything, livesOf } from './lives.ts'
+import { expectOneEach, kill, load, named, restart, startCollector } from './outage.ts'
+import { fingerprint, type Shown, select, startApplication, startCode } from './support.ts'
 import { claimsOf, sign } from './tokens.ts'
 
 const OUTAGE_MILLIS = Number(process.env.OUTAGE_MILLIS ?? 10_000)
@@ -28,49 +28,6 @@ afterAll(async () => {
   await cleanUp()
   disk?.remove()
 })
-
-function startCollector(options: CollectorOptions = {}): Promise<CollectorProcess> {
-  // Traces of which something is lost for good settle soon.
-  return startCollectorProcess({ quietPeriod: '400ms', config: 'assembler:\n  max_age: 3s\n', ...options })
-}
-
-/** At the same address, over the same log. */
-function restart({ directory, http }: CollectorProcess): Promise<CollectorProcess> {
-  return startCollector({ directory, flags: ['--http', new URL(http).host], init: false })
-}
-
-const named = (records: readonly Shown[], span: string, service?: string): Shown[] =>
-  records.filter(
-    (one) => one.span === span && (service === undefined || one.resource['service.name'] === service),
-  )
-
-async function kill(service: Application): Promise<void> {
-  service.process.signal('SIGKILL')
-  await service.process.ends()
-}
-
-/** Requests until told to stop; resolves with those that were answered. */
-function load(service: Application): { stop(): Promise<string[]> } {
-  let isOver = false
-  const traces: string[] = []
-  const one = async (): Promise<void> => {
-    while (!isOver) {
-      const { status, traceId } = await service.request('/work')
-      expect(status).toBe(200)
-      traces.push(traceId)
-      await sleep(20)
-    }
-  }
-  const running = Promise.all([one(), one(), one(), one()])
-  running.catch(() => {})
-  return {
-    async stop() {
-      isOver = true
-      await running
-      return traces
-    },
-  }
-}
 
 test('killed between decision and action, with a spool: the next process sends both', async () => {
   const collector = await startCollector()
@@ -325,10 +282,6 @@ function isComplete(records: readonly Shown[], requests: number, lives: number):
     select(records, 'action').length >= requests &&
     named(records, 'governance.goodbye').length >= lives - 1
   )
-}
-
-function expectOneEach({ spans }: Life): void {
-  for (const [number, records] of spans) expect(records.length, `records of number ${number}`).toBe(1)
 }
 
 async function expectNoSecrets(directory: string): Promise<void> {

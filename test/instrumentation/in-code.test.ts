@@ -1,11 +1,11 @@
 /** Beside a set-up in code: governed spans by their own path, by the application's, or by both; always one record each. */
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { cleanUp, startProgram } from '../e2e/process.ts'
+import { cleanUp, makeDirectory, startProgram } from '../e2e/process.ts'
 import type { CollectorProcess } from '../e2e/support.ts'
 import { expectHooks } from './in-code.ts'
 import { everything, livesOf } from './lives.ts'
-import { startQuickCollector } from './support.ts'
+import { type Shown, startApp, startQuickCollector } from './support.ts'
 
 let collector: CollectorProcess
 
@@ -18,18 +18,13 @@ afterAll(async () => {
   await cleanUp()
 })
 
-test.each([
-  ['own path', { WRAPPED: 'yes', OWN: 'yes' }, 'memory'],
-  ['both paths', { OWN: 'yes' }, 'memory'],
-  ['the application’s', {}, 'batch'],
-])('%s', async (name, { WRAPPED = '', OWN = '' }: { WRAPPED?: string; OWN?: string }, delivery) => {
+/** Lets the service do its work and end. */
+async function run(name: string, env: Record<string, string>): Promise<void> {
   const { code, stderr } = await startProgram(
     process.execPath,
     [join(import.meta.dirname, 'apps/in-code.app.mjs')],
     {
       env: {
-        WRAPPED,
-        ROOTSPAN_ENDPOINT: OWN === 'yes' ? collector.http : '',
         OTEL_SERVICE_NAME: name,
         OTEL_EXPORTER_OTLP_ENDPOINT: collector.http,
         OTEL_METRICS_EXPORTER: 'none',
@@ -37,10 +32,19 @@ test.each([
         OTEL_NODE_RESOURCE_DETECTORS: 'env',
         ROOTSPAN_FINGERPRINT_KEY: 'a key of sixteen bytes or more',
         ROOTSPAN_LOG_LEVEL: 'warn',
+        ...env,
       },
     },
   ).ends()
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+}
+
+test.each([
+  ['own path', { WRAPPED: 'yes', OWN: 'yes' }, 'memory'],
+  ['both paths', { OWN: 'yes' }, 'memory'],
+  ['the application’s', {}, 'batch'],
+])('%s', async (name, { WRAPPED = '', OWN = '' }: { WRAPPED?: string; OWN?: string }, delivery) => {
+  await run(name, { WRAPPED, ROOTSPAN_ENDPOINT: OWN === 'yes' ? collector.http : '' })
   const isMine = (resource: object): boolean => Object.entries(resource).some(([, value]) => value === name)
   const all = await everything(collector, (records) =>
     ['governance.goodbye', 'job', 'write'].every((span) =>
@@ -57,6 +61,28 @@ test.each([
     ['governance.goodbye'],
   ])
   expect(life!.goodbye!.claims).toMatchObject({ 'emitter.reason': 'shutdown', 'emitter.delivery': delivery })
+})
+
+test('what is done after the shutdown goes into the spool, and a goodbye after it', async () => {
+  const env = { WRAPPED: 'yes', ROOTSPAN_SPOOL: await makeDirectory() }
+  await run('late', { ...env, LATE: 'yes' })
+  const next = startApp(collector, 'ending.app.mjs', { ...env, ENDING: 'signal' })
+  const ofLate = ({ resource }: Shown): boolean => resource['service.name'] === 'late'
+  const all = await everything(collector, (records) =>
+    ['late', 'write'].every((span) => records.some((one) => one.span === span && ofLate(one))),
+  )
+  const [life] = [...livesOf(all.filter(ofLate)).values()]
+  expect(life).toMatchObject({ missing: [], broken: [] })
+  expect([...life!.spans.values()].map(([one]) => one!.span)).toEqual([
+    'governance.hello',
+    'write',
+    'job',
+    'governance.goodbye',
+    'late',
+    'governance.goodbye',
+  ])
+  next.signal('SIGTERM')
+  await next.ends()
 })
 
 test('hooks of libraries for `require` and for `import`', async () => {

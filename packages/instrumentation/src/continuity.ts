@@ -19,8 +19,10 @@ import { setAttributes } from './span-state.ts'
 export interface Continuity {
   /** Says hello once there is an SDK, and starts the heartbeat. Later calls do nothing. */
   begin(): void
-  /** Says goodbye, once, and why. Nothing governed should follow. */
+  /** Says goodbye, and why. Later calls do so only if something governed has ended since: the last goodbye counts. */
   end(reason: string): void
+  /** Whether something governed has ended since the last goodbye. */
+  readonly hasMore: boolean
   /** Says that what a dead process had left was sent. */
   recovered(recovery: Recovery): void
 }
@@ -41,6 +43,8 @@ export function createContinuity(parts: ContinuityParts): Continuity {
   let state: 'before' | 'alive' | 'over' = 'before'
   let context = ROOT_CONTEXT
   let timer: NodeJS.Timeout | undefined
+  /** Governed spans that had ended when the last goodbye had. */
+  let told = 0
 
   const tell = (name: string, attributes: Attributes = {}): Span => {
     const root = context === ROOT_CONTEXT
@@ -99,10 +103,14 @@ export function createContinuity(parts: ContinuityParts): Continuity {
     },
     end(reason) {
       safely(flush)
-      if (state !== 'alive') return
+      if (state === 'before' || (state === 'over' && emitter.count === told)) return
       state = 'over'
       clearInterval(timer)
       safely(() => tell(GOODBYE, { [Name.emitterReason]: reason }))
+      told = emitter.count
+    },
+    get hasMore() {
+      return emitter.count > told
     },
     recovered({ emitter: id, spans, unfinished, tornBytes }) {
       if (state !== 'alive') return

@@ -2,49 +2,84 @@
  * The end of the process: what waits is sent on SIGTERM, SIGINT, an uncaught exception, and when nothing is left to do.
  *
  * What the process would have done without us it does: a signal or an exception that only we listen to still ends it,
- * in the same way, after at most `MAX_MILLIS`. Known hole: `process.exit` leaves no time to send what is not spooled.
+ * in the same way, after at most `MAX_MILLIS` and `GOODBYE_MILLIS`. Until then the service serves on: what it does
+ * comes before the goodbye, or is followed by another one. Known holes: `process.exit` leaves no time to send what is
+ * not spooled; nor is there time for what begins and ends while the last goodbye is on its way, under load.
  * Where there is a spool, what has not ended is in it, too, when the process has.
  */
-import type { Continuity } from './continuity.ts'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Log } from './log.ts'
+import type { Runtime } from './runtime.ts'
 
 interface Ending {
   flush(): Promise<void>
+  /** Sends what waits, as `flush` does, once more. Governed spans are taken afterwards, too. */
   shutdown(): Promise<void>
 }
 
-/** How long an end is held up at most. */
+/** How long an end is held up at most for what waits, and then for the goodbye. */
 const MAX_MILLIS = 3000
+const GOODBYE_MILLIS = 1000
+/** Between goodbyes that were not the last. */
+const PAUSE_MILLIS = 200
 
-export function flushAtEnd(sdk: Ending, continuity: Pick<Continuity, 'end'>, log: Log): void {
+export function flushAtEnd(sdk: Ending, runtime: Pick<Runtime, 'continuity' | 'delivery' | 'log'>): void {
+  const { continuity, log } = runtime
   let isOver = false
-  /** The last thing: nothing is recorded afterwards. */
+  /** The last thing in a process: nothing comes between it and the death that follows. */
+  const close = (reason: string): void => {
+    try {
+      continuity.end(reason)
+      runtime.delivery?.close()
+    } catch (error) {
+      log.failed('the end', error)
+    }
+  }
+  /** Sends what waits, and says goodbye if that can be sent, too. */
   const finish = async (reason: string): Promise<void> => {
     if (isOver) return
     isOver = true
-    continuity.end(reason)
-    await within(sdk.shutdown(), log)
+    const { delivery } = runtime
+    let isTaken = false
+    const sent = delivery?.flush().then((is) => {
+      isTaken = is
+    })
+    await within(Promise.all([sdk.flush(), sent]), MAX_MILLIS, log)
+    const end = Date.now() + GOODBYE_MILLIS
+    // Nobody takes it, so that the goodbye needs no time: it goes into the spool with the last that there is.
+    const isForSpool = delivery?.kind === 'spool' && !isTaken
+    if (!isForSpool) continuity.end(reason)
+    await within(sdk.shutdown(), GOODBYE_MILLIS, log)
+    while (!isForSpool && continuity.hasMore && Date.now() + PAUSE_MILLIS < end) {
+      await sleep(PAUSE_MILLIS)
+      continuity.end(reason)
+      await within(sdk.flush(), end - Date.now(), log)
+    }
   }
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     const listener = (): void => {
       // The application has listeners of its own: it decides when to end, and may have more to record until then.
       if (process.listenerCount(signal) > 1 + tidyingListeners()) {
-        void within(sdk.flush(), log)
+        void within(sdk.flush(), MAX_MILLIS, log)
         return
       }
       void finish(signal).then(() => {
+        close(signal)
         process.removeListener(signal, listener)
         process.kill(process.pid, signal)
       })
     }
     process.on(signal, listener)
   }
+  // After the listeners that the application has put there until then, which may record something.
+  const closeAtExit = (reason: string): void => void process.once('exit', () => close(reason))
   const uncaught = (error: unknown): void => {
     if (process.listenerCount('uncaughtException') > 1) {
-      void within(sdk.flush(), log)
+      void within(sdk.flush(), MAX_MILLIS, log)
       return
     }
     void finish('exception').then(() => {
+      closeAtExit('exception')
       process.removeListener('uncaughtException', uncaught)
       setImmediate(() => {
         throw error
@@ -52,15 +87,15 @@ export function flushAtEnd(sdk: Ending, continuity: Pick<Continuity, 'end'>, log
     })
   }
   process.on('uncaughtException', uncaught)
-  process.once('beforeExit', () => void finish('end'))
+  process.once('beforeExit', () => void finish('end').then(() => closeAtExit('end')))
   // `process.exit` leaves no time to send; what is written into the spool here is sent by another process.
   process.once('exit', () => continuity.end('exit'))
 }
 
-async function within(work: Promise<unknown>, log: Log): Promise<void> {
+async function within(work: Promise<unknown>, millis: number, log: Log): Promise<void> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise((resolve) => {
-    timer = setTimeout(resolve, MAX_MILLIS)
+    timer = setTimeout(resolve, millis)
   })
   try {
     await Promise.race([work, late])

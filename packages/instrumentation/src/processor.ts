@@ -115,10 +115,20 @@ export class RootspanSpanProcessor {
     await this.#runtime.delivery?.flush()
   }
 
+  /** What ends afterwards is taken, too, until the process ends: a service may serve on while its SDK shuts down. */
   async shutdown(): Promise<void> {
     const { continuity, delivery } = this.#runtime
+    // At once: other processors shut down in the same breath, and may be those that send it.
     continuity.end('shutdown')
-    await delivery?.close()
+    if (delivery === undefined) return
+    process.once('exit', () => {
+      continuity.end('shutdown')
+      delivery.close()
+    })
+    await delivery.flush()
+    if (!continuity.hasMore) return
+    continuity.end('shutdown')
+    await delivery.flush()
   }
 }
 

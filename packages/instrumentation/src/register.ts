@@ -47,7 +47,7 @@ async function start(): Promise<void> {
   if (sdk === undefined) return
   sdk.start()
   runtime.continuity.begin()
-  flushAtEnd(sdk, runtime.continuity, log)
+  flushAtEnd(sdk, runtime)
   try {
     tested(config.selfTest ? await runSelfTest(ours, packages.require, entry, log) : [])
   } finally {

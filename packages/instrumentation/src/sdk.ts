@@ -101,8 +101,10 @@ export async function createSdk(
     log.warn('this version of @opentelemetry/sdk-node is not supported: nothing is recorded')
     return undefined
   }
+  const own = new RootspanSpanProcessor(runtime)
   const processors = [
-    new RootspanSpanProcessor(runtime),
+    // The goodbye is that of the process, which serves on while the SDK shuts down.
+    Object.assign(own, { shutdown: () => own.forceFlush() }),
     ...(await processorsFromEnv(inner, trace, current !== undefined, runtime)),
   ]
   const sdk = new sdkNode.NodeSDK({

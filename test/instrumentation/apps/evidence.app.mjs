@@ -1,5 +1,6 @@
 // A service that governs what it does by the API. It says `decided` and `doing` so that a test can kill it there.
 import { createServer } from 'node:http'
+import { trace } from '@opentelemetry/api'
 import {
   actionDigest,
   GateError,
@@ -36,6 +37,11 @@ const handlers = {
     return governedAction({ ...action, decision, resultOf: (done) => done }, () => ({
       receipt: 'result-in-clear',
     }))
+  },
+  // Beside it, a span that is not governed: that one is the SDK's to send.
+  '/traced': (url) => {
+    trace.getTracer('service').startSpan('ordinary').end()
+    return handlers['/work'](url)
   },
   '/mutated': async (url) => {
     const action = transfer(url)

@@ -23,3 +23,6 @@ await withExecution({ name: 'job', kind: 'job' }, () => {
   return governedAction({ name: 'write', type: 'write', decision }, () => 'done')
 })
 await sdk.shutdown()
+// A service that serves on while it is shut down.
+if (process.env.LATE === 'yes')
+  withExecution({ name: 'late', kind: 'job' }, () => recordDecision({ outcome: 'allow' }))

@@ -42,9 +42,10 @@ export interface Delivery {
    * has it durably, rejects when that is not so in time.
    */
   acknowledged(span: object, millis: number): Promise<Acknowledgement>
-  /** Sends what waits. Resolves when nothing does, or the collector did not take it. */
-  flush(): Promise<void>
-  close(): Promise<void>
+  /** Sends what waits. Resolves when nothing does, with true, or when the collector did not take it, with false. */
+  flush(): Promise<boolean>
+  /** Nothing is sent or taken afterwards. What waits in a spool stays there for another process. */
+  close(): void
 }
 
 export interface DeliveryOptions {
@@ -197,7 +198,7 @@ class Deliverer implements Delivery {
     return answer
   }
 
-  async flush(): Promise<void> {
+  async flush(): Promise<boolean> {
     // Connections do not keep the process alive, and somebody waits.
     const alive = setTimeout(() => {}, FLUSH_MILLIS)
     this.#flushes++
@@ -205,15 +206,15 @@ class Deliverer implements Delivery {
       await this.#draining
       this.#notBefore = 0
       await this.#drain()
+      return this.#backoffMillis === 0
     } finally {
       this.#flushes--
       clearTimeout(alive)
     }
   }
 
-  async close(): Promise<void> {
+  close(): void {
     if (this.#isClosed) return
-    await this.flush()
     this.#isClosed = true
     clearTimeout(this.#timer)
     clearInterval(this.#care)
