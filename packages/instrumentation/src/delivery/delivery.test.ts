@@ -178,6 +178,12 @@ test('a span that somebody waits for is sent at once and alone', async () => {
 test.each([
   ['no receipt', (response: ServerResponse) => response.writeHead(200).end(), /gives no receipts/, 0],
   ['a refusal', (response: ServerResponse) => response.writeHead(400).end(), /refused it/, 0],
+  [
+    'a receipt for a request without it',
+    (response: ServerResponse) => taken(response, '7', '0a020801'),
+    /refused it/,
+    0,
+  ],
   ['push-back', (response: ServerResponse) => response.writeHead(503).end(), /503|in time/, 1],
   ['no answer', () => {}, /in time/, 1],
 ])('%s is no acknowledgement', async (_, respond, message, waiting) => {

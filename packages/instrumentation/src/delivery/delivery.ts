@@ -169,7 +169,8 @@ class Deliverer implements Delivery {
       this.#direct.set(span, (ended) => {
         void this.#sendAlone(ended, end).then((answer) => {
           clearTimeout(timer)
-          if (answer.is === 'taken' && answer.position !== undefined) resolve({ position: answer.position })
+          const position = answer.is === 'taken' && answer.rejected === 0 ? answer.position : undefined
+          if (position !== undefined) resolve({ position })
           else reject(new Error(whyNot(answer)))
         })
       })
