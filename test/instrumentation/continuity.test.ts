@@ -12,7 +12,7 @@ import { afterAll, expect, test } from 'vitest'
 import { cleanUp, makeDirectory, waitFor } from '../e2e/process.ts'
 import { tryPowerDisk } from '../support/power-disk.ts'
 import { everything, livesOf } from './lives.ts'
-import { expectOneEach, kill, load, named, restart, startCollector } from './outage.ts'
+import { expectOneEach, kill, load, named, restart, startCollector, startRelay } from './outage.ts'
 import { fingerprint, type Shown, select, startApplication, startCode } from './support.ts'
 import { claimsOf, sign } from './tokens.ts'
 
@@ -234,6 +234,41 @@ test('the collector is away under load, with a spool: nothing is lost, nothing i
   for (const kind of ['request', 'decision', 'action'])
     expect(new Set(of(kind).map(({ traceId }) => traceId))).toEqual(new Set(traces))
   expect(named(all, 'governance.recovery')).toHaveLength(1)
+  await collector.stop()
+})
+
+test('the collector is killed under load, before it could acknowledge what it has, with a spool: nothing is lost, nothing is recorded twice', async () => {
+  let collector = await startCollector()
+  const relay = await startRelay(collector.http)
+  const directory = await makeDirectory()
+  const env = { ROOTSPAN_SPOOL: directory, OTEL_SERVICE_NAME: 'spooled' }
+  const service = await startApplication({ http: relay.url }, FILE, env)
+  const loading = load(service)
+  await sleep(1000)
+  // It is durable, by the receipt, and the service does not know.
+  relay.hold()
+  await waitFor('an answer that is kept back', () => /rootspan-receipt: \d+/i.test(relay.held()) || undefined)
+  collector.process.signal('SIGKILL')
+  await collector.process.ends()
+  relay.release()
+  await sleep(2000)
+  collector = await restart(collector)
+  await sleep(1000)
+  const traces = await loading.stop()
+  await service.stop()
+  relay.close()
+  expect(await readdir(directory)).toEqual([])
+  const all = await everything(collector, (records) => isComplete(records, traces.length, 2))
+  const [life, ...others] = [...livesOf(all).values()]
+  expect(others).toEqual([])
+  expect(life).toMatchObject({ missing: [], broken: [] })
+  expectOneEach(life!)
+  expect(life!.goodbye!.claims).toMatchObject({ 'emitter.dropped': 0, 'emitter.rejected': 0 })
+  expect(life!.goodbye!.claims['emitter.failures']).toBeGreaterThan(0)
+  for (const kind of ['request', 'decision', 'action']) {
+    const found = select(all, kind).map(({ traceId }) => traceId)
+    expect(found.sort()).toEqual([...traces].sort())
+  }
   await collector.stop()
 })
 

@@ -1,4 +1,5 @@
 /** What tests of outages share: collectors that go and come again, and services under load. */
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect } from 'vitest'
 import { type CollectorOptions, type CollectorProcess, startCollectorProcess } from '../e2e/support.ts'
@@ -57,6 +58,59 @@ export function load(service: Application, path = '/work'): Load {
     async died() {
       await Promise.allSettled(all)
       return traces
+    },
+  }
+}
+
+/** Between a service and its collector. */
+export interface Relay {
+  readonly url: string
+  /** From here on answers are kept back, until the collector closes the connections. */
+  hold(): void
+  /** The answers that were kept back. */
+  held(): string
+  /** Answers of new connections are passed on again. */
+  release(): void
+  close(): void
+}
+
+export async function startRelay(target: string): Promise<Relay> {
+  const { hostname, port } = new URL(target)
+  let isHeld = false
+  let held = ''
+  const sockets = new Set<Socket>()
+  const server = createServer((near) => {
+    const far = connect(Number(port), hostname)
+    for (const [one, other] of [
+      [near, far],
+      [far, near],
+    ] as const) {
+      sockets.add(one)
+      one.on('error', () => {})
+      one.on('close', () => {
+        sockets.delete(one)
+        other.destroy()
+      })
+    }
+    near.pipe(far)
+    far.on('data', (bytes) => {
+      if (isHeld) held += bytes.toString('latin1')
+      else near.write(bytes)
+    })
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    hold() {
+      isHeld = true
+    },
+    held: () => held,
+    release() {
+      isHeld = false
+    },
+    close() {
+      server.close()
+      for (const socket of sockets) socket.destroy()
     },
   }
 }
