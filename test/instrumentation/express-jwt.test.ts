@@ -99,10 +99,17 @@ test('an error: without a key nothing is known of the token', async () => {
   const { status, records } = await ask('/keyless', TOKEN)
   expect(status).toBe(401)
   expect(select(records, 'authorization').map(({ claims }) => claims)).toMatchObject([
-    { 'authorization.fingerprint': fingerprint(TOKEN) },
+    { 'authorization.fingerprint': fingerprint(TOKEN), 'authorization.verification': 'unverified' },
   ])
-  expect(select(records, 'verification')).toHaveLength(1)
-  expect(select(records, 'verification', { 'verification.result': 'pass' })).toEqual([])
+  expect(select(records, 'verification').map(({ claims }) => claims)).toMatchObject([
+    {
+      'verification.type': 'credential',
+      'verification.result': 'unknown',
+      'verification.method': 'jsonwebtoken.verify',
+      'verification.reason.code': 'misuse',
+      'verification.target.fingerprint': fingerprint(TOKEN),
+    },
+  ])
 })
 
 test('no token: nothing was presented, and nothing is recorded', async () => {
@@ -153,6 +160,20 @@ test('a list of revoked tokens: not on it, on it, and one that cannot be read', 
     'verification.result': 'unknown',
     'verification.reason.code': 'error',
   })
+})
+
+test.each([
+  ['kept', 200, 'pass'],
+  ['revoked', 401, 'fail'],
+  ['broken', 500, 'unknown'],
+])('a list that is a lazy query is asked once: %s', async (jti, status, result) => {
+  const token = sign(claimsOf({ jti }), KEY)
+  const answer = await application.request('/queried', { headers: { 'x-token': token } })
+  expect(answer.status).toBe(status)
+  const records = await recordsOf(collector, answer)
+  expect(
+    select(records, 'verification', { 'verification.type': 'revocation' }).map(({ claims }) => claims),
+  ).toMatchObject([{ 'verification.result': result, 'verification.target.fingerprint': fingerprint(token) }])
 })
 
 test.each([

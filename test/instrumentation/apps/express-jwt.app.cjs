@@ -17,6 +17,22 @@ const isRevoked = async (_, token) => {
 }
 app.get('/listed', expressjwt({ ...options, isRevoked }), whoami)
 
+// A query that runs when it is awaited, and refuses to be run twice, as Mongoose's does.
+const queryOf = (find) => {
+  let isDone = false
+  return {
+    // biome-ignore lint/suspicious/noThenProperty: it is a thenable.
+    then(resolve, reject) {
+      if (isDone) return reject(new Error('Query was already executed'))
+      isDone = true
+      return find().then(resolve, reject)
+    },
+  }
+}
+const isRevokedLazily = (request, token) => queryOf(() => isRevoked(request, token))
+const getTokenLazily = (request) => queryOf(async () => request.headers['x-token'])
+app.get('/queried', expressjwt({ ...options, isRevoked: isRevokedLazily, getToken: getTokenLazily }), whoami)
+
 // What it does after a token was refused: not on the authority of that token.
 const notify = async (error, _request, _response, next) => {
   const { url } = await fetch(process.env.AUDIT_URL, { method: 'POST' })

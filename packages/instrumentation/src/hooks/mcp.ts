@@ -26,6 +26,7 @@ import { runtime } from '../runtime.ts'
 import type { Hook } from './hook.ts'
 import { type Claims, isClaims, jwtArtifact, peekJwt } from './jwt.ts'
 import { type CallOutcome, notAsking, type Observer, observe } from './observe.ts'
+import { UNSEEN } from './thenable.ts'
 
 const FORMATS = ['esm', 'cjs'] as const
 /** Transports of clients that send headers, by the files that they are in. */
@@ -189,6 +190,7 @@ function resultOutcome(result: unknown): ActionOutcome {
 
 /** `broken` is for errors that are no answer: of a handler, its failure; of a client, nobody knows. */
 function errorOutcome(error: unknown, broken: 'failure' | 'unknown'): ActionOutcome {
+  if (error === UNSEEN) return 'unknown'
   if (!(error instanceof Error)) return broken
   const { code, message } = error as Error & { code?: unknown }
   if (error.constructor.name === 'UnauthorizedError' || FORBIDDEN.has(code)) return 'refused'

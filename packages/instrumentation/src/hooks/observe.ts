@@ -3,10 +3,11 @@
  *
  * What an observer throws is counted and dropped. `this`, arguments, results, errors, `new`, properties and name are
  * the library's own. A native promise is returned as another one that settles the same way, so that a rejection which
- * nobody handles is still reported; of other thenables the original is returned and only looked at.
+ * nobody handles is still reported; other thenables are returned themselves, see thenable.ts.
  */
 import { type Context, context as contexts, createContextKey } from '@opentelemetry/api'
 import type { Log } from '../log.ts'
+import { follow, isThenable } from './thenable.ts'
 
 /** One call, before it happens. */
 export interface Call {
@@ -98,7 +99,7 @@ export function observe<F>(original: F, observer: Observer, log: Log, options: O
         throw error
       }
       if (passed !== undefined) return value
-      if (isThenable(value)) return follow(value, settle)
+      if (isThenable(value)) return follow(value, settle, inner)
       settle({ ok: true, value })
       return value
     },
@@ -161,33 +162,4 @@ function withCallback(
     },
   })
   return [...args.slice(0, -1), seen]
-}
-
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  try {
-    return (
-      typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
-    )
-  } catch {
-    return false
-  }
-}
-
-/** Known hole: of a thenable that is not a native promise, a rejection that nobody handles counts as handled. */
-function follow(value: PromiseLike<unknown>, settle: (outcome: CallOutcome) => void): unknown {
-  const ok = (result: unknown): unknown => {
-    settle({ ok: true, value: result })
-    return result
-  }
-  if (Object.getPrototypeOf(value) === Promise.prototype && Object.getOwnPropertyNames(value).length === 0)
-    return (value as Promise<unknown>).then(ok, (error: unknown) => {
-      settle({ ok: false, error })
-      throw error
-    })
-  try {
-    value.then(ok, (error: unknown) => settle({ ok: false, error }))
-  } catch {
-    // A thenable that cannot be looked at.
-  }
-  return value
 }
