@@ -111,26 +111,66 @@ function decisionOf(entry: Fields, digest: string): PushedRecord {
   }
 }
 
+/** As the OPA hooks have it: names that say what a boolean under them means. */
+const MEANINGS: ReadonlyMap<string, 'allow' | 'deny'> = new Map([
+  ...['allow', 'allowed', 'is_allowed', 'permit', 'permitted', 'is_permitted'].map(
+    (name) => [name, 'allow'] as const,
+  ),
+  ...['authorized', 'is_authorized'].map((name) => [name, 'allow'] as const),
+  ...['deny', 'denied', 'is_denied', 'forbid', 'forbidden', 'is_forbidden'].map(
+    (name) => [name, 'deny'] as const,
+  ),
+])
+
 /**
- * The outcome by the rule of the OPA hooks: a boolean says it, or that under `allow`, `allowed` or `decision` of an
- * object; any other document is `conditional`, since what it means is known to the application alone. Undefined where
- * OPA was told to erase or mask the result: it is not guessed.
+ * The outcome by the rule of the OPA hooks, or their words would contradict each other: a boolean means what the last
+ * part of its path calls it, or the name of the member that it is; any other document is `conditional`, since what it
+ * means is known to the application alone. Undefined where OPA was told to erase or mask what the outcome is read from:
+ * it is not guessed.
  */
-function outcomeOf({ result, error, erased, masked }: Fields): string | undefined {
+function outcomeOf({ path, result, error, erased, masked }: Fields): string | undefined {
   if (error !== undefined && error !== null) return 'error'
-  const said = isFields(result) ? (result.allow ?? result.allowed ?? result.decision) : result
-  if (said === true) return 'allow'
-  if (said === false) return 'deny'
-  if (isHidden(erased) || isHidden(masked)) return undefined
-  return result === undefined ? 'not_applicable' : 'conditional'
+  const hidden = [...hiddenIn(erased), ...hiddenIn(masked)]
+  if (hidden.length > 0) {
+    if (!isFields(result) || hidden.some((name) => MEANINGS.has(name) || SAYING.has(name))) return undefined
+    if ('decision' in result && hidden.some((name) => name !== 'context')) return undefined
+  }
+  if (result === undefined) return 'not_applicable'
+  const name = typeof path === 'string' ? path.slice(path.lastIndexOf('/') + 1) : ''
+  if (!isFields(result)) return judgement(name, result) ?? 'conditional'
+  if (typeof result.decision === 'boolean' && isAuthZen(result)) return result.decision ? 'allow' : 'deny'
+  const said = new Set<string>()
+  for (const member of MEANINGS.keys()) {
+    const one = judgement(member, result[member])
+    if (one !== undefined) said.add(one)
+  }
+  const [outcome = 'conditional'] = said
+  return said.size > 1 ? 'conditional' : outcome
 }
 
-/** Whether the JSON pointers that OPA erased or masked go into the result. */
-function isHidden(pointers: unknown): boolean {
-  return (
-    Array.isArray(pointers) &&
-    pointers.some((one) => typeof one === 'string' && /^\/result(?:\/|$)/.test(one))
-  )
+/** Undefined: it says neither. What is not denied need not be allowed; a set of reasons under `deny` denies if it has any. */
+function judgement(name: string, value: unknown): 'allow' | 'deny' | undefined {
+  const meaning = MEANINGS.get(name)
+  if (value === true) return meaning
+  if (meaning === 'allow') return value === false ? 'deny' : undefined
+  return meaning === 'deny' && Array.isArray(value) && value.length > 0 ? 'deny' : undefined
+}
+
+/** An answer as AuthZEN has it, where `true` permits. */
+function isAuthZen(result: Fields): boolean {
+  return Object.keys(result).every((name) => name === 'decision' || name === 'context')
+}
+
+/** The whole result, and AuthZEN's decision. */
+const SAYING: ReadonlySet<string> = new Set(['', 'decision'])
+
+/** Members of the result into which the JSON pointers go that OPA erased or masked; empty for the whole of it. */
+function hiddenIn(pointers: unknown): string[] {
+  const texts: unknown[] = Array.isArray(pointers) ? pointers : []
+  return texts.flatMap((one) => {
+    const found = typeof one === 'string' ? /^\/result(?:\/([^/]*)|$)/.exec(one) : null
+    return found === null ? [] : [found[1] ?? '']
+  })
 }
 
 /** The bundles that were active, and their revisions, spelled as the OPA hooks spell them. */

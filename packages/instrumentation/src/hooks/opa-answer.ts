@@ -14,9 +14,9 @@ const UNDEFINED = 'undefined_document'
 /**
  * The decision at a path such as `authz/allow`. `answer` is absent when there was none, and `reason` then says why.
  *
- * OPA has no notion of allow and deny: a policy is a document. A boolean is taken for what it says, as is the one
- * under `allow`, `allowed` or `decision` of an object; any other document is `conditional`: what it means is known to
- * the application alone. An undefined document is `not_applicable`.
+ * OPA has no notion of allow and deny: a policy is a document. A boolean is taken for what the last part of its path
+ * calls it, or the name of the member of an object that it is; any other document is `conditional`: what it means is
+ * known to the application alone. An undefined document is `not_applicable`.
  */
 export function opaDecision(
   path: string | undefined,
@@ -29,20 +29,54 @@ export function opaDecision(
   if (answer === undefined && reason === UNDEFINED) return { ...asked, outcome: 'not_applicable', reason }
   if (answer === undefined) return { ...asked, outcome: 'error', errors: 1, reason }
   const { result, decisionId, provenance } = answer
+  const outcome = outcomeOf(path, result)
   return {
     ...asked,
     ...identityOf(provenance),
     id: textOf(decisionId),
-    outcome: outcomeOf(result),
-    output: typeof result === 'boolean' ? undefined : result,
+    outcome,
+    output: typeof result === 'boolean' && outcome !== 'conditional' ? undefined : result,
     reason: result === undefined ? UNDEFINED : undefined,
   }
 }
 
-function outcomeOf(result: unknown): Decision['outcome'] {
+/** Names of documents and members that say what a boolean under them means. All others leave that to the application. */
+const MEANINGS: ReadonlyMap<string, 'allow' | 'deny'> = new Map([
+  ...['allow', 'allowed', 'is_allowed', 'permit', 'permitted', 'is_permitted'].map(
+    (name) => [name, 'allow'] as const,
+  ),
+  ...['authorized', 'is_authorized'].map((name) => [name, 'allow'] as const),
+  ...['deny', 'denied', 'is_denied', 'forbid', 'forbidden', 'is_forbidden'].map(
+    (name) => [name, 'deny'] as const,
+  ),
+])
+
+function outcomeOf(path: string | undefined, result: unknown): Decision['outcome'] {
   if (result === undefined) return 'not_applicable'
-  const said = isFields(result) ? (result.allow ?? result.allowed ?? result.decision) : result
-  return said === true ? 'allow' : said === false ? 'deny' : 'conditional'
+  const name = path?.slice(path.lastIndexOf('/') + 1) ?? ''
+  if (!isFields(result)) return judgement(name, result) ?? 'conditional'
+  if (typeof result.decision === 'boolean' && isAuthZen(result)) return result.decision ? 'allow' : 'deny'
+  const said = new Set<Decision['outcome']>()
+  for (const member of MEANINGS.keys()) {
+    const one = judgement(member, result[member])
+    if (one !== undefined) said.add(one)
+  }
+  // Where members contradict each other, the application alone knows which of them it goes by.
+  const [outcome = 'conditional'] = said
+  return said.size > 1 ? 'conditional' : outcome
+}
+
+/** Undefined: it says neither. What is not denied need not be allowed; a set of reasons under `deny` denies if it has any. */
+function judgement(name: string, value: unknown): 'allow' | 'deny' | undefined {
+  const meaning = MEANINGS.get(name)
+  if (value === true) return meaning
+  if (meaning === 'allow') return value === false ? 'deny' : undefined
+  return meaning === 'deny' && Array.isArray(value) && value.length > 0 ? 'deny' : undefined
+}
+
+/** An answer as AuthZEN has it, where `true` permits. */
+function isAuthZen(result: Fields): boolean {
+  return Object.keys(result).every((name) => name === 'decision' || name === 'context')
 }
 
 /** Version of the server, and the bundles that were active with their revisions, in the order of their names. */
