@@ -49,9 +49,9 @@ function ask(
   client: string,
   to: string,
   body: object,
-  { acts = false }: { acts?: boolean } = {},
+  { acts = false, isGet = false }: { acts?: boolean; isGet?: boolean } = {},
 ): Promise<Answer> {
-  const path = `/${client}?to=${encodeURIComponent(to)}${acts ? '&act' : ''}`
+  const path = `/${client}?to=${encodeURIComponent(to)}${acts ? '&act' : ''}${isGet ? '&get' : ''}`
   return application.request(path, { method: 'POST', body: JSON.stringify(body) })
 }
 
@@ -63,8 +63,10 @@ const question = (user: string, action = 'reader', resource = 'plan') => ({
 
 describe.skipIf(opa === undefined)('OPA over HTTP', () => {
   let url: string
+  let silent: string
   beforeAll(async () => {
     url = (await startOpa(opa!, POLICY, 'release-41')).url
+    silent = (await startOpa(opa!, POLICY, 'release-41', { isLogging: false })).url
   })
 
   describe.each(CLIENTS)('by %s', (client) => {
@@ -104,6 +106,46 @@ describe.skipIf(opa === undefined)('OPA over HTTP', () => {
       expect(decision!.claims['policy.version']).toBeUndefined()
     })
 
+    test('so it does not where OPA logs no decisions, and answers with nothing', async () => {
+      const answer = await ask(client, `${silent}/v1/data/orders/nothing`, { input: question('alice') })
+      expect(answer.status).toBe(200)
+      expect(JSON.parse(answer.body)).toEqual({})
+      const records = await recordsOf(collector, answer)
+      const [decision, ...others] = select(records, 'decision')
+      expect(others).toEqual([])
+      expect(decision!.claims).toMatchObject({
+        'decision.outcome': 'not_applicable',
+        'decision.reason.code': 'undefined_document',
+        'decision.subject.id': fingerprint('alice'),
+        'policy.id': 'orders/nothing',
+      })
+      expect(select(records, 'action')).toEqual([])
+    })
+
+    test('a question in the address, which is on no span', async () => {
+      for (const [user, outcome] of [
+        ['alice', 'allow'],
+        ['bob', 'deny'],
+      ] as const) {
+        const input = encodeURIComponent(JSON.stringify(question(user)))
+        const to = `${url}/v1/data/orders/allow?pretty&input=${input}`
+        const answer = await ask(client, to, {}, { isGet: true })
+        expect(answer.status).toBe(200)
+        const records = await recordsOf(collector, answer, { spans: 2 })
+        const [decision, ...others] = select(records, 'decision')
+        expect(others).toEqual([])
+        expect(decision!.claims).toMatchObject({
+          'decision.outcome': outcome,
+          'decision.subject.id': fingerprint(user),
+          'policy.id': 'orders/allow',
+        })
+        const asked = records.find(({ attributes }) => attributes['url.full'] ?? attributes['http.url'])
+        expect(asked!.attributes['url.full'] ?? asked!.attributes['http.url']).toMatch(
+          /\/v1\/data\/orders\/allow\?pretty=?&input=REDACTED$/,
+        )
+      }
+    })
+
     test('a policy that fails, and a server that is not there, are errors', async () => {
       const failed = await ask(client, `${url}/v1/data/orders/broken`, { input: question('alice') })
       expect(failed.status).toBe(500)
@@ -114,9 +156,9 @@ describe.skipIf(opa === undefined)('OPA over HTTP', () => {
         'decision.reason.code': 'internal_error',
         'policy.id': 'orders/broken',
       })
-      const silent = await ask(client, `${NOBODY}/v1/data/orders/allow`, { input: question('alice') })
-      expect(silent).toMatchObject({ status: 599, body: 'ECONNREFUSED' })
-      const records = await recordsOf(collector, silent, { spans: 2 })
+      const unanswered = await ask(client, `${NOBODY}/v1/data/orders/allow`, { input: question('alice') })
+      expect(unanswered).toMatchObject({ status: 599, body: 'ECONNREFUSED' })
+      const records = await recordsOf(collector, unanswered, { spans: 2 })
       const [second, ...more] = select(records, 'decision')
       expect(more).toEqual([])
       if (client === 'http')

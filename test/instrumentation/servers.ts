@@ -30,8 +30,16 @@ export interface PolicyServer {
   readonly process: Running
 }
 
-/** OPA with one bundle, `main`, of the given revision and policy, that logs decisions and so gives them ids. */
-export async function startOpa(program: string, policy: string, revision: string): Promise<PolicyServer> {
+/**
+ * OPA with one bundle, `main`, of the given revision and policy, that logs decisions and so gives them ids, unless
+ * `isLogging` is false.
+ */
+export async function startOpa(
+  program: string,
+  policy: string,
+  revision: string,
+  { isLogging = true }: { isLogging?: boolean } = {},
+): Promise<PolicyServer> {
   const directory = await makeDirectory()
   await writeFile(join(directory, 'policy.rego'), policy)
   const bundle = join(directory, 'bundle.tar.gz')
@@ -40,7 +48,8 @@ export async function startOpa(program: string, policy: string, revision: string
   if (built.code !== 0) throw new Error(`opa build: ${built.stderr}`)
   const port = await freePort()
   const url = `http://127.0.0.1:${port}`
-  const settings = [`bundles.main.resource=file://${bundle}`, 'decision_logs.console=true']
+  const settings = [`bundles.main.resource=file://${bundle}`]
+  if (isLogging) settings.push('decision_logs.console=true')
   const flags = [
     '--addr',
     `127.0.0.1:${port}`,

@@ -22,6 +22,10 @@ test.each([
   ['https://a.example/b?sig=abc&x=1#code=2', 'https://a.example/b?sig=REDACTED&x=1#code=2'],
   ['/callback?code=abc', '/callback?code=REDACTED'],
   ['/path/token=abc', '/path/token=abc'],
+  ['http://opa/v1/data/a/allow?pretty&input=%7B%7D', 'http://opa/v1/data/a/allow?pretty&input=REDACTED'],
+  ['/v1/data?input=1', '/v1/data?input=REDACTED'],
+  ['/v1/database?input=1', '/v1/database?input=1'],
+  ['/search?input=1', '/search?input=1'],
   ['https://a.example/?x=?token=1', 'https://a.example/?x=?token=1'],
 ])('the URL %s', (url, expected) => {
   expect(redactQuery(url, false)).toBe(expected)

@@ -3,7 +3,7 @@
  * always does (RFC 6749, section 4.1.2); the HTTP instrumentations put queries on spans as they are.
  *
  * Parameters with the names below are known for secrets, and values that look like a JSON Web Token: what else a service
- * passes under other names stays.
+ * passes under other names stays. What a GET asks of Open Policy Agent is taken out too: it says who wants to do what.
  */
 import type { Attributes } from '@opentelemetry/api'
 
@@ -25,6 +25,9 @@ const SECRET = new Set([
 
 /** A JSON Web Token, whatever the parameter is called: two parts that begin as JSON objects do. */
 const JWT = /^eyJ[\w-]+\.eyJ[\w-]*\./
+
+/** The end of a URL before the query of a question to OPA's Data API. */
+const OPA = /\/v1\/data(?:\/[^?#]*)?\?$/
 
 /** The value that the semantic conventions recommend in its place. */
 export const REDACTED = 'REDACTED'
@@ -54,16 +57,19 @@ export function redactQuery(text: string, isQuery: boolean): string {
   if (start === 0 && !isQuery) return text
   const hash = text.indexOf('#', start)
   const end = hash === -1 ? text.length : hash
+  const before = text.slice(0, start)
+  const isOpa = OPA.test(before)
   const pairs = text.slice(start, end).split('&')
-  return text.slice(0, start) + pairs.map(redactPair).join('&') + text.slice(end)
+  return before + pairs.map((pair) => redactPair(pair, isOpa)).join('&') + text.slice(end)
 }
 
-function redactPair(pair: string): string {
+function redactPair(pair: string, isOpa: boolean): string {
   const at = pair.indexOf('=')
   if (at === -1 || at === pair.length - 1) return pair
   const name = pair.slice(0, at)
   const plain = decoded(name).replace(/^\?/, '').replace(/[-_]/g, '').toLowerCase()
-  return SECRET.has(plain) || JWT.test(pair.slice(at + 1)) ? `${name}=${REDACTED}` : pair
+  const isSecret = SECRET.has(plain) || (isOpa && plain === 'input') || JWT.test(pair.slice(at + 1))
+  return isSecret ? `${name}=${REDACTED}` : pair
 }
 
 function decoded(name: string): string {

@@ -5,13 +5,15 @@ import type { Recorder } from '../recorder.ts'
 import type { Answer, Exchange } from './http/exchange.ts'
 import { opaHttpHook } from './opa-http.ts'
 
-type Given = Partial<Exchange> & Partial<Pick<Answer, 'status' | 'body' | 'size' | 'beginning'>>
+type Given = Partial<Exchange> &
+  Partial<Pick<Answer, 'status' | 'body' | 'size' | 'beginning'>> & { readonly type?: string }
 
 function decisionsOf(exchange: Given): Decision[] {
-  const { status, body, size = 'small', beginning = '', ...rest } = exchange
+  const { status, body, size = 'small', beginning = '', type, ...rest } = exchange
   const decisions: Decision[] = []
   const recorder = { decision: (fact: Decision) => decisions.push(fact) } as unknown as Recorder
-  const answer = status === undefined ? undefined : { status, body, size, beginning, header: () => undefined }
+  const header = (name: string) => (name === 'content-type' ? type : undefined)
+  const answer = status === undefined ? undefined : { status, body, size, beginning, header }
   const base = { path: '/v1/data/orders/allow', request: { input: {} }, failure: undefined, answer }
   const isAsked = opaHttpHook.record({ sentHeader: () => undefined, ...base, ...rest }, recorder)
   expect(isAsked).toBe(decisions.length > 0)
@@ -33,6 +35,12 @@ test.each([
   ['an answer of another shape', { status: 200, body: { result: true, id: 7 } }],
   ['an answer that is no object', { status: 200, body: [true] }],
   ['an answer without a member', { status: 200, body: {} }],
+  ['such an answer with a charset', { status: 200, body: {}, type: 'application/json; charset=utf-8' }],
+  ['such an answer without a question', { request: {}, status: 200, body: {}, type: 'application/json' }],
+  [
+    'such an answer to an unseen question',
+    { request: undefined, status: 200, body: {}, type: 'application/json' },
+  ],
   ['an answer that is no JSON', { status: 200, body: undefined }],
   ['an answer that is too large and begins otherwise', { status: 200, ...TOO_LARGE, beginning: '{"rows":[' }],
   ['an unseen question with an error of another shape', { request: undefined, status: 500, body: 'no' }],
@@ -50,6 +58,7 @@ test.each([
   ['deny', { status: 200, body: { result: { allowed: false } } }],
   ['conditional', { status: 200, body: { result: ['a message'] } }],
   ['not_applicable', { status: 200, body: { decision_id: '1' } }],
+  ['not_applicable', { status: 200, body: {}, type: 'application/json' }],
   ['error', { status: 503, body: undefined }],
   ['error', { request: undefined, status: 400, body: { code: 'invalid_parameter', message: 'a secret' } }],
   ['error', { failure: 'ECONNREFUSED' }],
@@ -59,6 +68,15 @@ test.each([
   expect(decision).toMatchObject({ outcome, policyId: 'orders/allow', engine: 'opa' })
   expect(JSON.stringify(decision)).not.toContain('secret')
 })
+
+test.each([
+  ['pretty&input=%7B%22user%22%3A%22alice%22%7D', { body: { input: { user: 'alice' } } }],
+  ['input=%7B%22a%22:1%7D&input=2', { body: { input: { a: 1 } } }],
+  ['input=text', { body: undefined }],
+  ['input=7', { body: undefined }],
+  ['provenance', undefined],
+  ['', undefined],
+])('GET ?%s asks %j', (query, question) => expect(opaHttpHook.questionIn!(query)).toEqual(question))
 
 test('a large answer is judged and not committed to; of one that is too large nothing is said', () => {
   const body = { result: { allow: true, why: 'x' } }

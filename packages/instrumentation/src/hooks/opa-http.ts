@@ -1,18 +1,20 @@
 /**
- * Open Policy Agent by plain HTTP: `POST /v1/data/<path>`, with fetch, undici, node:http and what stands on them.
+ * Open Policy Agent by plain HTTP: `POST /v1/data/<path>`, and `GET` with `?input=`, with fetch, undici, node:http and
+ * what stands on them.
  *
  * Nothing is asked for: the decision's id is there if OPA logs decisions, provenance if the application asks for it.
  */
 import type { Decision } from '../facts.ts'
 import type { Recorder } from '../recorder.ts'
 import { OPA_PATH } from './http/asks.ts'
-import type { Exchange, HttpHook } from './http/exchange.ts'
+import type { Answer, Exchange, HttpHook, Question } from './http/exchange.ts'
 import { opaDecision } from './opa-answer.ts'
 import { type Fields, isFields, textOf } from './values.ts'
 
 export const opaHttpHook: HttpHook = {
   name: 'opa-http',
   matches: (path) => OPA_PATH.test(path),
+  questionIn,
   record,
 }
 
@@ -47,14 +49,32 @@ function record({ path, request, answer, failure }: Exchange, recorder: Recorder
   }
   if (size === 'too large')
     return ANSWER_BEGINS.test(beginning) && decide({ outcome: undefined, reason: 'answer_too_large' }, {})
-  // Without decision logs, OPA's answer for an undefined document is `{}`; so are those of others.
-  if (!isFields(body) || !hasOnly(body, ANSWER) || Object.keys(body).length === 0) return false
+  if (!isFields(body) || !hasOnly(body, ANSWER)) return false
+  // Without decision logs, OPA's answer for an undefined document is `{}`; so may be those of others.
+  if (Object.keys(body).length === 0 && !(isAsked && isOpaJson(answer))) return false
   const { result, decision_id: decisionId, provenance } = body
   return decide(size === 'large' ? { output: undefined } : {}, { result, decisionId, provenance })
 }
 
 function hasOnly(body: Fields, members: ReadonlySet<string>): boolean {
   return Object.keys(body).every((key) => members.has(key))
+}
+
+/** OPA names JSON without a parameter, where most servers add their charset. */
+function isOpaJson({ header }: Answer): boolean {
+  return header('content-type')?.trim().toLowerCase() === 'application/json'
+}
+
+/** Of other services' queries a member `input` that is a JSON object is hardly one. */
+function questionIn(query: string): Question | undefined {
+  const text = new URLSearchParams(query).get('input')
+  if (text === null) return undefined
+  try {
+    const input: unknown = JSON.parse(text)
+    return { body: isFields(input) ? { input } : undefined }
+  } catch {
+    return { body: undefined }
+  }
 }
 
 /** `{"input": ...}`, or `{}`. */

@@ -1,7 +1,7 @@
 /** What the listeners to undici and to node:http share. */
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import type { Log } from '../../log.ts'
-import type { HttpHook } from './exchange.ts'
+import type { HttpHook, Place } from './exchange.ts'
 
 /** Subscribes by channel; what a listener throws stays here. Returns what ends it. */
 export function listen<Message>(
@@ -25,16 +25,18 @@ export function listen<Message>(
 }
 
 /** The hook that a request is for, and its path without the query; undefined for all other requests. */
-export function locate(
-  hooks: readonly HttpHook[],
-  method: unknown,
-  target: unknown,
-): { readonly hook: HttpHook; readonly path: string } | undefined {
-  if (method !== 'POST' || typeof target !== 'string') return undefined
+export function locate(hooks: readonly HttpHook[], method: unknown, target: unknown): Place | undefined {
+  if (typeof target !== 'string') return undefined
   const query = target.indexOf('?')
   const path = query < 0 ? target : target.slice(0, query)
-  const hook = hooks.find((one) => one.matches(path))
-  return hook && { hook, path }
+  if (method === 'POST') {
+    const hook = hooks.find((one) => one.matches(path))
+    return hook && { hook, path, question: undefined }
+  }
+  if (method !== 'GET' || query < 0) return undefined
+  const hook = hooks.find((one) => one.questionIn !== undefined && one.matches(path))
+  const question = hook?.questionIn?.(target.slice(query + 1))
+  return hook && question && { hook, path, question }
 }
 
 /** Lets `see` have the arguments of a method of this one object before the method itself has them. */

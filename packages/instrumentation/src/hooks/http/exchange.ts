@@ -19,7 +19,7 @@ export const MAX_ANSWER = 1 << 20
 export interface Exchange {
   /** Of the URL, without the query. */
   readonly path: string
-  /** JSON of the request's body; undefined if there was none, or none that could be read. */
+  /** JSON of the request's body, or what a GET asks in its place; undefined if there was none that could be read. */
   readonly request: unknown
   /** A header of the request. */
   sentHeader(name: string): string | undefined
@@ -39,12 +39,26 @@ export interface Answer {
   readonly beginning: string
 }
 
+/** What is asked without a body: the body that would ask the same, undefined if it cannot be read. */
+export interface Question {
+  readonly body: unknown
+}
+
+/** Where a request goes. `question` is there for a GET alone. */
+export interface Place {
+  readonly hook: HttpHook
+  readonly path: string
+  readonly question: Question | undefined
+}
+
 /** A hook for one protocol over HTTP, whatever client the application uses. */
 export interface HttpHook {
   /** Its name, as in `ROOTSPAN_DISABLED_HOOKS`. */
   readonly name: string
-  /** Whether a POST to this path may be for it. Called for each POST of the process, so it must be cheap. */
+  /** Whether a request to this path may be for it. Called for each POST of the process, so it must be cheap. */
   matches(path: string): boolean
+  /** What a GET with this query asks; undefined: nothing. Without it no GET is for the hook. */
+  questionIn?(query: string): Question | undefined
   /**
    * Called once, when the answer is complete and before the application has the end of it. Returns whether it was for the
    * engine: if not, the request is an action like others.
@@ -69,12 +83,13 @@ export interface Watch {
 
 /** `caller` is the context in which the application asked. */
 export function watch(
-  { hook, path }: { readonly hook: HttpHook; readonly path: string },
+  { hook, path, question }: Place,
   caller: Context,
   sentHeader: Exchange['sentHeader'],
   { recorder, log }: WatchParts,
 ): Watch {
-  const ask = beginAsk('watch', caller, path)
+  // A span of a GET is no action, and asks for none of this.
+  const ask = question === undefined ? beginAsk('watch', caller, path) : undefined
   const request = new Body(MAX_BODY)
   const response = new Body(MAX_ANSWER)
   let status: number | undefined
@@ -88,8 +103,10 @@ export function watch(
       const answer = isWhole
         ? { status: status!, header, ...response.read(header('content-encoding')) }
         : undefined
-      const exchange = { path, request: request.read(undefined).body, sentHeader, answer, failure }
-      ask.isAsked = contexts.with(caller, () => hook.record(exchange, recorder))
+      const { body: asked } = question ?? request.read(undefined)
+      const exchange = { path, request: asked, sentHeader, answer, failure }
+      const isAsked = contexts.with(caller, () => hook.record(exchange, recorder))
+      if (ask !== undefined) ask.isAsked = isAsked
     } catch (error) {
       log.failed(`the hook of ${hook.name}`, error)
     }

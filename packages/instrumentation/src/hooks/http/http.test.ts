@@ -26,6 +26,7 @@ let stop: () => void
 const hook: HttpHook = {
   name: 'test',
   matches: (path) => path.startsWith('/pdp'),
+  questionIn: (query) => (query.startsWith('q=') ? { body: { q: query.slice(2) } } : undefined),
   record: (exchange) => {
     seen.push({ ...exchange, caller: context.active().getValue(KEY) })
     if (exchange.path === '/pdp/throws') throw new Error('a secret')
@@ -59,7 +60,7 @@ beforeEach(() => {
 type Client = (path: string, body: string, method?: string) => Promise<string>
 
 const byFetch: Client = async (path, body, method = 'POST') =>
-  (await fetch(url + path, { method, body })).text()
+  (await fetch(url + path, { method, ...(body !== '' && { body }) })).text()
 
 const byHttp: Client = (path, body, method = 'POST') =>
   new Promise((resolve, reject) => {
@@ -91,11 +92,22 @@ test.each(CLIENTS)(
   async (_, client) => {
     expect(await client('/other', '{"a":1}')).toBe('{"echo":{"a":1}}')
     expect(await client('/pdp', '{"a":1}', 'PUT')).toBe('{"echo":{"a":1}}')
+    answer = (_asked, response, body) => response.end(`{"echo":${body}}`)
+    for (const path of ['/pdp', '/pdp?x=1', '/other?q=1'])
+      expect(await client(path, '', 'GET')).toBe('{"echo":}')
     const library = observe(client, () => undefined, log, { asks: true })
     expect(await library('/pdp', '{"a":1}')).toBe('{"echo":{"a":1}}')
     expect(seen).toEqual([])
   },
 )
+
+test.each(CLIENTS)('%s: a GET that asks by its query is seen like a POST', async (_, client) => {
+  answer = (_asked, response) => response.end('{"yes":true}')
+  expect(await client('/pdp/x?q=me', '', 'GET')).toBe('{"yes":true}')
+  expect(seen).toMatchObject([
+    { path: '/pdp/x', request: { q: 'me' }, answer: { status: 200, body: { yes: true } } },
+  ])
+})
 
 test.each(CLIENTS)('%s: bodies over the bound pass whole and are not kept', async (_, client) => {
   const large = JSON.stringify({ a: 'x'.repeat(4 * MAX_BODY) })
