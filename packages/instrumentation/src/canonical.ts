@@ -1,13 +1,24 @@
 /**
  * Canonical JSON after RFC 8785 of values that an application holds, for digests and commitments.
  *
- * What JSON has no word for is written so that the text stays deterministic: see `write`. Bounded in depth, members
- * and length; a value beyond them has no canonical text. Getters and `toJSON` of the value run, and may throw.
+ * What JSON has no word for is written so that the text stays deterministic: see `write`. What has no members of its
+ * own, such as an `ArrayBuffer`, a `DataView` or a `Blob`, is `{}` whatever it holds. Bounded in depth, members and
+ * length; a value beyond them has no canonical text, and is given up without a copy of it. Getters, `toJSON` and the
+ * traps of proxies run, and may throw.
+ *
+ * Known hole: engines list all names of an object before the first can be had, so that a plain object of a million
+ * names costs a third of a second and a fifth of its size before it is given up.
  */
 
 const MAX_DEPTH = 64
 const MAX_MEMBERS = 50_000
 const MAX_LENGTH = 4 << 20
+/** Of objects, with those that JSON leaves out: one object may be met in many places. */
+const MAX_KEYS = 1 << 20
+/** Numbers of more bits are longer than MAX_LENGTH in decimal. */
+const MAX_BITS = 14_000_000
+/** Among the first numbers of members that are taken for numbered. */
+const MAX_HOLES = 8
 /** So many keys are sorted by hand, which takes a fraction of the call. */
 const FEW = 8
 /** Up to this length a loop is faster than a regular expression. */
@@ -15,7 +26,7 @@ const SHORT = 48
 
 /** The canonical text; undefined when the value is over the bounds. Cost is linear in what is written. */
 export function canonicalJson(value: unknown): string | undefined {
-  const state: State = { pieces: [], length: 0, members: 0, above: [] }
+  const state: State = { pieces: [], length: 0, members: 0, keys: 0, above: [] }
   return write(state, value, 0) ? state.pieces.join('') : undefined
 }
 
@@ -24,6 +35,7 @@ interface State {
   readonly pieces: string[]
   length: number
   members: number
+  keys: number
   /** Objects that enclose the place, at most MAX_DEPTH. */
   readonly above: object[]
 }
@@ -32,13 +44,13 @@ interface State {
 function write(state: State, value: unknown, depth: number): boolean {
   switch (typeof value) {
     case 'string':
-      return value.length <= MAX_LENGTH && put(state, quote(value))
+      return putQuoted(state, value)
     case 'number':
       return put(state, Number.isFinite(value) ? JSON.stringify(value) : `"${value}"`)
     case 'boolean':
       return put(state, String(value))
     case 'bigint':
-      return put(state, `"${value}"`)
+      return BigInt.asIntN(MAX_BITS, value) === value && put(state, `"${value}"`)
     case 'object':
       return value === null ? put(state, 'null') : writeObject(state, value, depth)
     default:
@@ -66,7 +78,8 @@ function writeMembers(state: State, value: object, depth: number): boolean {
   }
   if (plain !== value) return write(state, plain, depth + 1)
   if (Array.isArray(value)) {
-    const { length } = value
+    const length = read(value, 'length')
+    if (typeof length !== 'number') return put(state, '"[unreadable]"')
     if (length > MAX_MEMBERS || !put(state, '[')) return false
     for (let at = 0; at < length; at++) {
       if (at > 0 && !put(state, ',')) return false
@@ -74,15 +87,17 @@ function writeMembers(state: State, value: object, depth: number): boolean {
     }
     return put(state, ']')
   }
+  if (isNumbered(value)) return false
   const keys = keysOf(value)
   if (keys === undefined) return put(state, '"[unreadable]"')
-  if (state.members + keys.length > MAX_MEMBERS || !put(state, '{')) return false
+  state.keys += keys.length
+  if (state.members + keys.length > MAX_MEMBERS || state.keys > MAX_KEYS || !put(state, '{')) return false
   let first = true
   for (const key of sorted(keys)) {
     const member = read(value, key)
     if (member === undefined || typeof member === 'function' || typeof member === 'symbol') continue
     state.members++
-    if (!put(state, `${first ? '' : ','}${quote(key)}:`)) return false
+    if (!putQuoted(state, key, first ? '' : ',', ':')) return false
     if (!write(state, member, depth + 1)) return false
     first = false
   }
@@ -108,12 +123,38 @@ function asPlain(value: object): unknown {
   if (prototype !== Object.prototype && prototype !== Array.prototype) {
     if (value instanceof Uint8Array)
       return value.length > MAX_LENGTH / 2 ? value : Buffer.from(value).toString('base64')
-    if (value instanceof Map) return [...value].slice(0, MAX_MEMBERS + 1)
-    if (value instanceof Set) return [...value].slice(0, MAX_MEMBERS + 1)
+    if (value instanceof Map || value instanceof Set) return firstOf(value)
   }
   const { toJSON } = value as { toJSON?: unknown }
   return typeof toJSON === 'function' ? toJSON.call(value) : value
 }
+
+/** So many that an array of them is over the bounds, of an iteration that may have no end. */
+function firstOf(values: Iterable<unknown>): unknown[] {
+  const first: unknown[] = []
+  for (const one of values) if (first.push(one) > MAX_MEMBERS) break
+  return first
+}
+
+/**
+ * Whether an object has too many members that are numbered as those of typed arrays and `String` objects are: from 0, or
+ * nearly. To list their names would cost many times what the object does.
+ */
+function isNumbered(value: object): boolean {
+  try {
+    if (!Object.hasOwn(value, MAX_MEMBERS)) return false
+    let count = 0
+    for (let at = 0; count <= MAX_MEMBERS; at++) {
+      if (isEnumerable.call(value, at)) count++
+      else if (at - count > MAX_HOLES) return false
+    }
+    return true
+  } catch {
+    return false
+  }
+}
+
+const { propertyIsEnumerable: isEnumerable } = Object.prototype
 
 function keysOf(value: object): string[] | undefined {
   try {
@@ -145,6 +186,10 @@ function isPlain(text: string): boolean {
     if (unit < 0x20 || unit > 0x7e || unit === 0x22 || unit === 0x5c) return false
   }
   return true
+}
+
+function putQuoted(state: State, text: string, before = '', after = ''): boolean {
+  return text.length <= MAX_LENGTH && put(state, before + quote(text) + after)
 }
 
 function put(state: State, text: string): boolean {
