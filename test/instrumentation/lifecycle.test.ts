@@ -66,25 +66,23 @@ test.each([
   })
 })
 
-test('process.exit leaves no time: without a spool there is no trace of it, with one the next process sends it', async () => {
-  const directory = await makeDirectory()
-  const quick = { ENDING: 'exit', OTEL_BSP_SCHEDULE_DELAY: '60000', OTEL_SERVICE_NAME: 'exit' }
-  expect((await startApp(collector, FILE, quick).ends()).code).toBe(3)
-  const spooled = { ...quick, ROOTSPAN_SPOOL: directory, OTEL_SERVICE_NAME: 'exit-spooled' }
-  expect((await startApp(collector, FILE, spooled).ends()).code).toBe(3)
-  const next = startApp(collector, FILE, {
-    ENDING: 'signal',
-    ROOTSPAN_SPOOL: directory,
-    OTEL_SERVICE_NAME: 'exit-next',
-  })
+const NEXT = { ENDING: 'signal', OTEL_SERVICE_NAME: 'next' }
+
+test.each([['memory'], ['spool']])('process.exit at once: what waits in %s is not lost', async (kind) => {
+  const spool = kind === 'spool' ? { ROOTSPAN_SPOOL: await makeDirectory() } : {}
+  const name = `exit-${kind}`
+  const env = { ENDING: 'exit', OTEL_BSP_SCHEDULE_DELAY: '60000', OTEL_SERVICE_NAME: name, ...spool }
+  expect((await startApp(collector, FILE, env).ends()).code).toBe(3)
+  // What is in a spool, another process sends.
+  const next = startApp(collector, FILE, { ...NEXT, ...spool })
   const all = await everything(
     collector,
-    (records) => select(records, 'span', { 'emitter.reason': 'exit' }).length > 0,
+    (records) => select(ofService(name)(records), 'span', { 'emitter.reason': 'exit' }).length > 0,
   )
-  expect(ofService('exit')(all)).toEqual([])
-  const [life] = [...livesOf(ofService('exit-spooled')(all)).values()]
+  const [life] = [...livesOf(ofService(name)(all)).values()]
   expect(life).toMatchObject({ missing: [], broken: [] })
   expect([...life!.spans.keys()]).toEqual([0, 1, 2])
+  expect(life!.goodbye!.claims).toMatchObject({ 'emitter.open': 0, 'emitter.delivery': kind })
   next.signal('SIGTERM')
   await next.ends()
 })
@@ -119,8 +117,6 @@ const HASTY = `
   setTimeout(() => console.log('working'), 1000)
   setInterval(() => {}, 1000)
 `
-const NEXT = { ENDING: 'signal', OTEL_SERVICE_NAME: 'next' }
-
 test.each([
   ['SIGTERM', 107],
   ['SIGKILL', 100],
@@ -170,16 +166,15 @@ test('SIGTERM, where the application leaves no time: without a spool it is known
   await service.says(/^working$/m)
   service.signal('SIGTERM')
   expect((await service.ends()).code).toBe(3)
-  const mine = ofService('hasty')(await everything(collector, isAlive))
+  const isOver = (all: readonly Shown[]): boolean =>
+    select(ofService('hasty')(all), 'span', { 'emitter.reason': 'exit' }).length > 0
+  const mine = ofService('hasty')(await everything(collector, isOver))
   expect(select(mine, 'action')).toEqual([])
   const [life, ...others] = [...livesOf(mine).values()]
   expect(others).toEqual([])
-  // It has not said goodbye, and its last heartbeat knew of three governed spans that never came.
-  expect(life).toMatchObject({ missing: [], broken: [], goodbye: undefined })
-  expect([...life!.spans.values()].at(-1)![0]).toMatchObject({
-    span: 'governance.heartbeat',
-    claims: { 'emitter.open': 3 },
-  })
+  // What had ended came, and with it that there were three governed spans that never did.
+  expect(life).toMatchObject({ missing: [], broken: [] })
+  expect(life!.goodbye!.claims).toMatchObject({ 'emitter.open': 3, 'emitter.delivery': 'memory' })
 })
 
 test('what is held back is recorded before the goodbye: nothing comes after it', async () => {

@@ -3,9 +3,9 @@
  *
  * What the process would have done without us it does: a signal or an exception that only we listen to still ends it,
  * in the same way, after at most `MAX_MILLIS` and `GOODBYE_MILLIS`. Until then the service serves on: what it does
- * comes before the goodbye, or is followed by another one. Known holes: `process.exit` leaves no time to send what is
- * not spooled; nor is there time for what begins and ends while the last goodbye is on its way, under load.
- * Where there is a spool, what has not ended is in it, too, when the process has.
+ * comes before the goodbye, or is followed by another one. `process.exit` holds up for a second at most. Known holes:
+ * what begins and ends while the last goodbye is on its way, under load; after `process.exit`, what has not ended, and
+ * OTLP over gRPC. Where there is a spool, all of it is in there when the process has ended.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Log } from './log.ts'
@@ -88,8 +88,11 @@ export function flushAtEnd(sdk: Ending, runtime: Pick<Runtime, 'continuity' | 'd
   }
   process.on('uncaughtException', uncaught)
   process.once('beforeExit', () => void finish('end').then(() => closeAtExit('end')))
-  // `process.exit` leaves no time to send; what is written into the spool here is sent by another process.
-  process.once('exit', () => continuity.end('exit'))
+  // `process.exit`, or the end of the above. What is written into the spool here is sent by another process.
+  process.once('exit', () => {
+    continuity.end('exit')
+    if (!isOver) runtime.delivery?.sendAtExit()
+  })
 }
 
 async function within(work: Promise<unknown>, millis: number, log: Log): Promise<void> {

@@ -50,6 +50,7 @@ function start(options: { maxSpans?: number; delayMillis?: number } = {}): Deliv
     encode: (spans) => Buffer.from(spans.map((one) => `${(one as ReadableSpan).name}\n`).join('')),
     pack: (one) => one,
     sender: createSender(endpoint),
+    sendAtExit: undefined,
     log,
     emitter: 'a'.repeat(32),
     spool: undefined,

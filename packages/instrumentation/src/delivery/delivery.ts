@@ -44,6 +44,8 @@ export interface Delivery {
   acknowledged(span: object, millis: number): Promise<Acknowledgement>
   /** Sends what waits. Resolves when nothing does, with true, or when the collector did not take it, with false. */
   flush(): Promise<boolean>
+  /** For a process that exits at once: sends what waits in memory, and blocks the thread for a second at most. */
+  sendAtExit(): void
   /** Nothing is sent or taken afterwards. What waits in a spool stays there for another process. */
   close(): void
 }
@@ -53,6 +55,8 @@ export interface DeliveryOptions {
   /** Makes of a span what waits for it in memory; it may throw. */
   readonly pack: (span: ReadableSpan) => WaitingSpan
   readonly sender: Sender
+  /** Sends requests though the process exits, and blocks the thread; whether all were taken. Undefined: it cannot. */
+  readonly sendAtExit: ((bodies: readonly Uint8Array[], millis: number) => boolean) | undefined
   readonly log: Log
   readonly emitter: string
   readonly spool: { readonly directory: string; readonly maxBytes: number } | undefined
@@ -74,6 +78,7 @@ const START_MILLIS = 500
 /** How long a flush keeps the process alive at most. */
 const FLUSH_MILLIS = 3000
 const RESOURCE_MILLIS = 5000
+const EXIT_MILLIS = 1000
 
 export function createDelivery(options: DeliveryOptions): Delivery {
   const { spool, emitter, encode, pack, log, maxSpans } = options
@@ -212,6 +217,22 @@ class Deliverer implements Delivery {
       this.#flushes--
       clearTimeout(alive)
     }
+  }
+
+  sendAtExit(): void {
+    const { sendAtExit, log } = this.#options
+    const { waiting } = this.#queue
+    // In a spool it is safe.
+    if (this.#isClosed || this.kind === 'spool' || waiting === 0) return
+    const bodies: Uint8Array[] = []
+    for (let batch = this.#queue.next(MAX_BATCH_SPANS); batch !== undefined; ) {
+      const body = batch.body()
+      if (body !== undefined) bodies.push(body)
+      this.#queue.forget(batch)
+      batch = this.#queue.next(MAX_BATCH_SPANS)
+    }
+    if (sendAtExit?.(bodies, EXIT_MILLIS) !== true)
+      log.warn(`the process ends with ${waiting} governed spans that were not acknowledged`)
   }
 
   close(): void {

@@ -6,6 +6,7 @@ import { encodeSpans, packSpan } from './encode.ts'
 import { endpointOf } from './endpoint.ts'
 import { createExporter, type SpanExporter } from './exporter.ts'
 import { createSender } from './send.ts'
+import { sendAtExit } from './send-at-exit.ts'
 
 /** Does nothing if it is open. Without it, governed spans go the SDK's way like all others. */
 export function openDelivery(runtime: Runtime, env: NodeJS.ProcessEnv = process.env): void {
@@ -22,6 +23,7 @@ export function openDelivery(runtime: Runtime, env: NodeJS.ProcessEnv = process.
     pack: packSpan,
     log,
     sender: createSender(endpoint),
+    sendAtExit: endpoint.isGrpc ? undefined : (bodies, millis) => sendAtExit(endpoint, bodies, millis),
     emitter: emitter.id,
     spool: config.spool,
     maxSpans: number('OTEL_BSP_MAX_QUEUE_SIZE', 8192),
