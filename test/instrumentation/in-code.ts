@@ -6,10 +6,14 @@ import { claimsOf, sign } from './tokens.ts'
 
 const JWT_KEY = 'the key of the service that signs tokens'
 
-/** Starts `apps/in-code-hooks.app.mjs`, wherever it is, and asks it as somebody who may, who may not, and who is nobody. */
+/**
+ * Starts `apps/in-code-hooks.app.mjs`, wherever it is, and asks it as somebody who may, who may not, and who is nobody.
+ * SIGTERM then ends it as `ends` says.
+ */
 export async function expectHooks(
   collector: CollectorProcess,
-  given: Pick<Service, 'file' | 'flags' | 'cwd' | 'node'>,
+  given: Pick<Service, 'file' | 'flags' | 'cwd' | 'node'> & { readonly name?: string },
+  ends: { readonly code: number | null; readonly stderr: string } = { code: 0, stderr: '' },
 ): Promise<void> {
   const env = { JWT_KEY, ROOTSPAN_ENDPOINT: collector.http }
   const service = await startService(collector, { name: 'in-code-hooks', env, ...given })
@@ -49,5 +53,5 @@ export async function expectHooks(
   expect(select(refused.records, 'decision')).toEqual([])
 
   const { code, stderr } = await service.stop()
-  expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+  expect({ code, stderr }).toEqual(ends)
 }
