@@ -63,6 +63,14 @@ test.each([
   expect(life!.goodbye!.claims).toMatchObject({ 'emitter.reason': 'shutdown', 'emitter.delivery': delivery })
 })
 
+test('a sampler that is not ours: the goodbye says how many facts nobody recorded', async () => {
+  await run('unrecorded', { WRAPPED: 'yes', ROOTSPAN_ENDPOINT: collector.http, SAMPLER: 'signs' })
+  const isMine = ({ span, resource }: Shown): boolean =>
+    span === 'governance.goodbye' && resource['service.name'] === 'unrecorded'
+  const all = await everything(collector, (records) => records.some(isMine))
+  expect(all.find(isMine)!.claims['emitter.unrecorded']).toBe(1)
+})
+
 test('what is done after the shutdown goes into the spool, and a goodbye after it', async () => {
   const env = { WRAPPED: 'yes', ROOTSPAN_SPOOL: await makeDirectory() }
   await run('late', { ...env, LATE: 'yes' })

@@ -2,7 +2,7 @@
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { cleanUp, makeDirectory } from '../e2e/process.ts'
-import type { CollectorProcess } from '../e2e/support.ts'
+import { type CollectorProcess, startCollectorProcess } from '../e2e/support.ts'
 import { everything, livesOf } from './lives.ts'
 import { type Shown, select, startApp, startCode, startQuickCollector } from './support.ts'
 
@@ -85,6 +85,40 @@ test.each([['memory'], ['spool']])('process.exit at once: what waits in %s is no
   expect(life!.goodbye!.claims).toMatchObject({ 'emitter.open': 0, 'emitter.delivery': kind })
   next.signal('SIGTERM')
   await next.ends()
+})
+
+test('the goodbye says what had no room, what was cut, and what the collector refused', async () => {
+  const strict = await startCollectorProcess({
+    quietPeriod: '400ms',
+    config: 'receivers:\n  http:\n    max_request_bytes: 256KiB\n',
+  })
+  const code = `
+    import { trace } from '@opentelemetry/api'
+    import { recordDecision, withExecution } from '@rootspan/instrumentation'
+    const decide = (action, reason = 'test') => recordDecision({ outcome: 'allow', action, reason })
+    withExecution({ name: 'crowded', kind: 'job' }, () => {
+      decide('first', 'r'.repeat(2000))
+      for (let at = 1; at < 100; at++) decide('action ' + at)
+    })
+    withExecution({ name: 'large', kind: 'job' }, () => {
+      decide('large')
+      trace.getActiveSpan().setAttribute('large', 'x'.repeat(1 << 20))
+    })
+  `
+  const ended = await startCode(strict, code).ends()
+  expect(ended, ended.stderr).toMatchObject({ code: 0 })
+  const isWhole = (all: readonly Shown[]): boolean =>
+    ['crowded', 'governance.goodbye'].every((span) => all.some((one) => one.span === span))
+  const all = await everything(strict, isWhole)
+  const [life] = [...livesOf(all).values()]
+  expect(life!.missing).toHaveLength(1)
+  expect(all.find(({ span }) => span === 'crowded')!.attributes['governance.truncated.facts']).toBe(4)
+  expect(life!.goodbye!.claims).toMatchObject({
+    'emitter.truncated': 5,
+    'emitter.rejected': 1,
+    'emitter.dropped': 0,
+  })
+  await strict.stop()
 })
 
 /** Much that has not ended, and a listener that ends the process at once, in the middle of more. */

@@ -65,7 +65,11 @@ export function createContinuity(parts: ContinuityParts): Continuity {
       [Name.emitterInterval]: config.heartbeatMillis,
       [Name.emitterOpen]: emitter.open,
       [Name.emitterTruncated]:
-        counts.droppedAttributes + counts.droppedEvents + counts.droppedLinks + counts.cutValues,
+        counts.droppedAttributes +
+        counts.droppedEvents +
+        counts.droppedLinks +
+        counts.cutValues +
+        counts.truncatedFacts,
       [Name.emitterUnrecorded]: counts.unrecorded,
       [Name.emitterErrors]: log.failures,
       ...(path !== undefined && {

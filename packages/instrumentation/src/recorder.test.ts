@@ -217,6 +217,24 @@ test('values that the SDK cut are counted, on the span and by the process', () =
   expect(finished('governance.goodbye').attributes['governance.emitter.truncated']).toBe(4)
 })
 
+test('facts that had no room, and values of facts that were cut, are counted by the process', () => {
+  inSpan('root', SpanKind.SERVER, () => {
+    runtime.recorder.decision({ outcome: 'deny', reason: 'r'.repeat(2000), ruleIds: Array(100).fill('r') })
+    for (let at = 1; at < MAX_EVENTS + MAX_GROUPS; at++)
+      runtime.recorder.decision({
+        outcome: 'allow',
+        action: `a${at}`,
+        reason: 'r'.repeat(at === 80 ? 2000 : 1),
+      })
+    runtime.recorder.verification({ type: 'credential', result: 'pass' })
+    runtime.recorder.decision({ outcome: 'allow', action: 'one more' })
+    // Known before the span ends: it may never.
+    runtime.continuity.end('test')
+  })
+  expect(finished('root').attributes['governance.truncated.facts']).toBe(2)
+  expect(finished('governance.goodbye').attributes['governance.emitter.truncated']).toBe(2 + 3)
+})
+
 test('governed spans are numbered and chained in the order in which they end', () => {
   const request = (): void =>
     inSpan('root', SpanKind.SERVER, () => inSpan('pay', SpanKind.CLIENT, () => {}, POST))

@@ -92,6 +92,8 @@ export interface RecorderParts {
   readonly keep: (span: Span, events: readonly SpanEvent[]) => void
   /** Told of a fact for which no span could be had. */
   readonly onUnrecorded: () => void
+  /** Told of facts that had no room on their span, and of values of facts that were cut: how many. */
+  readonly onTruncated: (count: number) => void
 }
 
 /** Events that facts may have on one span. */
@@ -134,7 +136,8 @@ interface Group {
 }
 
 export function createRecorder(parts: RecorderParts): Recorder {
-  const { scopes, endings, encode, log, tracer, govern, nextId, isKeeping, keep, onUnrecorded } = parts
+  const { scopes, endings, encode, log, tracer, govern, nextId, isKeeping, keep, onUnrecorded, onTruncated } =
+    parts
 
   const ledgerOf = (span: Span): Ledger => {
     const state = stateOf(span)
@@ -161,10 +164,21 @@ export function createRecorder(parts: RecorderParts): Recorder {
     if (ledger.omitted > 0) setAttribute(span, Name.omitted, ledger.omitted)
   }
 
+  const omit = (ledger: Ledger): void => {
+    ledger.omitted++
+    onTruncated(1)
+  }
+
+  const countCut = ({ [Name.truncated]: count }: Attributes): void => {
+    if (count !== undefined) onTruncated(Number(count))
+  }
+
   /** Takes a fact, or counts it where there are too many. `attributes` are not changed afterwards. */
   const put = (ledger: Ledger, kind: FactKind, attributes: Attributes, shared?: SharedAttributes): void => {
-    if (ledger.events.length < MAX_EVENTS) ledger.events.push(eventOf(kind, attributes, shared))
-    else ledger.omitted++
+    if (ledger.events.length < MAX_EVENTS) {
+      ledger.events.push(eventOf(kind, attributes, shared))
+      countCut(attributes)
+    } else omit(ledger)
   }
 
   /** Those that wait until what comes together is there. */
@@ -298,6 +312,7 @@ export function createRecorder(parts: RecorderParts): Recorder {
     }
     const fingerprint = fingerprintInForce(scope)
     if (fingerprint !== undefined) attributes[Name.authorizationFingerprint] = fingerprint
+    countCut(attributes)
     return eventOf('decision', attributes, shared)
   }
 
@@ -329,7 +344,7 @@ export function createRecorder(parts: RecorderParts): Recorder {
       return false
     }
     if (ledger.groups.length >= MAX_GROUPS) {
-      ledger.omitted++
+      omit(ledger)
       return false
     }
     const scope = scopes.of(span)
@@ -390,7 +405,9 @@ export function createRecorder(parts: RecorderParts): Recorder {
         if (!span.isRecording()) return
         const scope = scopes.of(span)
         setAttribute(span, Name.recordKind, 'action')
-        setAttributes(span, encode('action', fact))
+        const attributes = encode('action', fact)
+        setAttributes(span, attributes)
+        countCut(attributes)
         const ledger = ledgerOf(span)
         inherit(ledger, scope)
         const certain = certainDecision(scope)

@@ -23,6 +23,8 @@ export interface Counts {
   droppedLinks: number
   /** Values that the SDK cut. */
   cutValues: number
+  /** Facts that had no room on their span, and values of facts that were cut. */
+  truncatedFacts: number
   /** Facts for which no span could be had. */
   unrecorded: number
 }
@@ -66,6 +68,7 @@ export function createRuntime(config: Config, log: Log = createLog(config.logLev
     droppedEvents: 0,
     droppedLinks: 0,
     cutValues: 0,
+    truncatedFacts: 0,
     unrecorded: 0,
   }
   const tracer = ownTracer
@@ -85,6 +88,9 @@ export function createRuntime(config: Config, log: Log = createLog(config.logLev
       parts.delivery?.keep(copy)
     },
     onUnrecorded: () => counts.unrecorded++,
+    onTruncated(count) {
+      counts.truncatedFacts += count
+    },
   })
   const parts: Runtime = {
     config,
