@@ -10,6 +10,7 @@ import { packed } from './delivery/exporter.ts'
 import { openDelivery, openExporter } from './delivery/open.ts'
 import type { Log } from './log.ts'
 import { exceptGoverned, RootspanSpanProcessor } from './processor.ts'
+import { startWatched, traceApis } from './provider.ts'
 import { type Packages, packagesOf } from './require.ts'
 import type { Runtime } from './runtime.ts'
 import { rootspanSampler, type Sampler } from './sampler.ts'
@@ -116,8 +117,9 @@ export async function createSdk(
     ...(words(process.env.OTEL_LOGS_EXPORTER).length === 0 && { logRecordProcessors: [] }),
   })
   withoutArguments(sdk, log)
+  const apis = await traceApis([packages, inner])
   return {
-    start: () => sdk.start(),
+    start: () => startWatched(apis, () => sdk.start(), log),
     shutdown: () => sdk.shutdown(),
     flush: async () => {
       await Promise.all(processors.map((one) => one.forceFlush()))

@@ -1,0 +1,73 @@
+/**
+ * Which SDK has the process's spans. OpenTelemetry's API keeps the tracer provider that is registered first and refuses
+ * others, which it says to its own diagnostics alone: whoever starts a second SDK gets no spans, silently.
+ *
+ * Known hole: a copy of the API that neither the application nor the SDK resolves to is not watched.
+ */
+import type { Log } from './log.ts'
+import type { Packages } from './require.ts'
+
+/** What of the API is watched. */
+export interface TraceApi {
+  setGlobalTracerProvider(provider: never): boolean
+}
+
+const ADVICE =
+  'leave one of them out: its set-up, or the register flag, with RootspanSpanProcessor and rootspanSampler in that set-up'
+
+const LOST =
+  'another OpenTelemetry SDK was started before this one and has all spans: their evidence is not recorded'
+const REFUSED =
+  'the application starts an OpenTelemetry SDK of its own: this one was first and has all spans, the processors and exporters of the other get none'
+const REPLACED =
+  'the application has put another OpenTelemetry SDK in the place of this one: the evidence of spans is not recorded any more'
+
+/**
+ * Watches who registers a tracer provider from now on, and says once who got no spans. `start` is to register ours.
+ * Results are those of the API.
+ */
+export function startWatched(apis: Iterable<TraceApi>, start: () => void, log: Log): void {
+  let isStarting = true
+  const told = (isTaken: boolean): void => {
+    if (isStarting && !isTaken) log.once(`${LOST}; ${ADVICE}`)
+    else if (!isStarting) log.once(`${isTaken ? REPLACED : REFUSED}; ${ADVICE}`)
+  }
+  for (const api of apis) watch(api, told, log)
+  try {
+    start()
+  } finally {
+    isStarting = false
+  }
+}
+
+function watch(api: TraceApi, told: (isTaken: boolean) => void, log: Log): void {
+  try {
+    const { setGlobalTracerProvider: set } = api
+    Object.defineProperty(api, 'setGlobalTracerProvider', {
+      configurable: true,
+      writable: true,
+      value(this: TraceApi, provider: never): boolean {
+        const isTaken = set.call(this, provider)
+        told(isTaken)
+        return isTaken
+      },
+    })
+  } catch (error) {
+    log.failed('watching for another SDK', error)
+  }
+}
+
+/** The API's singletons as these find them: its ES modules and its CommonJS have one each. */
+export async function traceApis(places: readonly Packages[]): Promise<Set<TraceApi>> {
+  const apis = new Set<TraceApi>()
+  const name = '@opentelemetry/api'
+  for (const { require, import: load } of places)
+    for (const found of [() => require(name), () => load(name)])
+      try {
+        const { trace } = ((await found()) ?? {}) as { trace?: TraceApi }
+        if (typeof trace?.setGlobalTracerProvider === 'function') apis.add(trace)
+      } catch {
+        // Not installed there, or not in that form.
+      }
+  return apis
+}
