@@ -1,6 +1,6 @@
 /**
  * The self-test: loads the supported libraries that the application itself depends on, as it would load them, and
- * asks whether their functions are really observed. "Hooks not effective" is then visible and not silent.
+ * asks whether the functions that it gets are really observed. "Hooks not effective" is then visible and not silent.
  */
 import { readFileSync } from 'node:fs'
 import { findPackageJSON } from 'node:module'
@@ -22,9 +22,11 @@ export async function runSelfTest(
   for (const { library, entry: name = library } of instrumentation.hooks) {
     if (!application.dependencies.has(library)) continue
     const before = new Set(instrumentation.reports)
+    const format = application.isModule ? 'import' : 'require'
+    let received: unknown
     try {
-      if (!application.isModule) require(name)
-      else if (isSameCopy(library, name, entry)) await import(name)
+      if (!application.isModule) received = require(name)
+      else if (isSameCopy(library, name, entry)) received = await import(name)
       else {
         found.push(`${library} not tested`)
         continue
@@ -36,8 +38,12 @@ export async function runSelfTest(
     }
     const reports = instrumentation.reports.filter((one) => one.library === library)
     const fresh = reports.find((one) => !before.has(one)) ?? reports[0]
+    // Another hook that comes after ours decides what the application gets.
+    const isLost = reports.some((one) => one.lostIn(received, format).length > 0)
     found.push(
-      fresh === undefined ? `${library} not effective` : `${library}@${fresh.version} ${fresh.state}`,
+      fresh === undefined
+        ? `${library} not effective`
+        : `${library}@${fresh.version} ${isLost ? 'replaced' : fresh.state}`,
     )
   }
   const bad = found.filter((line) => !/@\S+ effective$| not tested$/.test(line))

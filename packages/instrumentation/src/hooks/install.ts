@@ -27,6 +27,8 @@ export interface HookReport {
   /** `partial`: something that the hook looks for is not there; `missing` says what. */
   readonly state: 'effective' | 'partial' | 'failed' | 'unknown version'
   readonly missing: readonly string[]
+  /** What somebody received of the library that is not hooked though it is here; see {@link LoadedModule.lostIn}. */
+  readonly lostIn: (received: unknown, format: 'require' | 'import') => readonly string[]
 }
 
 /** OpenTelemetry's `Instrumentation`, as all its versions have it. */
@@ -98,15 +100,18 @@ export class RootspanInstrumentation {
       const { hook, file } = place
       const { library } = hook
       const version = versionOf(directory!)
-      const report = (state: HookReport['state'], missing: readonly string[] = []): void => {
+      const report = (state: HookReport['state'], module?: LoadedModule): readonly string[] => {
+        const missing = module?.missing() ?? []
         this.#reports.set(`${directory} ${file} ${format}`, {
           library,
           version,
           file,
           format,
-          state,
+          state: missing.length > 0 ? 'partial' : state,
           missing,
+          lostIn: (received, as) => module?.lostIn(received, as) ?? [],
         })
+        return missing
       }
       if (!isWithin(version, hook.versions)) {
         report('unknown version')
@@ -123,8 +128,7 @@ export class RootspanInstrumentation {
         log.failed(`the hook of ${library} ${version}`, error)
         return exports
       }
-      const missing = module.missing()
-      report(missing.length === 0 ? 'effective' : 'partial', missing)
+      const missing = report('effective', module)
       if (missing.length > 0) log.once(`${library} ${version}: not hooked: ${missing.join(', ')}`)
       return module.value as T
     } catch (error) {

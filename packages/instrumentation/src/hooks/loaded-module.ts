@@ -12,12 +12,17 @@ import { isObserved, type ObserveOptions, type Observer, observe } from './obser
 type Members = Record<string, unknown>
 type Target = string | readonly [owner: object, name: string]
 
+/** Values that took the place of others, of all modules. */
+const replacements = new WeakSet<object>()
+
 export class LoadedModule implements Library {
   readonly version: string
   readonly file: string
   readonly #isNamespace: boolean
   readonly #log: Log
   readonly #checks: { readonly name: string; readonly read: () => unknown }[] = []
+  /** What was observed or replaced by a path from the exports. */
+  readonly #paths = new Set<string>()
   readonly #absent: string[] = []
   #exports: unknown
 
@@ -52,6 +57,7 @@ export class LoadedModule implements Library {
     }
     place.put(observe(place.original, observer, this.#log, options))
     this.#checks.push({ name: nameOf(target), read: () => this.#place(target)?.original })
+    if (typeof target === 'string') this.#paths.add(target)
   }
 
   replace(target: Target, make: (original: unknown) => unknown): void {
@@ -63,6 +69,10 @@ export class LoadedModule implements Library {
     const value = make(place.original)
     place.put(value)
     if (this.#place(target)?.original !== value) this.#absent.push(nameOf(target))
+    else if (value !== place.original && isObject(value)) {
+      replacements.add(value)
+      if (typeof target === 'string') this.#paths.add(target)
+    }
   }
 
   /** Reads back what was observed: names of what was not there, or is not observed in spite of everything. */
@@ -71,6 +81,18 @@ export class LoadedModule implements Library {
       ...this.#absent,
       ...this.#checks.filter(({ read }) => !isObserved(read())).map(({ name }) => name),
     ]
+  }
+
+  /**
+   * Paths at which `received`, which somebody got of this library, has something that is not ours though ours is here.
+   * It may be another module of the library: what it does not have is not asked for.
+   */
+  lostIn(received: unknown, format: 'require' | 'import'): string[] {
+    const other = new LoadedModule(received, format, this.version, this.file, this.#log)
+    return [...this.#paths].filter((path) => {
+      const found = other.#place(path)?.original
+      return isObject(found) && !isOurs(found) && isOurs(this.#place(path)?.original)
+    })
   }
 
   #place(target: Target): { original: unknown; put: (value: unknown) => void } | undefined {
@@ -132,6 +154,10 @@ function withMember(owner: object, name: string, value: unknown): object {
   }
   Object.defineProperty(copy, name, { value, enumerable: true, writable: true, configurable: true })
   return copy
+}
+
+function isOurs(value: unknown): boolean {
+  return isObserved(value) || (isObject(value) && replacements.has(value))
 }
 
 function isObject(value: unknown): value is object {
