@@ -50,6 +50,19 @@ test('keys and lists are read', () => {
   expect(disabledHooks).toEqual(new Set(['jose', 'casbin']))
 })
 
+test.each([
+  ['1048576', 2 ** 20, 0],
+  ['34359738368', 2 ** 35, 0],
+  ['1099511627776', 2 ** 40, 0],
+  ['1048575', 2 ** 31, 1],
+  ['1099511627777', 2 ** 31, 1],
+  ['', 2 ** 31, 0],
+])('a spool of %s bytes', (text, maxBytes, problems) => {
+  const config = readConfig({ ROOTSPAN_SPOOL: '/spool', ROOTSPAN_SPOOL_MAX_BYTES: text })
+  expect(config.spool).toEqual({ directory: '/spool', maxBytes })
+  expect(config.problems).toHaveLength(problems)
+})
+
 test('other agents are found in the command and in NODE_OPTIONS', () => {
   expect(otherAgents(['--import', '@rootspan/instrumentation/register'], undefined)).toEqual([])
   expect(otherAgents(['--import', 'dd-trace/register.js'], '--require newrelic')).toEqual([

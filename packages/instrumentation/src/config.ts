@@ -55,7 +55,7 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
     problems.push(`${name} must be a whole number from ${min} to ${max}; ${fallback} is used`)
     return fallback
   }
-  const spoolBytes = number('ROOTSPAN_SPOOL_MAX_BYTES', 256 << 20, 1 << 20, 1 << 40)
+  const spoolBytes = number('ROOTSPAN_SPOOL_MAX_BYTES', 2 ** 31, 2 ** 20, 2 ** 40)
   const { ROOTSPAN_SPOOL: spool } = env
   return {
     fingerprintKey: readKey(env, problems),
