@@ -159,6 +159,22 @@ test.each([
   expect(JSON.stringify(records.map(({ attributes }) => attributes))).not.toContain('a secret')
 })
 
+test('auth info that cannot be read in part is there in part, and so is the call', async () => {
+  const token = sign({ ...CLAIMS, azp: 'odd' })
+  const records = await shown(await call('/mcp', 'balance', { token }))
+  const [action, ...others] = tools(records, 'balance')
+  expect(others).toEqual([])
+  expect(action!.claims['action.outcome']).toBe('success')
+  expect(action!.causes[0]!.claims['authorization.fingerprint']).toBe(fingerprint(token))
+  const presented = { 'authorization.client.id': fingerprint('odd') }
+  const [accepted] = select(records, 'authorization', presented)
+  expect(accepted!.claims).toMatchObject({
+    'authorization.verification': 'verified',
+    'authorization.scope': ['pay', 'read'],
+  })
+  expect(accepted!.claims['authorization.audience']).toBeUndefined()
+})
+
 test('without authentication there is an action, and nothing that it relies on', async () => {
   const answer = await call('/open', 'balance')
   const records = await shown(answer)

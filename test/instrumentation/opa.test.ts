@@ -121,6 +121,18 @@ describe.skipIf(opa === undefined)('OPA', () => {
     })
   })
 
+  test('an input that cannot be read leaves the decision there and the answer as it is', async () => {
+    const answer = await ask('/odd?path=orders/allow')
+    expect(JSON.parse(answer.body).successfulPolicyResponse).toEqual({
+      decisionId: expect.any(String),
+      result: true,
+    })
+    const [decision, ...others] = select(await recordsOf(collector, answer), 'decision')
+    expect(others).toEqual([])
+    expect(decision!.claims).toMatchObject({ 'decision.outcome': 'allow', 'policy.version': REVISION })
+    expect(decision!.claims['decision.subject.id']).toBeUndefined()
+  })
+
   test('a server that is not there is an error', async () => {
     const answer = await ask('/unreachable?path=orders/allow', ALICE)
     expect(answer).toMatchObject({ status: 500, body: 'ConnectionError' })

@@ -60,6 +60,19 @@ async function get(path: string, headers: Record<string, string> = {}): Promise<
 const claimsOf = (records: readonly Shown[], kind: string) =>
   select(records, kind).map(({ claims }) => claims)
 
+test('a user of whom not all can be read', async () => {
+  const { body, records } = await get('/name', { authorization: 'Bearer odd' })
+  expect(body).toBe('{"user":"alice"}')
+  expect(claimsOf(records, 'authorization')).toMatchObject([
+    {
+      'authorization.fingerprint': fingerprint('odd'),
+      'authorization.subject': fingerprint('alice'),
+      'authorization.verification': 'verified',
+    },
+  ])
+  expect(claimsOf(records, 'verification')).toMatchObject([{ 'verification.result': 'pass' }])
+})
+
 test('a password: whom it stands for, and nothing of the password itself', async () => {
   const { body, records } = await post('/password', { username: 'alice', password: PASSWORD })
   expect(body).toBe('{"user":"alice"}')

@@ -35,7 +35,13 @@ const verifier = {
     try {
       const { azp, scope, exp, aud } = jwt.verify(token, process.env.JWT_KEY, { ignoreExpiration: true })
       const resource = aud === undefined ? undefined : new URL(aud)
-      return { token, clientId: azp, scopes: scope.split(' '), expiresAt: exp, resource }
+      const info = { token, clientId: azp, scopes: scope.split(' '), expiresAt: exp, resource }
+      if (azp !== 'odd') return info
+      return Object.defineProperty(info, 'resource', {
+        get: () => {
+          throw new Error('no resource')
+        },
+      })
     } catch {
       throw new InvalidTokenError('This token is not ours')
     }

@@ -5,11 +5,22 @@ import { OPAClient } from '@open-policy-agent/opa'
 const client = new OPAClient(process.env.OPA)
 const unreachable = new OPAClient('http://127.0.0.1:2')
 
+// Of such an input only OPA's client can make something: what is sent is what `toJSON` says.
+class Odd {
+  get subject() {
+    throw new Error('the subject is not there')
+  }
+  toJSON = () => ({ subject: 'alice', action: 'read' })
+}
+
 const routes = {
   '/evaluate': (query, input) => client.evaluate(query.get('path'), input),
   '/no-input': (query) => client.evaluate(query.get('path')),
   '/default': (_, input) => client.evaluateDefault(input),
   '/batch': (query, input) => client.evaluateBatch(query.get('path'), input, { fallback: true }),
+  // All that OPA answered, as far as the client knows it.
+  '/odd': (query) =>
+    client.opa.executePolicyWithInput({ path: query.get('path'), requestBody: { input: new Odd() } }),
   '/unreachable': (query, input) => unreachable.evaluate(query.get('path'), input),
 }
 

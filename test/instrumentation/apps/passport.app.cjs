@@ -8,6 +8,17 @@ const { Strategy: LocalStrategy } = require('passport-local')
 const { PASSWORD, TOKEN } = process.env
 const alice = { id: 'alice', name: 'Alice' }
 
+// As a model of a database may be whose fields were not read.
+const odd = {
+  get id() {
+    throw new Error('the field was not read')
+  },
+  get scope() {
+    throw new Error('the field was not read')
+  },
+  username: 'alice',
+}
+
 // Answers come from a pool that was made at start: in another context than the request's.
 const waiting = []
 setInterval(() => {
@@ -24,6 +35,7 @@ passport.use(
 )
 passport.use(
   new BearerStrategy((token, done) => {
+    if (token === 'odd') return done(null, odd, odd)
     if (token === 'broken') return done(new Error('the token store is not there'))
     if (token !== TOKEN) return done(null, false, 'unknown token')
     return done(null, alice, { scope: 'orders:read orders:write' })
@@ -65,6 +77,9 @@ app.post('/pay', passport.authenticate('local', stateless), async (_, response) 
 })
 app.post('/payments', (_, response) => response.json({ ok: true }))
 app.get('/token', passport.authenticate('bearer', stateless), whoami)
+app.get('/name', passport.authenticate('bearer', stateless), (request, response) =>
+  response.json({ user: request.user.username }),
+)
 app.post('/either', passport.authenticate(['bearer', 'local'], stateless), whoami)
 app.post('/callback', (request, response, next) => {
   passport.authenticate('local', (error, user) => {

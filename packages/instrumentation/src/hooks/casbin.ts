@@ -11,7 +11,7 @@ import { createPolicies, type Model, type Policies } from './casbin-policy.ts'
 import type { Hook, Library } from './hook.ts'
 import type { Call, CallOutcome } from './observe.ts'
 import { ownerOf, prototypeOf } from './owner.ts'
-import { failure } from './values.ts'
+import { attempt, failure, member } from './values.ts'
 
 /** What is used of an enforcer, the same in all of 5.x. */
 interface Enforcer {
@@ -66,7 +66,7 @@ function decided(
 ): (outcome: CallOutcome) => void {
   const { model, enabled } = self as Enforcer
   const matcher = hasMatcher ? args[0] : undefined
-  const base = model === undefined ? undefined : policies.digest(model)
+  const base = model === undefined ? undefined : attempt(() => policies.digest(model))
   const facts = model !== undefined && !hasMatcher && enabled !== false ? policies.facts(model) : undefined
   return (outcome) => {
     const key = facts && keyOf(args, outcome)
@@ -122,9 +122,8 @@ function requestOf(model: Model | undefined, args: readonly unknown[]): Partial<
 /** The request definition that an `EnforceContext`, if it is one, names. */
 function requestTypeOf(first: unknown): string | undefined {
   if (typeof first !== 'object' || first === null) return undefined
-  const { rType, pType, eType, mType } = first as Record<string, unknown>
-  const isContext = [rType, pType, eType, mType].every((type) => typeof type === 'string')
-  return isContext ? (rType as string) : undefined
+  const types = ['rType', 'pType', 'eType', 'mType'].map((name) => member(first, name))
+  return types.every((type) => typeof type === 'string') ? types[0] : undefined
 }
 
 /** A boolean, or that and the row that decided. */

@@ -11,7 +11,7 @@ import { digestOf } from '../secrets.ts'
 import type { Hook, Library } from './hook.ts'
 import type { CallOutcome } from './observe.ts'
 import { ownerOf, prototypeOf } from './owner.ts'
-import { failure } from './values.ts'
+import { attempt, failure } from './values.ts'
 
 /** What is used of an ability: the same in 6 and 7. */
 interface Ability {
@@ -68,7 +68,7 @@ function observeChecks(
       recorder.repeatedDecision({
         ...answerOf(outcome, rules),
         action: typeof action === 'string' ? action : undefined,
-        resourceType: typeOf(self as Ability, subject),
+        resourceType: attempt(() => typeOf(self as Ability, subject)),
         engine: 'casl',
         engineVersion,
         policyDigest: digestOfRules(rules),

@@ -12,7 +12,7 @@ import type { Recorder } from '../recorder.ts'
 import { digestOf } from '../secrets.ts'
 import type { Hook } from './hook.ts'
 import type { CallOutcome } from './observe.ts'
-import { failure } from './values.ts'
+import { attempt, failure, member } from './values.ts'
 
 /** Policy sets that are remembered: those that were parsed beforehand, by id, and others by their text. */
 const MAX_SETS = 1000
@@ -34,11 +34,10 @@ export const cedarHook: Hook = {
         name,
         ({ args: [call] }) =>
           (outcome) => {
-            const asked = fieldsOf(call) ?? {}
             recorder.decision({
-              ...requestOf(asked),
+              ...requestOf(call),
               ...answerOf(outcome),
-              ...policyOf(asked),
+              ...attempt(() => policyOf(fieldsOf(call) ?? {})),
               engine: 'cedar',
               engineVersion: library.version,
             })
@@ -61,7 +60,12 @@ export const cedarHook: Hook = {
         (outcome) => {
           const isTaken = outcome.ok && fieldsOf(outcome.value)?.type === 'success'
           if (!isTaken || typeof id !== 'string') return
-          replaceSet(recorder, parsed, id, digestOfSet(policies))
+          replaceSet(
+            recorder,
+            parsed,
+            id,
+            attempt(() => digestOfSet(policies)),
+          )
         },
       { optional: true },
     )
@@ -90,15 +94,18 @@ function replaceSet(
   })
 }
 
-function requestOf({ principal, action, resource, context }: Fields): Partial<Decision> {
+function requestOf(call: unknown): Partial<Decision> {
+  const [principal, action, resource, context] = ['principal', 'action', 'resource', 'context'].map((name) =>
+    member(call, name),
+  )
   const subject = uidOf(principal)
   const object = uidOf(resource)
   return {
-    subject: text(subject?.id),
-    subjectType: text(subject?.type),
-    action: text(uidOf(action)?.id),
-    resourceType: text(object?.type),
-    resourceId: text(object?.id),
+    subject: text(member(subject, 'id')),
+    subjectType: text(member(subject, 'type')),
+    action: text(member(uidOf(action), 'id')),
+    resourceType: text(member(object, 'type')),
+    resourceId: text(member(object, 'id')),
     input: { principal, action, resource, context },
   }
 }
@@ -126,8 +133,7 @@ function answerOf(outcome: CallOutcome): Pick<Decision, 'outcome' | 'ruleIds' | 
 }
 
 function uidOf(value: unknown): Fields | undefined {
-  const fields = fieldsOf(value)
-  return fieldsOf(fields?.__entity) ?? fields
+  return fieldsOf(member(value, '__entity')) ?? fieldsOf(value)
 }
 
 function fieldsOf(value: unknown): Fields | undefined {

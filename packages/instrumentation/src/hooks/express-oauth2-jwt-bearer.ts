@@ -12,6 +12,7 @@ import type { Hook } from './hook.ts'
 import { JOSE_GROUP } from './jose.ts'
 import { type Claims, isClaims, jwtArtifact, peekJwt } from './jwt.ts'
 import { type Observer, observe } from './observe.ts'
+import { attempt, member } from './values.ts'
 
 const NAME = 'express-oauth2-jwt-bearer'
 
@@ -110,7 +111,7 @@ function recordToken(recorder: Recorder, request: unknown, error: unknown, optio
     result: isAccepted ? 'pass' : isUnknown ? 'unknown' : 'fail',
     method: `${NAME}.auth`,
     reason,
-    checks: isAccepted ? checksOf(request, options, claims) : undefined,
+    checks: isAccepted ? attempt(() => checksOf(request, options, claims)) : undefined,
     token,
   })
 }
@@ -125,7 +126,7 @@ function recordCheck(
   error: unknown,
 ): void {
   const payload = isClaims(request) && isClaims(request.auth) ? request.auth.payload : undefined
-  const code = isClaims(error) ? error.code : undefined
+  const code = member(error, 'code')
   const isRefusal = error instanceof Error && 'statusCode' in error
   const [first] = args
   const scopes = typeof first === 'string' ? first.split(' ') : first

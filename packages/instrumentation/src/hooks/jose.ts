@@ -9,6 +9,7 @@ import type { Recorder } from '../recorder.ts'
 import type { Hook } from './hook.ts'
 import { type Claims, isClaims, jwtArtifact, peekJwt } from './jwt.ts'
 import type { CallOutcome, Observer } from './observe.ts'
+import { member } from './values.ts'
 
 /** Calls below another hook that records what they amount to are not observed: it names this group. */
 export const JOSE_GROUP = 'jose'
@@ -185,27 +186,30 @@ const CLAIM_REASONS: ReadonlyMap<unknown, string> = new Map([
 /** Undefined for success. `misuse`: wrong arguments. `key_unavailable`: the key's function failed. */
 function reasonOf({ outcome, isKeyAsked }: JoseCall): string | undefined {
   if (outcome.ok) return undefined
-  const error: Claims = outcome.error instanceof Error ? { ...outcome.error } : {}
-  const reason = REASONS.get(String(error.code))
+  const { error } = outcome
+  const code = error instanceof Error ? member(error, 'code') : undefined
+  const reason = typeof code === 'string' ? REASONS.get(code) : undefined
   if (reason === undefined) return isKeyAsked ? 'key_unavailable' : 'misuse'
-  if (reason === 'expired' && error.claim === 'iat') return 'too_old'
+  const [claim, why] = [member(error, 'claim'), member(error, 'reason')]
+  if (reason === 'expired' && claim === 'iat') return 'too_old'
   if (reason !== 'claims_invalid') return reason
-  if (error.reason === 'missing') return 'claim_missing'
-  return error.reason === 'check_failed' ? (CLAIM_REASONS.get(error.claim) ?? reason) : reason
+  if (why === 'missing') return 'claim_missing'
+  return why === 'check_failed' ? (CLAIM_REASONS.get(claim) ?? reason) : reason
 }
 
 /** Checks that were made: those that the options ask for, and those that the claims bring with them. */
 function checksOf(first: string, options: Claims, claims: Claims | undefined): string[] {
+  const isAsked = (name: string): boolean => member(options, name) !== undefined
   const made: readonly (readonly [string, boolean])[] = [
     [first, true],
     ['expiry', claims?.exp !== undefined],
     ['not_before', claims?.nbf !== undefined],
-    ['algorithm', options.algorithms !== undefined || options.keyManagementAlgorithms !== undefined],
-    ['audience', options.audience !== undefined],
-    ['issuer', options.issuer !== undefined],
-    ['subject', options.subject !== undefined],
-    ['type', options.typ !== undefined],
-    ['age', options.maxTokenAge !== undefined],
+    ['algorithm', isAsked('algorithms') || isAsked('keyManagementAlgorithms')],
+    ['audience', isAsked('audience')],
+    ['issuer', isAsked('issuer')],
+    ['subject', isAsked('subject')],
+    ['type', isAsked('typ')],
+    ['age', isAsked('maxTokenAge')],
   ]
   return made.flatMap(([name, isMade]) => (isMade ? [name] : []))
 }

@@ -10,6 +10,7 @@ import type { Recorder } from '../recorder.ts'
 import type { Hook } from './hook.ts'
 import { type Claims, isClaims, jwtArtifact, peekJwt } from './jwt.ts'
 import type { CallOutcome } from './observe.ts'
+import { member } from './values.ts'
 
 /** Verified tokens whose facts are kept; they stay in memory, at most twice as many. */
 const MAX_KEPT = 512
@@ -167,9 +168,9 @@ const IGNORE_NOT_BEFORE = 2 << OPTIONS.length
 /** What the options ask for, a bit for each: what is set to something false is not looked at by the library. */
 function askedOf(options: Readonly<Record<string, unknown>>): number {
   let asked = 0
-  for (let at = 0; at < OPTIONS.length; at++) if (options[OPTIONS[at]![0]]) asked |= 1 << at
-  if (options.ignoreExpiration) asked |= IGNORE_EXPIRATION
-  if (options.ignoreNotBefore) asked |= IGNORE_NOT_BEFORE
+  for (let at = 0; at < OPTIONS.length; at++) if (member(options, OPTIONS[at]![0])) asked |= 1 << at
+  if (member(options, 'ignoreExpiration')) asked |= IGNORE_EXPIRATION
+  if (member(options, 'ignoreNotBefore')) asked |= IGNORE_NOT_BEFORE
   return asked
 }
 

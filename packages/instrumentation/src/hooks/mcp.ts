@@ -27,6 +27,7 @@ import type { Hook } from './hook.ts'
 import { type Claims, isClaims, jwtArtifact, peekJwt } from './jwt.ts'
 import { type CallOutcome, notAsking, type Observer, observe } from './observe.ts'
 import { UNSEEN } from './thenable.ts'
+import { attempt, member } from './values.ts'
 
 const FORMATS = ['esm', 'cjs'] as const
 /** Transports of clients that send headers, by the files that they are in. */
@@ -75,9 +76,12 @@ function calling(recorder: Recorder): Observer {
     call.context = trace.setSpan(call.context, span)
     const carrier: Record<string, string> = {}
     propagation.inject(call.context, carrier)
-    // What the application has put there itself stays.
-    const _meta = { ...carrier, ...(isClaims(params._meta) ? params._meta : {}) }
-    call.substitute(0, { ...(request as Claims), params: { ...params, _meta } })
+    // Parameters that cannot be read go to the SDK as they are.
+    attempt(() => {
+      // What the application has put there itself stays.
+      const _meta = { ...carrier, ...(isClaims(params._meta) ? params._meta : {}) }
+      call.substitute(0, { ...(request as Claims), params: { ...params, _meta } })
+    })
     return (outcome) => end(recorder, span, outcome, 'unknown')
   }
 }
@@ -108,8 +112,8 @@ function serving(recorder: Recorder): Observer {
     const params = toolCall(request)
     if (params === undefined) return undefined
     const { parent, links } = parentOf(params._meta, call.context)
-    const { authInfo, requestId } = isClaims(extra) ? extra : ({} as Claims)
-    const attributes = { 'jsonrpc.request.id': short(requestId) }
+    const authInfo = member(extra, 'authInfo')
+    const attributes = { 'jsonrpc.request.id': short(member(extra, 'requestId')) }
     const span = start(recorder, SpanKind.SERVER, params, { attributes, links }, parent)
     call.context = trace.setSpan(parent, span)
     if (isClaims(authInfo))
@@ -131,10 +135,10 @@ function start(
   { attributes, links = [] }: { attributes?: Attributes; links?: Link[] },
   parent: Context,
 ): Span {
-  const name = short(params.name) ?? ''
+  const name = short(member(params, 'name')) ?? ''
   return recorder.startAction(
     `tools/call ${name}`,
-    { name: name === '' ? undefined : name, type: 'execute', arguments: params.arguments },
+    { name: name === '' ? undefined : name, type: 'execute', arguments: member(params, 'arguments') },
     {
       kind,
       links,
@@ -176,12 +180,12 @@ const MCP_ERROR = /^MCP error (-\d{1,5}): /
 type ActionOutcome = Action['outcome']
 
 function resultOutcome(result: unknown): ActionOutcome {
-  if (!isClaims(result)) return 'success'
   // A task was accepted; what becomes of it is asked for later.
-  if (isClaims(result.task)) return 'unknown'
-  if (result.isError !== true) return 'success'
-  const [first, ...more] = Array.isArray(result.content) ? result.content : []
-  const text: unknown = more.length === 0 && isClaims(first) ? first.text : undefined
+  if (isClaims(member(result, 'task'))) return 'unknown'
+  if (member(result, 'isError') !== true) return 'success'
+  const content = member(result, 'content')
+  const [first, ...more]: unknown[] = Array.isArray(content) ? content : []
+  const text = more.length === 0 ? member(first, 'text') : undefined
   const code = typeof text === 'string' ? MCP_ERROR.exec(text)?.[1] : undefined
   return code !== undefined && REFUSED.has(Number(code)) && !ABOUT_RESULT.test(text as string)
     ? 'refused'
@@ -192,9 +196,9 @@ function resultOutcome(result: unknown): ActionOutcome {
 function errorOutcome(error: unknown, broken: 'failure' | 'unknown'): ActionOutcome {
   if (error === UNSEEN) return 'unknown'
   if (!(error instanceof Error)) return broken
-  const { code, message } = error as Error & { code?: unknown }
-  if (error.constructor.name === 'UnauthorizedError' || FORBIDDEN.has(code)) return 'refused'
-  if (REFUSED.has(code)) return ABOUT_RESULT.test(message) ? 'failure' : 'refused'
+  const code = member(error, 'code')
+  if (member(error.constructor, 'name') === 'UnauthorizedError' || FORBIDDEN.has(code)) return 'refused'
+  if (REFUSED.has(code)) return ABOUT_RESULT.test(String(member(error, 'message'))) ? 'failure' : 'refused'
   if (UNANSWERED.has(code)) return broken
   const isAnswer = typeof code === 'number' && code < 0
   return isAnswer ? 'failure' : broken
@@ -203,7 +207,7 @@ function errorOutcome(error: unknown, broken: 'failure' | 'unknown'): ActionOutc
 /** Low in number and free of content: a code, or that a result says so. */
 function errorType(outcome: CallOutcome): string {
   if (outcome.ok) return 'tool_error'
-  const code = outcome.error instanceof Error ? (outcome.error as { code?: unknown }).code : undefined
+  const code = outcome.error instanceof Error ? member(outcome.error, 'code') : undefined
   return typeof code === 'number' ? String(code) : '_OTHER'
 }
 
@@ -239,7 +243,13 @@ const accepted = new WeakSet<object>()
 
 /** The SDK's `AuthInfo`. */
 function artifactOf(info: Claims): Authorization {
-  const { token, clientId, scopes, expiresAt, resource } = info
+  const [token, clientId, scopes, expiresAt, resource] = [
+    'token',
+    'clientId',
+    'scopes',
+    'expiresAt',
+    'resource',
+  ].map((name) => member(info, name))
   const said = resource instanceof URL ? resource.href : resource
   return {
     ...tokenOf(text(token)),
@@ -272,7 +282,6 @@ function bearerAuth(original: unknown, recorder: Recorder): unknown {
 function presenting(recorder: Recorder, given: unknown, knowsResource: boolean): Observer {
   return (call) => {
     const [request, response, next] = call.args
-    const options = isClaims(given) ? given : {}
     const method = 'requireBearerAuth'
     let isDone = false
     const accept: Observer = ({ args: [error] }) => {
@@ -282,9 +291,9 @@ function presenting(recorder: Recorder, given: unknown, knowsResource: boolean):
       accepted.add(info)
       recorder.authorization({ ...artifactOf(info), verification: 'verified' })
       const asked: readonly (readonly [string, boolean])[] = [
-        ['expiry', typeof info.expiresAt === 'number'],
-        ['scope', Array.isArray(options.requiredScopes) && options.requiredScopes.length > 0],
-        ['audience', knowsResource && options.expectedResource !== undefined],
+        ['expiry', typeof member(info, 'expiresAt') === 'number'],
+        ['scope', isFilled(member(given, 'requiredScopes'))],
+        ['audience', knowsResource && member(given, 'expectedResource') !== undefined],
       ]
       recorder.verification({
         type: 'credential',
@@ -292,7 +301,7 @@ function presenting(recorder: Recorder, given: unknown, knowsResource: boolean):
         method,
         checks: asked.flatMap(([name, isMade]) => (isMade ? [name] : [])),
         unchecked: asked.flatMap(([name, isMade]) => (isMade ? [] : [name])),
-        token: text(info.token),
+        token: text(member(info, 'token')),
       })
       return undefined
     }
@@ -318,6 +327,10 @@ function presenting(recorder: Recorder, given: unknown, knowsResource: boolean):
       })
     }
   }
+}
+
+function isFilled(list: unknown): boolean {
+  return Array.isArray(list) && list.length > 0
 }
 
 /** Descriptions that the middleware itself gives; a verifier of the application may say anything. */

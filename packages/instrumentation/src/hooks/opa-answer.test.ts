@@ -39,6 +39,27 @@ test.each([
   expect(opaDecision(path, {}, { result })).toMatchObject({ outcome })
 })
 
+test('what cannot be read of an input is absent, and the rest is there', () => {
+  const input = {
+    get subject(): unknown {
+      throw new Error('mine')
+    },
+    action: 'read',
+    resource: { type: 'document', id: 'plan' },
+  }
+  const { input: kept, ...rest } = opaDecision('authz/allow', input, { result: true })
+  expect(kept).toBe(input)
+  expect(rest).toMatchObject({
+    outcome: 'allow',
+    action: 'read',
+    resourceId: 'plan',
+    resourceType: 'document',
+  })
+  const { proxy, revoke } = Proxy.revocable({}, {})
+  revoke()
+  expect(opaDecision('authz/allow', proxy, { result: true }).outcome).toBe('allow')
+})
+
 test('a boolean is committed to where the outcome does not say it', () => {
   expect(opaDecision('authz/allow', {}, { result: true }).output).toBeUndefined()
   expect(opaDecision('authz/is_blocked', {}, { result: true }).output).toBe(true)

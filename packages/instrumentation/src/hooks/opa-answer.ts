@@ -1,6 +1,6 @@
 /** Answers of Open Policy Agent as decisions, for its client and for plain HTTP alike. */
 import type { Decision } from '../facts.ts'
-import { type Fields, isFields, textOf } from './values.ts'
+import { type Fields, isFields, member, textOf } from './values.ts'
 
 /** What OPA's Data API answers, in either spelling: the client renames `decision_id`. */
 export interface OpaAnswer {
@@ -57,9 +57,9 @@ function outcomeOf(path: string | undefined, result: unknown): Decision['outcome
   if (!isFields(result)) return judgement(name, result) ?? 'conditional'
   if (typeof result.decision === 'boolean' && isAuthZen(result)) return result.decision ? 'allow' : 'deny'
   const said = new Set<Decision['outcome']>()
-  for (const member of MEANINGS.keys()) {
-    const one = judgement(member, result[member])
-    if (one !== undefined) said.add(one)
+  for (const key of MEANINGS.keys()) {
+    const meant = judgement(key, result[key])
+    if (meant !== undefined) said.add(meant)
   }
   // Where members contradict each other, the application alone knows which of them it goes by.
   const [outcome = 'conditional'] = said
@@ -100,13 +100,12 @@ function identityOf(provenance: unknown): Pick<Decision, 'engineVersion' | 'poli
 function partiesOf(
   input: unknown,
 ): Pick<Decision, 'subject' | 'subjectType' | 'action' | 'resourceId' | 'resourceType'> {
-  if (!isFields(input)) return {}
-  const { subject, action, resource } = input
+  const [subject, action, resource] = ['subject', 'action', 'resource'].map((name) => member(input, name))
   return {
-    subject: isFields(subject) ? textOf(subject.id) : textOf(subject),
-    subjectType: isFields(subject) ? textOf(subject.type) : undefined,
-    action: isFields(action) ? textOf(action.name) : textOf(action),
-    resourceId: isFields(resource) ? textOf(resource.id) : textOf(resource),
-    resourceType: isFields(resource) ? textOf(resource.type) : undefined,
+    subject: textOf(subject) ?? textOf(member(subject, 'id')),
+    subjectType: textOf(member(subject, 'type')),
+    action: textOf(action) ?? textOf(member(action, 'name')),
+    resourceId: textOf(resource) ?? textOf(member(resource, 'id')),
+    resourceType: textOf(member(resource, 'type')),
   }
 }

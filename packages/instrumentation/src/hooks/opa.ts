@@ -11,7 +11,7 @@ import { runtime } from '../runtime.ts'
 import type { Hook } from './hook.ts'
 import type { Call, CallOutcome, Observer } from './observe.ts'
 import { opaDecision } from './opa-answer.ts'
-import { type Fields, isFields, reasonOf, textOf } from './values.ts'
+import { type Fields, isFields, member, reasonOf, textOf } from './values.ts'
 
 /** The class of the REST client; the main module does not export it. */
 const FILES = ['dist/commonjs/sdk/sdk', 'dist/esm/sdk/sdk']
@@ -35,59 +35,63 @@ export const opaHook: Hook = {
 }
 
 function single(recorder: Recorder, call: Call): (outcome: CallOutcome) => void {
-  const { request, isOurs } = withProvenance(call)
-  const body = isFields(request.requestBody) ? request.requestBody : {}
+  const [request] = call.args
+  const path = textOf(member(request, 'path'))
+  const input = member(member(request, 'requestBody'), 'input')
+  const isOurs = askForProvenance(call)
   return (outcome) => {
     const value = outcome.ok && isFields(outcome.value) ? outcome.value : {}
-    const answer = isFields(value.successfulPolicyResponse) ? value.successfulPolicyResponse : undefined
-    recorder.decision(opaDecision(textOf(request.path), body.input, answer, failureOf(outcome)))
-    if (isOurs) dropProvenance(answer)
+    const answer = taken(value.successfulPolicyResponse, isOurs)
+    recorder.decision(opaDecision(path, input, answer, failureOf(outcome)))
   }
 }
 
 function batch(recorder: Recorder, call: Call): (outcome: CallOutcome) => void {
-  const { request, isOurs } = withProvenance(call)
-  const path = textOf(request.path)
-  const body = isFields(request.requestBody) ? request.requestBody : {}
-  const inputs = isFields(body.inputs) ? body.inputs : {}
+  const [request] = call.args
+  const path = textOf(member(request, 'path'))
+  const inputs = member(member(request, 'requestBody'), 'inputs')
+  const keys = isFields(inputs) ? Object.keys(inputs) : []
+  const isOurs = askForProvenance(call)
   return (outcome) => {
     if (willFallBack(call, outcome)) return
     const value = outcome.ok && isFields(outcome.value) ? outcome.value : {}
     const results = value.batchMixedResults ?? value.batchSuccessfulPolicyEvaluation
     const responses = isFields(results) && isFields(results.responses) ? results.responses : {}
-    for (const [key, input] of Object.entries(inputs)) {
-      const found = responses[key]
-      const failure = isFields(found) && 'code' in found ? found : undefined
-      const answer = failure === undefined && isFields(found) ? found : undefined
+    const answers = keys.map((key) => taken(responses[key], isOurs))
+    for (const [at, key] of keys.entries()) {
+      const found = answers[at]
+      const failure = found !== undefined && 'code' in found ? found : undefined
+      const answer = failure === undefined ? found : undefined
       const reason = failure === undefined ? failureOf(outcome) : reasonOf(failure)
       // A batch at an undefined path has no answers at all, and has not failed.
       const said = answer ?? (outcome.ok && failure === undefined ? {} : undefined)
-      recorder.decision(opaDecision(path, input, said, reason))
-      if (isOurs) dropProvenance(answer)
+      recorder.decision(opaDecision(path, member(inputs, key), said, reason))
     }
   }
 }
 
 /** A server without the batch API; the client goes on with single questions, which are recorded. */
 function willFallBack({ args: [, options] }: Call, outcome: CallOutcome): boolean {
-  if (outcome.ok || !isFields(options) || options.fallback !== true) return false
-  const { httpMeta } = outcome.error as { httpMeta?: { response?: { status?: unknown } } }
-  return httpMeta?.response?.status === 404
+  if (outcome.ok || member(options, 'fallback') !== true) return false
+  return member(member(member(outcome.error, 'httpMeta'), 'response'), 'status') === 404
 }
 
 function failureOf(outcome: CallOutcome): string | undefined {
   return outcome.ok ? undefined : reasonOf(outcome.error)
 }
 
-/** Asks for provenance, if the operator wants that and the application has not said. */
-function withProvenance(call: Call): { request: Fields; isOurs: boolean } {
+/** If the operator wants it and the application has not said. Whether provenance in the answer is then for us alone. */
+function askForProvenance(call: Call): boolean {
   const [request] = call.args
-  if (!isFields(request)) return { request: {}, isOurs: false }
-  if (request.provenance !== undefined || !runtime().config.opaProvenance) return { request, isOurs: false }
+  if (!isFields(request) || request.provenance !== undefined || !runtime().config.opaProvenance) return false
   call.substitute(0, { ...request, provenance: true })
-  return { request, isOurs: true }
+  return true
 }
 
-function dropProvenance(answer: Fields | undefined): void {
-  if (answer !== undefined) delete (answer as { provenance?: unknown }).provenance
+/** An answer to look at, after what is for us alone was taken out of the application's. */
+function taken(answer: unknown, isOurs: boolean): Fields | undefined {
+  if (!isFields(answer)) return undefined
+  const seen = { ...answer }
+  if (isOurs) delete (answer as { provenance?: unknown }).provenance
+  return seen
 }

@@ -9,7 +9,7 @@ import type { Decision } from '../facts.ts'
 import type { Recorder } from '../recorder.ts'
 import type { Hook } from './hook.ts'
 import type { CallOutcome } from './observe.ts'
-import { type Fields, isFields, reasonOf, textOf } from './values.ts'
+import { isFields, member, reasonOf, textOf } from './values.ts'
 
 export const openfgaHook: Hook = {
   library: '@openfga/sdk',
@@ -32,10 +32,11 @@ export const openfgaHook: Hook = {
           const policy = policyOf(store, body, outcome)
           const value = outcome.ok && isFields(outcome.value) ? outcome.value : {}
           const results = isFields(value.result) ? value.result : {}
-          const checks: unknown[] = isFields(body) && Array.isArray(body.checks) ? body.checks : []
+          const asked = member(body, 'checks')
+          const checks: unknown[] = Array.isArray(asked) ? asked : []
           recorder.together(() => {
             for (const check of checks) {
-              const id = isFields(check) ? textOf(check.correlation_id) : undefined
+              const id = textOf(member(check, 'correlation_id'))
               const found = id === undefined ? undefined : results[id]
               record(recorder, check, policy, outcome.ok ? (isFields(found) ? found : {}) : outcome.error)
             }
@@ -48,19 +49,22 @@ export const openfgaHook: Hook = {
 
 /** `said` is the answer for one tuple, or what was thrown. */
 function record(recorder: Recorder, asked: unknown, policy: Partial<Decision>, said: unknown): void {
-  const { tuple_key: tuple, contextual_tuples, context } = isFields(asked) ? asked : ({} as Fields)
-  const { user, relation, object } = isFields(tuple) ? tuple : ({} as Fields)
-  const [subjectType, subject] = reference(user)
-  const [resourceType, resourceId] = reference(object)
+  const tuple = member(asked, 'tuple_key')
+  const [subjectType, subject] = reference(member(tuple, 'user'))
+  const [resourceType, resourceId] = reference(member(tuple, 'object'))
   recorder.decision({
     ...policy,
     ...judgement(said),
     subject,
     subjectType,
-    action: textOf(relation),
+    action: textOf(member(tuple, 'relation')),
     resourceId,
     resourceType,
-    input: { tuple_key: tuple, contextual_tuples, context },
+    input: {
+      tuple_key: tuple,
+      contextual_tuples: member(asked, 'contextual_tuples'),
+      context: member(asked, 'context'),
+    },
   })
 }
 
@@ -84,7 +88,7 @@ function policyOf(
   body: unknown,
   outcome: CallOutcome,
 ): Pick<Decision, 'engine' | 'policyId' | 'policyVersion' | 'policyPinned'> {
-  const pinned = isFields(body) ? textOf(body.authorization_model_id) : undefined
+  const pinned = textOf(member(body, 'authorization_model_id'))
   return {
     engine: 'openfga',
     policyId: textOf(store),

@@ -8,8 +8,9 @@
 import type { Authorization } from '../facts.ts'
 import type { Recorder } from '../recorder.ts'
 import type { Hook } from './hook.ts'
-import { type Claims, isClaims, jwtArtifact, peekJwt, tokenType } from './jwt.ts'
+import { isClaims, jwtArtifact, peekJwt, tokenType } from './jwt.ts'
 import type { Call, CallOutcome } from './observe.ts'
+import { attempt, member } from './values.ts'
 
 export const openidClientHook: Hook = {
   library: 'openid-client',
@@ -151,15 +152,15 @@ function recordRevocation({ recorder, method, args: [config, given], outcome }: 
 
 /** What openid-client looks at in every ID token, and what the caller asked for. Of signatures it does not say. */
 function checksOf(asked: unknown): string[] {
-  const { expectedNonce, expectedState, maxAge, pkceCodeVerifier } = isClaims(asked) ? asked : ({} as Claims)
+  const isText = (name: string): boolean => typeof member(asked, name) === 'string'
   const made: readonly (readonly [string, boolean])[] = [
     ['issuer', true],
     ['audience', true],
     ['expiry', true],
-    ['nonce', typeof expectedNonce === 'string'],
-    ['state', typeof expectedState === 'string'],
-    ['age', typeof maxAge === 'number'],
-    ['pkce', typeof pkceCodeVerifier === 'string'],
+    ['nonce', isText('expectedNonce')],
+    ['state', isText('expectedState')],
+    ['age', typeof member(asked, 'maxAge') === 'number'],
+    ['pkce', isText('pkceCodeVerifier')],
   ]
   return made.flatMap(([name, isMade]) => (isMade ? [name] : []))
 }
@@ -235,22 +236,21 @@ function challengeOf(challenges: unknown): string {
 }
 
 function issuerOf(config: unknown): string | undefined {
-  return metadataOf(config, 'serverMetadata').issuer as string | undefined
+  return textOf(member(metadataOf(config, 'serverMetadata'), 'issuer'))
 }
 
 function clientOf(config: unknown): string | undefined {
-  return metadataOf(config, 'clientMetadata').client_id as string | undefined
+  return textOf(member(metadataOf(config, 'clientMetadata'), 'client_id'))
 }
 
-function metadataOf(config: unknown, name: string): Claims {
-  const read = (config as Record<string, unknown> | undefined)?.[name]
-  const found: unknown = typeof read === 'function' ? Reflect.apply(read, config, []) : undefined
-  return isClaims(found) ? found : {}
+function metadataOf(config: unknown, name: string): unknown {
+  const read = member(config, name)
+  return typeof read === 'function' ? attempt((): unknown => Reflect.apply(read, config, [])) : undefined
 }
 
 function parameterOf(parameters: unknown, name: string): string | undefined {
   if (parameters instanceof URLSearchParams) return parameters.get(name) ?? undefined
-  return isClaims(parameters) ? textOf(parameters[name]) : undefined
+  return textOf(member(parameters, name))
 }
 
 function textOf(value: unknown): string | undefined {

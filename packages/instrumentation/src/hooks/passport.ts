@@ -13,6 +13,7 @@ import { bearerOf } from './bearer.ts'
 import type { Hook } from './hook.ts'
 import { isClaims, tokenType } from './jwt.ts'
 import { isObserved, type Observer, observe } from './observe.ts'
+import { member } from './values.ts'
 
 export const passportHook: Hook = {
   library: 'passport',
@@ -84,13 +85,13 @@ function presentedTo(name: string, request: unknown, key: unknown): Authorizatio
     return token === undefined ? undefined : { token, type: tokenType(token) }
   }
   if (name === 'session') {
-    const { session, sessionID } = request
-    if (!isClaims(session)) return undefined
-    const login = session[typeof key === 'string' ? key : 'passport']
-    if (!isClaims(login) || login.user === undefined) return undefined
-    const expires = isClaims(session.cookie) ? session.cookie.expires : undefined
+    const session = member(request, 'session')
+    const login = member(session, typeof key === 'string' ? key : 'passport')
+    if (member(login, 'user') === undefined) return undefined
+    const sessionId = member(request, 'sessionID')
+    const expires = member(member(session, 'cookie'), 'expires')
     return {
-      token: typeof sessionID === 'string' ? sessionID : undefined,
+      token: typeof sessionId === 'string' ? sessionId : undefined,
       type: 'session',
       expiresAt: expires instanceof Date ? expires.getTime() / 1000 : undefined,
     }
@@ -142,7 +143,8 @@ function unknown({ recorder, method, presented }: Attempt): void {
 function restore(attempt: Attempt): void {
   const { method, presented, request } = attempt
   if (method !== 'session' || presented === undefined || !isClaims(request)) return
-  const user = request[typeof request._userProperty === 'string' ? request._userProperty : 'user']
+  const property = member(request, '_userProperty')
+  const user = member(request, typeof property === 'string' ? property : 'user')
   if (user) succeed(attempt, user, undefined)
   else fail(attempt, undefined, undefined)
 }
@@ -168,16 +170,15 @@ function reasonOf(
 
 function subjectOf(user: unknown): string | undefined {
   if (typeof user === 'string') return user
-  if (!isClaims(user)) return undefined
-  const found = [user.id, user.sub, user.username].find(
-    (value) => (typeof value === 'string' && value !== '') || typeof value === 'number',
-  )
+  const found = ['id', 'sub', 'username']
+    .map((name) => member(user, name))
+    .find((value) => (typeof value === 'string' && value !== '') || typeof value === 'number')
   return found === undefined ? undefined : String(found)
 }
 
 /** `info.scope`, as strategies for bearer tokens have it. */
 function scopeOf(info: unknown): readonly string[] | undefined {
-  const scope = isClaims(info) ? info.scope : undefined
+  const scope = member(info, 'scope')
   if (typeof scope === 'string') return scope.split(' ')
   return Array.isArray(scope) ? scope.filter((one) => typeof one === 'string') : undefined
 }

@@ -7,7 +7,7 @@
 import type { Decision } from '../facts.ts'
 import type { Recorder } from '../recorder.ts'
 import type { Hook } from './hook.ts'
-import { type Fields, isFields, textOf } from './values.ts'
+import { type Fields, isFields, member, textOf } from './values.ts'
 
 export const spicedbHook: Hook = {
   library: '@authzed/authzed-node',
@@ -29,7 +29,8 @@ export const spicedbHook: Hook = {
         (outcome) => {
           const value = outcome.ok && isFields(outcome.value) ? outcome.value : {}
           const pairs: unknown[] = Array.isArray(value.pairs) ? value.pairs : []
-          const items: unknown[] = isFields(request) && Array.isArray(request.items) ? request.items : []
+          const asked = member(request, 'items')
+          const items: unknown[] = Array.isArray(asked) ? asked : []
           // Answers have the order of the questions, and repeat them.
           recorder.together(() => {
             for (const [at, item] of items.entries()) {
@@ -46,21 +47,21 @@ export const spicedbHook: Hook = {
 type Judgement = Pick<Decision, 'outcome' | 'reason' | 'errors' | 'ttl'>
 
 function record(recorder: Recorder, asked: unknown, said: Judgement, answer: unknown): void {
-  const { resource, permission, subject, context } = isFields(asked) ? asked : ({} as Fields)
-  const { object, optionalRelation } = isFields(subject) ? subject : ({} as Fields)
-  const whom = isFields(object) ? object : {}
-  const what = isFields(resource) ? resource : {}
+  const [resource, permission, subject, context] = ['resource', 'permission', 'subject', 'context'].map(
+    (name) => member(asked, name),
+  )
+  const whom = member(subject, 'object')
   const checkedAt = isFields(answer) ? answer.checkedAt : undefined
-  const relation = textOf(optionalRelation)
-  const id = textOf(whom.objectId)
+  const relation = textOf(member(subject, 'optionalRelation'))
+  const id = textOf(member(whom, 'objectId'))
   recorder.decision({
     ...said,
     engine: 'spicedb',
     subject: id !== undefined && relation !== undefined ? `${id}#${relation}` : id,
-    subjectType: textOf(whom.objectType),
+    subjectType: textOf(member(whom, 'objectType')),
     action: textOf(permission),
-    resourceId: textOf(what.objectId),
-    resourceType: textOf(what.objectType),
+    resourceId: textOf(member(resource, 'objectId')),
+    resourceType: textOf(member(resource, 'objectType')),
     dataRevision: isFields(checkedAt) ? textOf(checkedAt.token) : undefined,
     input: { resource, permission, subject, context },
   })

@@ -7,6 +7,28 @@ export function isFields(value: unknown): value is Fields {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
+/**
+ * A member of whatever the application gave; undefined if there is none, or if it cannot be read: a getter that throws, a
+ * proxy that was revoked. Does not throw. What only the library or a server made can be read without it.
+ */
+export function member(value: unknown, name: string): unknown {
+  if ((typeof value !== 'object' && typeof value !== 'function') || value === null) return undefined
+  try {
+    return (value as Fields)[name]
+  } catch {
+    return undefined
+  }
+}
+
+/** A part of a fact that is read from values of the application; undefined if reading throws, and the rest is recorded. */
+export function attempt<T>(read: () => T): T | undefined {
+  try {
+    return read()
+  } catch {
+    return undefined
+  }
+}
+
 /** A text that says something. */
 export function textOf(value: unknown): string | undefined {
   return typeof value === 'string' && value !== '' ? value : undefined
@@ -14,12 +36,8 @@ export function textOf(value: unknown): string | undefined {
 
 /** The code or class of an error, in one word; never its message, which may quote anything. Does not throw. */
 export function reasonOf(error: unknown): string {
-  try {
-    const { code, name } = (error ?? {}) as { code?: unknown; name?: unknown }
-    for (const word of [code, name]) if (typeof word === 'string' && /^\w{1,64}$/.test(word)) return word
-  } catch {
-    // It cannot be looked at.
-  }
+  for (const word of [member(error, 'code'), member(error, 'name')])
+    if (typeof word === 'string' && /^\w{1,64}$/.test(word)) return word
   return 'error'
 }
 
