@@ -260,6 +260,21 @@ describe.skipIf(openfga === undefined)('AuthZEN, as OpenFGA speaks it', () => {
       ])
     })
 
+    test('of a long batch no evaluation is missing', async () => {
+      const { subject: _subject, ...defaults } = question('alice')
+      const evaluations = Array.from({ length: 400 }, (_, at) => ({
+        subject: { type: 'user', id: at % 4 === 0 ? 'alice' : `user${at}` },
+      }))
+      const answer = await ask(client, `${base}/evaluations`, { ...defaults, evaluations })
+      expect(answer.status).toBe(200)
+      const records = await recordsOf(collector, answer)
+      const counts = { allow: 0, deny: 0 }
+      for (const { claims } of select(records, 'decision'))
+        counts[claims['decision.outcome'] as 'allow' | 'deny'] += Number(claims['decision.count'] ?? 1)
+      expect(counts).toEqual({ allow: 100, deny: 300 })
+      expect(select(records, 'request')[0]!.attributes['governance.truncated.facts']).toBeUndefined()
+    })
+
     test('a batch that stops at its first denial has no decisions after it', async () => {
       const answer = await ask(client, `${base}/evaluations`, {
         evaluations: [question('alice'), question('bob'), question('alice')],

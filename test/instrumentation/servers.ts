@@ -61,7 +61,7 @@ export async function startOpa(
   return { url, process: child }
 }
 
-/** OpenFGA with its AuthZEN endpoints, in memory. */
+/** OpenFGA with its AuthZEN endpoints and large batches, in memory. */
 export async function startOpenFga(program: string): Promise<PolicyServer> {
   const [http, grpc] = [await freePort(), await freePort()]
   const child = startProgram(
@@ -69,6 +69,7 @@ export async function startOpenFga(program: string): Promise<PolicyServer> {
     [
       ...['run', '--http-addr', `127.0.0.1:${http}`, '--grpc-addr', `127.0.0.1:${grpc}`],
       ...['--experimentals', 'authzen', '--metrics-enabled=false', '--log-level', 'error'],
+      ...['--max-checks-per-batch-check', '1000'],
     ],
     { name: 'openfga' },
   )

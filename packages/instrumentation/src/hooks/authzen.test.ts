@@ -18,7 +18,8 @@ interface Given {
 function decisionsOf(request: unknown, status: number, body: unknown, given: Given = {}) {
   const { headers = {}, sent = {}, size = 'small' } = given
   const decisions: Decision[] = []
-  const recorder = { decision: (fact: Decision) => decisions.push(fact) } as unknown as Recorder
+  const decision = (fact: Decision) => decisions.push(fact)
+  const recorder = { decision, repeatedDecision: decision } as unknown as Recorder
   const answer = { status, body, size, beginning: '', header: (name: string) => headers[name] }
   const sentHeader = (name: string) => sent[name]
   authzenHook.record({ path: PATH, request, sentHeader, answer, failure: undefined }, recorder)
@@ -88,6 +89,14 @@ test.each([
     ['error', 'malformed'],
     ['error', 'malformed'],
   ])
+})
+
+test('all of a long batch is recorded, whatever the answer', () => {
+  const asked = { subject: SUBJECT, evaluations: Array.from({ length: 1000 }, () => ({})) }
+  const answered = { evaluations: Array.from({ length: 1000 }, () => ({ decision: true })) }
+  expect(decisionsOf(asked, 200, answered)).toHaveLength(1000)
+  expect(decisionsOf(asked, 503, undefined)).toHaveLength(1000)
+  expect(decisionsOf(undefined, 200, answered)).toHaveLength(1000)
 })
 
 test('more answers than questions are not believed; without a question seen, answers are', () => {

@@ -2,7 +2,7 @@
  * Any AuthZEN endpoint over HTTP: `POST .../access/v1/evaluation` and `.../evaluations`
  * (OpenID AuthZEN Authorization API 1.0).
  *
- * A batch gives a decision for each answer. Under `deny_on_first_deny` and `permit_on_first_permit` the engine stops
+ * A batch gives a decision for each answer; in a long one, those after the first that are alike share an event. Under `deny_on_first_deny` and `permit_on_first_permit` the engine stops
  * at the first such answer, and sends no others: what was not evaluated is not a decision.
  */
 import type { Decision } from '../facts.ts'
@@ -11,8 +11,8 @@ import { AUTHZEN_PATH } from './http/asks.ts'
 import type { Answer, Exchange, HttpHook } from './http/exchange.ts'
 import { type Fields, isFields, textOf } from './values.ts'
 
-/** Evaluations of one batch that are recorded. */
-const MAX_EVALUATIONS = 256
+/** Evaluations of one batch that are recorded one by one. The recorder aggregates the others, and counts what it leaves out. */
+const MAX_SINGLE = 256
 
 export const authzenHook: HttpHook = {
   name: 'authzen',
@@ -26,12 +26,15 @@ function record({ path, request, sentHeader, answer, failure }: Exchange, record
   const questions = request === undefined ? undefined : questionsOf(request, path.endsWith('s'))
   const known = answer === undefined ? { engine: 'authzen' } : engineOf(path, answer)
   const answers = answersOf(answer)
-  const decide = (question: Fields | undefined, said: Omit<Decision, 'input'>): void => {
-    recorder.decision({ ...known, ...partiesOf(question ?? {}), input: question, ...said })
+  const decide = (at: number, said: Omit<Decision, 'input'>): void => {
+    const question = questions?.[at]
+    const fact = { ...known, ...partiesOf(question ?? {}), input: question, ...said }
+    if (at < MAX_SINGLE) recorder.decision(fact)
+    else recorder.repeatedDecision(fact)
   }
   if (answer === undefined || answers === undefined) {
     const said = whyNone(answer, failure)
-    for (const question of questions ?? [undefined]) decide(question, said)
+    for (const at of (questions ?? [undefined]).keys()) decide(at, said)
     return true
   }
   const requestId = idOf(answer, sentHeader)
@@ -39,7 +42,7 @@ function record({ path, request, sentHeader, answer, failure }: Exchange, record
     if (questions !== undefined && at >= questions.length) break
     const id = requestId === undefined || answers.length === 1 ? requestId : `${requestId}/${at}`
     const output = answer.size === 'small' ? {} : { output: undefined }
-    decide(questions?.[at], { ...judgement(said), id, ...output })
+    decide(at, { ...judgement(said), id, ...output })
   }
   return true
 }
@@ -64,17 +67,14 @@ function questionsOf(request: Fields, isBatch: boolean): Fields[] {
   const { evaluations, options: _options, ...defaults } = request
   // A batch without evaluations is a single one.
   if (!isBatch || !Array.isArray(evaluations) || evaluations.length === 0) return [defaults]
-  return evaluations
-    .slice(0, MAX_EVALUATIONS)
-    .map((one: unknown) => (isFields(one) ? { ...defaults, ...one } : defaults))
+  return evaluations.map((one: unknown) => (isFields(one) ? { ...defaults, ...one } : defaults))
 }
 
 /** Answers in the order of the questions; undefined if the body is none of the specification's. */
 function answersOf(answer: Answer | undefined): Fields[] | undefined {
   if (answer?.status !== 200 || !isFields(answer.body)) return undefined
   const { evaluations, decision } = answer.body
-  if (Array.isArray(evaluations))
-    return evaluations.slice(0, MAX_EVALUATIONS).map((one: unknown) => (isFields(one) ? one : {}))
+  if (Array.isArray(evaluations)) return evaluations.map((one: unknown) => (isFields(one) ? one : {}))
   return typeof decision === 'boolean' ? [answer.body] : undefined
 }
 
