@@ -3,8 +3,9 @@ import type { Authorization } from '../facts.ts'
 
 export type Claims = Readonly<Record<string, unknown>>
 
-/** Hops of an `act` chain that are followed. */
+/** Actors of an `act` chain that are named, and how many are counted. */
 const MAX_ACTORS = 16
+const MAX_DEPTH = 1024
 /** Longer tokens are not looked into. */
 const MAX_TOKEN = 64 << 10
 
@@ -16,7 +17,7 @@ export function jwtArtifact(
   header: Claims | undefined,
   claims: Claims | undefined,
 ): Authorization {
-  const actorChain = actorsOf(claims?.act)
+  const { actors, depth } = delegationOf(claims?.act)
   return {
     token: typeof token === 'string' || token instanceof Uint8Array ? token : undefined,
     type: 'jwt',
@@ -34,8 +35,8 @@ export function jwtArtifact(
     expiresAt: number(claims?.exp),
     confirmation: confirmationOf(claims?.cnf),
     transactionId: text(claims?.txn),
-    actorChain: actorChain.length > 0 ? actorChain : undefined,
-    delegationDepth: actorChain.length > 0 ? actorChain.length : undefined,
+    actorChain: actors.length > 0 ? actors : undefined,
+    delegationDepth: depth,
   }
 }
 
@@ -66,12 +67,14 @@ export function isClaims(value: unknown): value is Claims {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-/** `scope` (RFC 8693), or `scp` or `permissions` as identity providers have them. */
+/** `scope` (RFC 8693), and beside it `scp` and `permissions` as identity providers have them: Auth0 gives two. */
 function scopeOf(claims: Claims | undefined): readonly string[] | undefined {
   const { scope, scp, permissions } = claims ?? {}
-  const found = [scope, scp, permissions].find((value) => value !== undefined)
-  if (typeof found === 'string') return found.split(' ').filter((word) => word !== '')
-  return texts(found)
+  const given = [scope, scp, permissions].map((one) =>
+    typeof one === 'string' ? one.split(' ') : texts(one),
+  )
+  if (given.every((one) => one === undefined)) return undefined
+  return [...new Set(given.flatMap((one) => one ?? []))].filter((word) => word !== '')
 }
 
 /** RFC 7800: `jkt` is DPoP's (RFC 9449), `x5t#S256` a certificate's (RFC 8705). */
@@ -82,15 +85,20 @@ function confirmationOf(cnf: unknown): Authorization['confirmation'] {
   return cnf['x5t#S256'] === undefined ? 'pop' : 'mtls'
 }
 
-/** RFC 8693, 4.1: the current actor, then those before it. */
-function actorsOf(act: unknown): string[] {
+/**
+ * RFC 8693, 4.1: the current actor, then those before it, up to the first without a name. The depth counts those too; it
+ * is undefined without any, and where the chain is too long or ends in something else than an actor.
+ */
+function delegationOf(act: unknown): { readonly actors: string[]; readonly depth: number | undefined } {
   const actors: string[] = []
-  for (let one = act; isClaims(one) && actors.length < MAX_ACTORS; one = one.act) {
+  let depth = 0
+  let one = act
+  for (; isClaims(one) && depth < MAX_DEPTH; one = one.act) {
     const subject = text(one.sub) ?? text(one.client_id)
-    if (subject === undefined) break
-    actors.push(subject)
+    if (subject !== undefined && actors.length === depth && depth < MAX_ACTORS) actors.push(subject)
+    depth++
   }
-  return actors
+  return { actors, depth: one === undefined && depth > 0 ? depth : undefined }
 }
 
 function text(value: unknown): string | undefined {
