@@ -14,6 +14,8 @@ import { claimsOf, sign } from './tokens.ts'
 
 const KEY = 'the key of the service that signs tokens'
 const TOKEN = sign(claimsOf(), KEY)
+/** By its header one for which keys have to be fetched. */
+const RSA = `${Buffer.from('{"alg":"RS256","kid":"k1"}').toString('base64url')}.${TOKEN.split('.', 2)[1]}.c2ln`
 
 let collector: CollectorProcess
 let application: Application
@@ -58,6 +60,22 @@ test.each([
     'verification.result': 'fail',
     'verification.method': methods[0],
   })
+})
+
+test.each([
+  ['/express-jwt/broken', TOKEN, 401, 'jsonwebtoken.verify', 'misuse'],
+  ['/express-oauth2-jwt-bearer/broken', RSA, 401, 'express-oauth2-jwt-bearer.auth', 'key_unavailable'],
+  ['/passport/broken', TOKEN, 500, 'passport.bearer', 'error'],
+])('%s: an error is no judgement', async (path, token, status, method, reason) => {
+  const answer = await application.request(path, { headers: { authorization: `Bearer ${token}` } })
+  expect(answer.status).toBe(status)
+  const records = await recordsOf(collector, answer)
+  expect(select(records, 'authorization').map(({ claims }) => claims)).toMatchObject([
+    { 'authorization.fingerprint': fingerprint(token), 'authorization.verification': 'unverified' },
+  ])
+  expect(select(records, 'verification').map(({ claims }) => claims)).toMatchObject([
+    { 'verification.result': 'unknown', 'verification.method': method, 'verification.reason.code': reason },
+  ])
 })
 
 test('the self-test finds them all in effect', async () => {

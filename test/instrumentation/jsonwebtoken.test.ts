@@ -218,6 +218,25 @@ test('as an ES module the same, and the self-test says that the hook has taken h
   )
   expect(select(records, 'verification', { 'verification.result': 'pass' })).toHaveLength(1)
   expect(records[0]!.resource['governance.instrumentation.hooks']).toContain('jsonwebtoken@9.0.3 effective')
+  const expired = sign({ ...CLAIMS, exp: 1 })
+  for (const [path, refused, verification, result, reason] of [
+    ['/', expired, 'failed', 'fail', 'expired'],
+    ['/', sign(CLAIMS, 'another key'), 'failed', 'fail', 'invalid_signature'],
+    ['/keyless', token, 'unverified', 'unknown', 'misuse'],
+  ] as const) {
+    const none = await service.request(path, { headers: { authorization: `Bearer ${refused}` } })
+    expect(none.status).toBe(401)
+    const told = await shown(none)
+    expect(select(told, 'authorization').map(({ claims }) => claims)).toMatchObject([
+      {
+        'authorization.fingerprint': fingerprint(refused),
+        'authorization.verification': verification,
+      },
+    ])
+    expect(select(told, 'verification').map(({ claims }) => claims)).toMatchObject([
+      { 'verification.result': result, 'verification.reason.code': reason },
+    ])
+  }
   const { stderr } = await service.stop()
   expect(stderr).toContain('rootspan: hooks: jsonwebtoken@9.0.3 effective')
   expect(stderr).not.toContain('warning')

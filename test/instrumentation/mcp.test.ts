@@ -296,6 +296,46 @@ test('in memory, what the tool does is still its own', async () => {
   expect(effect!.above).toBe(served)
 })
 
+test('as CommonJS the same, on both sides: a call that succeeds, one that fails, and two that are refused', async () => {
+  const service = await startApplication(collector, 'mcp.app.cjs')
+  const told = async (query: string, status: number): Promise<Shown[]> => {
+    const answer = await service.request(`/call?${query}`)
+    expect(answer.status).toBe(status)
+    return shown(answer, 6)
+  }
+  const records = await told('tool=balance&token=pay', 200)
+  const [asked, served, ...others] = tools(records, 'balance')
+  expect(others).toEqual([])
+  expect(above(served!)).toContain(asked)
+  for (const one of [asked!, served!]) {
+    expect(one.claims['action.outcome']).toBe('success')
+    expect(one.causes[0]!.claims['authorization.fingerprint']).toBe(fingerprint('pay'))
+  }
+  expect(select(records, 'verification', { 'verification.result': 'pass' })).toHaveLength(1)
+  expect(records[0]!.resource['governance.instrumentation.hooks']).toContain(
+    '@modelcontextprotocol/sdk@1.32.2 effective',
+  )
+
+  const broken = tools(await told('tool=broken&token=pay', 200), 'broken')
+  expect(broken.map(({ claims }) => claims['action.outcome'])).toEqual(['failure', 'failure'])
+
+  // The connection stands, and the call alone is refused: by 403 for a token without the scope, by 401 without one.
+  for (const [query, code, reason] of [
+    ['tool=balance&token=read', '403', 'insufficient_scope'],
+    ['tool=balance', '401', 'token_missing'],
+  ] as const) {
+    const refused = await told(query, 500)
+    const [action, ...more] = tools(refused, 'balance')
+    expect(more).toEqual([])
+    expect(action!.claims['action.outcome']).toBe('refused')
+    expect(action!.attributes['error.type']).toBe(code)
+    expect(select(refused, 'verification').map(({ claims }) => claims)).toMatchObject([
+      { 'verification.result': 'fail', 'verification.reason.code': reason },
+    ])
+  }
+  await service.stop()
+})
+
 test('the self-test says that the hook has taken hold', async () => {
   const records = await shown(await call('/open', 'balance'))
   expect(records[0]!.resource['governance.instrumentation.hooks']).toContain(

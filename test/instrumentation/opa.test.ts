@@ -172,7 +172,7 @@ describe.skipIf(opa === undefined)('OPA', () => {
 
   test('as CommonJS the same; without provenance the version stays unknown', async () => {
     const service = await startApplication(collector, 'opa.app.cjs', { OPA: url })
-    const answer = await service.request('/')
+    const answer = await service.request('/orders/allow?subject=alice')
     expect(answer.body).toBe('true')
     const records = await recordsOf(collector, answer)
     const [decision, ...others] = select(records, 'decision')
@@ -187,6 +187,21 @@ describe.skipIf(opa === undefined)('OPA', () => {
     expect(records[0]!.resource['governance.instrumentation.hooks']).toContain(
       '@open-policy-agent/opa@2.0.0 effective',
     )
+    for (const [path, subject, status, outcome, reason] of [
+      ['orders/allow', 'bob', 200, 'deny', undefined],
+      ['orders/broken', 'alice', 500, 'error', 'internal_error'],
+    ] as const) {
+      const other = await service.request(`/${path}?subject=${subject}`)
+      expect(other.status).toBe(status)
+      const [one, ...more] = select(await recordsOf(collector, other), 'decision')
+      expect(more).toEqual([])
+      expect(one!.claims).toMatchObject({
+        'decision.outcome': outcome,
+        'decision.subject.id': fingerprint(subject),
+        'policy.id': path,
+      })
+      expect(one!.claims['decision.reason.code']).toBe(reason)
+    }
     await service.stop()
   })
 })

@@ -89,6 +89,31 @@ describe.skipIf(openfga === undefined)('OpenFGA', () => {
     expect(decisions.map(({ claims }) => claims['policy.version'])).toEqual([version, version])
   })
 
+  test('listRelations is a decision for each relation that is asked for', async () => {
+    const list = '/relations?user=alice&document=plan'
+    const answer = await application.request(`${list}&relation=reader&relation=writer`)
+    expect(answer).toMatchObject({ status: 200, body: '{"relations":["reader"]}' })
+    const records = await recordsOf(collector, answer)
+    const said = select(records, 'decision').map(({ claims }) => [
+      claims['decision.action.name'],
+      claims['decision.outcome'],
+      claims['policy.version'],
+    ])
+    expect(said).toHaveLength(2)
+    expect(said).toContainEqual(['reader', 'allow', store.model])
+    expect(said).toContainEqual(['writer', 'deny', store.model])
+    expect(select(records, 'action')).toEqual([])
+    const refused = await application.request(`${list}&relation=owner`)
+    expect(refused.status).toBe(500)
+    const [decision, ...others] = select(await recordsOf(collector, refused), 'decision')
+    expect(others).toEqual([])
+    expect(decision!.claims).toMatchObject({
+      'decision.outcome': 'error',
+      'decision.reason.code': 'validation_error',
+      'decision.action.name': 'owner',
+    })
+  })
+
   test('a check that the server refuses is an error, with its code', async () => {
     const answer = await application.request('/check?user=alice&document=plan&relation=owner')
     expect(answer).toMatchObject({ status: 500, body: 'FgaApiValidationError' })

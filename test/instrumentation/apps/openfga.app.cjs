@@ -20,6 +20,12 @@ const routes = {
   '/unreachable': (query) => unreachable.check(tuple(query)),
   '/batch': (query) =>
     unpinned.batchCheck({ checks: query.getAll('user').map((user) => tuple(query, user)) }),
+  '/relations': (query) =>
+    unpinned.listRelations({
+      user: `user:${query.get('user')}`,
+      object: `document:${query.get('document')}`,
+      relations: query.getAll('relation'),
+    }),
   '/client-batch': (query) => pinned.clientBatchCheck(query.getAll('user').map((user) => tuple(query, user))),
 }
 
