@@ -19,7 +19,8 @@ function decisionsOf(request: unknown, status: number, body: unknown, given: Giv
   const { headers = {}, sent = {}, size = 'small' } = given
   const decisions: Decision[] = []
   const decision = (fact: Decision) => decisions.push(fact)
-  const recorder = { decision, repeatedDecision: decision } as unknown as Recorder
+  const together = (work: () => void) => work()
+  const recorder = { decision, repeatedDecision: decision, together } as unknown as Recorder
   const answer = { status, body, size, beginning: '', header: (name: string) => headers[name] }
   const sentHeader = (name: string) => sent[name]
   authzenHook.record({ path: PATH, request, sentHeader, answer, failure: undefined }, recorder)

@@ -34,16 +34,20 @@ function record({ path, request, sentHeader, answer, failure }: Exchange, record
   }
   if (answer === undefined || answers === undefined) {
     const said = whyNone(answer, failure)
-    for (const at of (questions ?? [undefined]).keys()) decide(at, said)
+    recorder.together(() => {
+      for (const at of (questions ?? [undefined]).keys()) decide(at, said)
+    })
     return true
   }
   const requestId = idOf(answer, sentHeader)
-  for (const [at, said] of answers.entries()) {
-    if (questions !== undefined && at >= questions.length) break
-    const id = requestId === undefined || answers.length === 1 ? requestId : `${requestId}/${at}`
-    const output = answer.size === 'small' ? {} : { output: undefined }
-    decide(at, { ...judgement(said), id, ...output })
-  }
+  recorder.together(() => {
+    for (const [at, said] of answers.entries()) {
+      if (questions !== undefined && at >= questions.length) break
+      const id = requestId === undefined || answers.length === 1 ? requestId : `${requestId}/${at}`
+      const output = answer.size === 'small' ? {} : { output: undefined }
+      decide(at, { ...judgement(said), id, ...output })
+    }
+  })
   return true
 }
 

@@ -58,15 +58,17 @@ function batch(recorder: Recorder, call: Call): (outcome: CallOutcome) => void {
     const results = value.batchMixedResults ?? value.batchSuccessfulPolicyEvaluation
     const responses = isFields(results) && isFields(results.responses) ? results.responses : {}
     const answers = keys.map((key) => taken(responses[key], isOurs))
-    for (const [at, key] of keys.entries()) {
-      const found = answers[at]
-      const failure = found !== undefined && 'code' in found ? found : undefined
-      const answer = failure === undefined ? found : undefined
-      const reason = failure === undefined ? failureOf(outcome) : reasonOf(failure)
-      // A batch at an undefined path has no answers at all, and has not failed.
-      const said = answer ?? (outcome.ok && failure === undefined ? {} : undefined)
-      recorder.decision(opaDecision(path, member(inputs, key), said, reason))
-    }
+    recorder.together(() => {
+      for (const [at, key] of keys.entries()) {
+        const found = answers[at]
+        const failure = found !== undefined && 'code' in found ? found : undefined
+        const answer = failure === undefined ? found : undefined
+        const reason = failure === undefined ? failureOf(outcome) : reasonOf(failure)
+        // A batch at an undefined path has no answers at all, and has not failed.
+        const said = answer ?? (outcome.ok && failure === undefined ? {} : undefined)
+        recorder.decision(opaDecision(path, member(inputs, key), said, reason))
+      }
+    })
   }
 }
 
