@@ -15,6 +15,7 @@ import { cleanUp, type Ended, runProgram, waitFor } from '../e2e/process.ts'
 import type { CollectorProcess } from '../e2e/support.ts'
 import { expectHooks } from '../instrumentation/in-code.ts'
 import { recordsOf, select, startQuickCollector } from '../instrumentation/support.ts'
+import { cleanEnvironment, isRegistryReachable, npm } from '../support/npm.ts'
 
 const NODE = '22.15.0'
 const MINUTES = 60_000
@@ -64,9 +65,7 @@ function spanOf(spanId: string, more: object): object {
   return { traceId: TRACE_ID, spanId, ...times, ...more }
 }
 
-/** Where the registry cannot be reached a newcomer's run leaves this file out; CI never does. */
-const reachable =
-  process.env.CI !== undefined || (await run('npm', ['ping'], { env: cleanEnvironment() })).code === 0
+const reachable = await isRegistryReachable()
 
 let work: string
 let project: string
@@ -434,19 +433,6 @@ function executionOf({ api }: CollectorProcess, service: string): Promise<{ trac
     // Others are of the process itself: hello and goodbye, and the look-up of an address to listen on.
     return executions.find(({ name }) => name.startsWith('GET'))
   })
-}
-
-/** npm hands its own settings down by the environment; here they would point back into this repository. */
-function cleanEnvironment(): NodeJS.ProcessEnv {
-  const env: NodeJS.ProcessEnv = {}
-  for (const name of Object.keys(process.env))
-    if (name.startsWith('npm_') || /^(?:INIT_CWD|NODE_OPTIONS|VITEST.*|NODE_ENV)$/.test(name))
-      env[name] = undefined
-  return env
-}
-
-function npm(args: readonly string[], cwd: string): Promise<Outcome> {
-  return run('npm', args, { cwd, env: cleanEnvironment() })
 }
 
 /** As in the user's own shell within the project: its commands and its Node come first. */

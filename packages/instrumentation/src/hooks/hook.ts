@@ -5,7 +5,7 @@ import type { ObserveOptions, Observer } from './observe.ts'
 export interface Hook {
   /** Package name. Copies that other packages bring with them are hooked as well. */
   readonly library: string
-  /** Versions that the hook was tested with; others are left alone, with one warning. */
+  /** Versions that the hook knows, of which the first and a late one are tested; others are left alone, with one warning. */
   readonly versions: { readonly from: string; readonly before: string }
   /** What the self-test loads, for a package whose main module is not for Node. */
   readonly entry?: string

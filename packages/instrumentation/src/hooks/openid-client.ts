@@ -14,7 +14,7 @@ import { attempt, member } from './values.ts'
 
 export const openidClientHook: Hook = {
   library: 'openid-client',
-  versions: { from: '6.0.0', before: '7.0.0' },
+  versions: { from: '6.1.1', before: '7.0.0' },
   patch(library, recorder) {
     const observeOne = (name: string, judge: (call: Exchange) => void): void =>
       library.observe(

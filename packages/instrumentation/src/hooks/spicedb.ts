@@ -11,7 +11,7 @@ import { type Fields, isFields, member, textOf } from './values.ts'
 
 export const spicedbHook: Hook = {
   library: '@authzed/authzed-node',
-  versions: { from: '1.3.0', before: '2.0.0' },
+  versions: { from: '1.2.2', before: '2.0.0' },
   patch(library, recorder) {
     const options = { callback: true, asks: true }
     library.observe(
