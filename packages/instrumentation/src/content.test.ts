@@ -64,6 +64,13 @@ test.each([
   ],
   ['postgresql', "SELECT E'it\\'s' || $$a 'secret'$$", 'SELECT E? || ?'],
   ['mysql', `VALUES ('a"', "b'", 'a secret')`, 'VALUES (?, ?, ?)'],
+  ['postgresql', "SELECT $tag$it's a $$secret$$ $other$$tag$, 'a'", 'SELECT ?, ?'],
+  ['postgresql', 'SELECT $_é1$a secret$_É1$ b $_é1$ FROM t', 'SELECT ? FROM t'],
+  ['postgresql', 'DO $body$a secret that is cut off', 'DO ?'],
+  ['postgresql', 'SELECT $1, $2 FROM a$b$c WHERE d = $3', 'SELECT $1, $2 FROM a$b$c WHERE d = $3'],
+  ['mysql', 'INSERT INTO t (a) VALUES (0xDEADBEEF, -0x1f)', 'INSERT INTO t (a) VALUES (?, -?)'],
+  ['postgresql', 'VALUES (0b1010, 0o17, 1_000_000, 1.5e-3, 2E10, .5)', 'VALUES (?, ?, ?, ?, ?, ?)'],
+  ['mysql', 'SELECT t.2fa, x0x1 FROM 2fa_codes, t1', 'SELECT t.2fa, x0x1 FROM 2fa_codes, t1'],
   ['mysql', "SELECT 'cut off", 'SELECT ?'],
   ['redis', 'SET user:1 [1 other arguments]', 'SET user:1 [1 other arguments]'],
 ])('literals of a statement, %s: %s', (system, text, expected) => {
@@ -72,6 +79,13 @@ test.each([
       exported((span) => span.setAttributes({ 'db.system': system, [name]: text })).attributes[name],
     ).toBe(expected)
 })
+
+test('a hostile statement takes no longer than a long one', () => {
+  for (const piece of ['$a', '$a$b', "'", '$', '1_', 'a$a$', '0x', '.1'])
+    exported((span) => {
+      span.setAttributes({ 'db.system': 'postgresql', 'db.query.text': piece.repeat(500_000 / piece.length) })
+    })
+}, 5000)
 
 test('what was committed to is not committed to again; what is too large is not there', () => {
   const known = commitment('"x"')

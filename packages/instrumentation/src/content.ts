@@ -39,8 +39,14 @@ const STACK = 'exception.stacktrace'
 /** Statements of databases, into which some instrumentations put the values of parameters. */
 const STATEMENTS: ReadonlySet<string> = new Set(['db.query.text', 'db.statement'])
 const NO_SQL = /redis|memcached|mongo|elastic|dynamo/
-/** Texts, also such as end too early, and numbers that are neither parameters nor parts of names. */
-const LITERAL = /'(?:[^'\\]|\\.|'')*'?|\$\$.*?(?:\$\$|$)|(?<![\w$:@.])\d+(?:\.\d+)?(?!\w)/gs
+/** Of PostgreSQL, up to the same tag again. Behind a letter the dollar is part of a name. */
+const DOLLAR_QUOTED =
+  /\$\$.*?(?:\$\$|$)|(?<![A-Za-z_$\x80-\uffff])\$(?<tag>[A-Za-z_\x80-\uffff][\w\x80-\uffff]*)\$.*?(?:\$\k<tag>\$|$)/s
+/** In decimal, with an exponent, without a zero before the point, hexadecimal, octal, binary; neither parameters nor parts of names. */
+const NUMBER =
+  /(?<![\w$:@.])(?:0[xX][\da-fA-F_]+|0[bBoO][\d_]+|\d[\d_]*(?:\.\d[\d_]*)?(?:[eE][+-]?\d+)?)(?!\w)|(?<![\w$:@.)\]"`])\.\d[\d_]*(?:[eE][+-]?\d+)?(?!\w)/
+/** Texts, also such as end too early, and numbers. */
+const LITERAL = new RegExp(`'(?:[^'\\\\]|\\\\.|'')*'?|${DOLLAR_QUOTED.source}|${NUMBER.source}`, 'gs')
 /** MySQL has names in backticks, and texts in double quotes, too. */
 const LITERAL_OF_MYSQL = new RegExp(`"(?:[^"\\\\]|\\\\.|"")*"?|${LITERAL.source}`, 'gs')
 /** Events that are content as a whole: every attribute but those that say whose it is. */
