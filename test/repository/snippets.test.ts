@@ -1,5 +1,5 @@
 /**
- * Runs every snippet of docs/instrument, page by page and in the order of the page.
+ * Runs every snippet of docs/instrument and of the package's README, page by page and in the order of the page.
  *
  * The convention is in a fenced block's first line, and each page has a directory of its own:
  *
@@ -15,7 +15,8 @@
  *
  * A page may say in a comment what it needs and what it is to leave in the log:
  *
- *     <!-- needs: opa -->                 commands in the PATH (or variables, in capitals); else skipped aloud
+ *     <!-- needs: opa -->                 commands in the PATH (or variables, in capitals); else skipped aloud. For
+ *                                         `spicedb` its engine stands in where the server is not there: no CI builds it
  *     <!-- run by: test/x.test.ts -->     a test of its own runs all of its blocks, and not this one
  *     <!-- records: authorization decision(outcome=deny) -->
  */
@@ -29,7 +30,11 @@ import type { CollectorProcess, ExecutionSummary } from '../e2e/support.ts'
 import { recordsOf, type Shown, startQuickCollector } from '../instrumentation/support.ts'
 import { freePort } from '../support/port.ts'
 
-const PAGES = 'docs/instrument'
+const PAGES = ['docs/instrument/**/*.md', 'packages/instrumentation/README.md']
+/** Programs of ours for commands that are not in the PATH. */
+const STAND_INS: ReadonlyMap<string, string> = new Map([
+  ['spicedb', 'test/instrumentation/apps/spicedb.child.mjs'],
+])
 const RUNNABLE = new Set(['js', 'ts', 'sh'])
 /** Languages in which a newcomer would take a block for something to run. */
 const CODE = new Set([...RUNNABLE, 'javascript', 'typescript', 'mjs', 'cjs', 'bash', 'shell', 'console'])
@@ -46,7 +51,7 @@ interface Block {
 }
 
 interface Page {
-  /** Path below `docs/instrument`. */
+  /** From the root of the repository. */
   readonly path: string
   readonly blocks: readonly Block[]
   readonly needs: readonly string[]
@@ -68,7 +73,9 @@ afterAll(async () => {
 })
 
 test('there are pages, and some of their snippets run', () => {
-  expect(pages.map(({ path }) => path)).toContain('five-minutes.md')
+  expect(pages.map(({ path }) => path)).toEqual(
+    expect.arrayContaining(['docs/instrument/five-minutes.md', 'packages/instrumentation/README.md']),
+  )
   expect(pages.flatMap(({ blocks }) => blocks).filter(({ isRun }) => isRun).length).toBeGreaterThan(3)
 })
 
@@ -77,7 +84,7 @@ test('a block that looks as if it ran is run, is a file of the page, or installs
   const ranElsewhere = new Set<string>()
   for (const { path, runBy } of pages)
     for (const file of runBy) {
-      expect(await readFile(join(root, file), 'utf8')).toContain(`${PAGES}/${path}`)
+      expect(await readFile(join(root, file), 'utf8')).toContain(path)
       ranElsewhere.add(path)
     }
   for (const { path, blocks } of pages)
@@ -94,18 +101,18 @@ test('a block that looks as if it ran is run, is a file of the page, or installs
 test('links between pages lead somewhere', async () => {
   const wrong: string[] = []
   for (const { path } of pages) {
-    const text = await readFile(join(root, PAGES, path), 'utf8')
+    const text = await readFile(join(root, path), 'utf8')
     for (const [, target] of text.matchAll(/\]\((?!https?:|#)([^)#\s]+)/g))
-      if (!existsSync(join(root, PAGES, path, '..', target!))) wrong.push(`${path}: ${target}`)
+      if (!existsSync(join(root, path, '..', target!))) wrong.push(`${path}: ${target}`)
   }
   expect(wrong).toEqual([])
 })
 
 for (const { path, blocks, needs, records } of pages) {
-  const missing = needs.filter((need) => !isThere(need))
+  const missing = needs.filter((need) => !isThere(need) && !STAND_INS.has(need))
   const isRun = blocks.some((block) => block.isRun)
   if (missing.length > 0)
-    console.warn(`SKIPPED: ${PAGES}/${path} is not tried without ${missing.join(', ')}, which it needs.`)
+    console.warn(`SKIPPED: ${path} is not tried without ${missing.join(', ')}, which it needs.`)
   describe.runIf(isRun && missing.length === 0)(path, () => {
     const [, named] =
       /^(?:export )?OTEL_SERVICE_NAME=(\S+)/m.exec(blocks.map(({ text }) => text).join('')) ?? []
@@ -196,10 +203,10 @@ function isLike(record: Shown, [kind, claims]: Page['records'][number]): boolean
 
 async function readPages(): Promise<Page[]> {
   const paths: string[] = []
-  for await (const path of glob('**/*.md', { cwd: join(root, PAGES) })) paths.push(path)
+  for await (const path of glob(PAGES, { cwd: root })) paths.push(path)
   return Promise.all(
     paths.sort().map(async (path) => {
-      const text = await readFile(join(root, PAGES, path), 'utf8')
+      const text = await readFile(join(root, path), 'utf8')
       const said = (what: string) =>
         [...text.matchAll(new RegExp(`^<!-- ${what}: (.*?) -->$`, 'gm'))].flatMap(([, words]) =>
           words!.split(/ +(?![^(]*\))/),
@@ -269,6 +276,11 @@ async function makeProject(): Promise<string> {
     `#!/bin/sh\nexec node --conditions=source '${verifier}' "$@"\n`,
     { mode: 0o755 },
   )
+  for (const [name, file] of STAND_INS)
+    if (!isThere(name))
+      await writeFile(join(to, '.bin', name), `#!/bin/sh\nexec node '${join(root, file)}' "$@"\n`, {
+        mode: 0o755,
+      })
   await symlink(join(root, 'packages/instrumentation/src'), join(own, 'src'))
   const exports = { '.': './src/index.ts', './register': './src/register.ts' }
   await writeFile(join(own, 'package.json'), JSON.stringify({ name: '@rootspan/instrumentation', exports }))
