@@ -9,7 +9,7 @@ import type { Recorder } from '../recorder.ts'
 import type { Hook } from './hook.ts'
 import { type Claims, isClaims, jwtArtifact, peekJwt } from './jwt.ts'
 import type { CallOutcome, Observer } from './observe.ts'
-import { member } from './values.ts'
+import { attempt, isBytes, member } from './values.ts'
 
 /** Calls below another hook that records what they amount to are not observed: it names this group. */
 export const JOSE_GROUP = 'jose'
@@ -106,7 +106,7 @@ function recordDecrypted(call: JoseCall): void {
 /** A signature alone: claims are read, but neither expiry nor audience was looked at. */
 function recordSignature(call: JoseCall): void {
   const { outcome, recorder } = call
-  const text = compactOf(call.token)
+  const text = attempt(() => compactOf(call.token))
   const reason = reasonOf(call)
   const { header, claims } = peekJwt(text)
   const isClaimSet = claims !== undefined && ['iss', 'sub', 'aud', 'exp'].some((name) => name in claims)
@@ -187,7 +187,7 @@ const CLAIM_REASONS: ReadonlyMap<unknown, string> = new Map([
 function reasonOf({ outcome, isKeyAsked }: JoseCall): string | undefined {
   if (outcome.ok) return undefined
   const { error } = outcome
-  const code = error instanceof Error ? member(error, 'code') : undefined
+  const code = member(error, 'code')
   const reason = typeof code === 'string' ? REASONS.get(code) : undefined
   if (reason === undefined) return isKeyAsked ? 'key_unavailable' : 'misuse'
   const [claim, why] = [member(error, 'claim'), member(error, 'reason')]
@@ -214,15 +214,19 @@ function checksOf(first: string, options: Claims, claims: Claims | undefined): s
   return made.flatMap(([name, isMade]) => (isMade ? [name] : []))
 }
 
+/** Tokens in bytes beyond this are not read: no fact would hold them. */
+const MAX_BYTES = 1 << 20
+
 /** A token is text or its bytes. */
 function textOf(token: unknown): string | undefined {
   if (typeof token === 'string') return token
-  return token instanceof Uint8Array ? Buffer.from(token).toString('latin1') : undefined
+  if (!isBytes(token) || token.length > MAX_BYTES) return undefined
+  return Buffer.from(token).toString('latin1')
 }
 
 /** The compact form (RFC 7515, 7.1) of a JWS in whichever form, if it has one signature and a payload as text. */
 function compactOf(jws: unknown): string | undefined {
-  if (!isClaims(jws) || jws instanceof Uint8Array) return textOf(jws)
+  if (!isClaims(jws) || isBytes(jws)) return textOf(jws)
   const { payload, signatures } = jws
   const [one, ...more]: unknown[] = Array.isArray(signatures) ? signatures : [jws]
   if (!isClaims(one) || more.length > 0) return undefined

@@ -1,5 +1,6 @@
 /** JSON Web Tokens as authorization facts, for all libraries that verify them (RFC 7519, 7800, 8693, 9068, 9396). */
 import type { Authorization } from '../facts.ts'
+import { isBytes, isFields } from './values.ts'
 
 export type Claims = Readonly<Record<string, unknown>>
 
@@ -19,7 +20,7 @@ export function jwtArtifact(
 ): Authorization {
   const { actors, depth } = delegationOf(claims?.act)
   return {
-    token: typeof token === 'string' || token instanceof Uint8Array ? token : undefined,
+    token: typeof token === 'string' || isBytes(token) ? token : undefined,
     type: 'jwt',
     algorithm: text(header?.alg),
     keyId: text(header?.kid),
@@ -64,7 +65,7 @@ function decode(part: string | undefined): Claims | undefined {
 }
 
 export function isClaims(value: unknown): value is Claims {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
+  return isFields(value)
 }
 
 /** `scope` (RFC 8693), and beside it `scp` and `permissions` as identity providers have them: Auth0 gives two. */

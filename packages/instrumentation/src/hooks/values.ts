@@ -3,8 +3,23 @@ import type { Decision } from '../facts.ts'
 
 export type Fields = Readonly<Record<string, unknown>>
 
+/** An object that is no list. A proxy that was revoked is none. */
 export function isFields(value: unknown): value is Fields {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
+  if (typeof value !== 'object' || value === null) return false
+  try {
+    return !Array.isArray(value)
+  } catch {
+    return false
+  }
+}
+
+/** Bytes, and not a proxy for some that throws when it is looked at. */
+export function isBytes(value: unknown): value is Uint8Array {
+  try {
+    return value instanceof Uint8Array
+  } catch {
+    return false
+  }
 }
 
 /**
