@@ -6,10 +6,10 @@ import type { Attributes, HrTime } from '@opentelemetry/api'
 import type { SpanEvent } from './delivery/encode.ts'
 import { Name } from './facts.ts'
 
-/** Attributes that many events have, and nobody changes. */
+/** Attributes that many events of one name have, and nobody changes. */
 export class SharedAttributes {
   readonly attributes: Attributes
-  /** They as they are sent, from the first time on; see encode.ts. */
+  /** They and the name as they are sent, from the first time on; see encode.ts. */
   bytes: Uint8Array | undefined = undefined
 
   constructor(attributes: Attributes) {

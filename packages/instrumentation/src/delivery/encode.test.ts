@@ -141,6 +141,9 @@ test('spans of one name: the same bytes, whatever they have in common and whiche
     ...[common, common, { ...common, list: ['a'] }].map((attributes) => of('too long to keep', attributes)),
     ...[['a'], ['b']].map((list) => of('another list', { same: 1, also: 2, list, last: true })),
     ...[0, -0, Number.NaN, Number.NaN].map((value) => of('odd numbers', { same: 1, value })),
+    ...[1, 2, 3, 3, 2, 2, 3].map((value) => of('in the middle', { a: 1, b: 2, value, c: 3, d: 4 })),
+    ...['é', 'x', 'x', 'é'].map((value) => of('at both ends', { value, b: 2, c: 3, also: value })),
+    ...[1, 2, 2, 1].map((kind) => ({ ...of('of two kinds', common), kind })),
     ...['x', 'y'].map((type) =>
       of('another order', type === 'x' ? { a: 1, b: 2, c: 3 } : { b: 2, a: 1, c: 3 }),
     ),
@@ -162,8 +165,8 @@ test('events that share attributes: the same bytes the first time and later, alo
   const changed = new FactEvent('changed', [1, 2], { ...shared.attributes, ...id }, shared)
   changed.separate()
   const events = [
-    new FactEvent('alone', [1, 2], shared.attributes, shared),
-    new FactEvent('own', [1, 2], { ...shared.attributes, ...id, 'governance.decision.count': 3 }, shared),
+    new FactEvent('shared', [1, 2], shared.attributes, shared),
+    new FactEvent('shared', [1, 2], { ...shared.attributes, ...id, 'governance.decision.count': 3 }, shared),
     new FactEvent('nothing shared', [1, 2], id),
     Object.assign(changed, { attributes: { ...id, last: true } }),
   ]

@@ -193,13 +193,14 @@ function writeSpan(span: ReadableSpan): void {
   writer.number(0x60, span.droppedEventsCount)
   for (let at = events.length - 1; at >= 0; at--) writeEvent(events[at]!)
   writer.number(0x50, span.droppedAttributesCount)
-  writeSpanAttributes(span.name, span.attributes)
+  const template = templateOf(span.name, span.kind)
+  if (template === undefined) writeAttributes(0x4a, span.attributes)
+  else writeSpanAttributes(template, span.attributes)
   writeTime(span.endTime)
   writer.tag(0x41)
   writeTime(span.startTime)
   writer.tag(0x39)
-  writer.number(0x30, span.kind + 1)
-  writer.textField(0x2a, span.name)
+  writeHead(template, span)
   if (parent?.spanId) writeId(0x22, parent.spanId)
   writeTraceState(traceState)
   writeId(0x12, spanId)
@@ -219,16 +220,17 @@ function writeEvent(event: SpanEvent): void {
   const { name, time, attributes, droppedAttributesCount = 0 } = event
   writer.number(0x20, droppedAttributesCount)
   const shared = FactEvent.sharedOf(event)
-  if (shared !== undefined) writeShared(shared, attributes!)
-  else if (attributes) writeAttributes(0x1a, attributes)
-  writer.textField(0x12, name)
+  if (shared === undefined) {
+    if (attributes) writeAttributes(0x1a, attributes)
+    writer.textField(0x12, name)
+  } else writeShared(shared, name, attributes!)
   writeTime(time)
   writer.tag(0x09)
   writer.close(0x5a, since)
 }
 
-/** What only this event has, and what it has in common with others. */
-function writeShared(shared: SharedAttributes, attributes: Attributes): void {
+/** What only this event has, and what it has in common with others: its name and most of its attributes. */
+function writeShared(shared: SharedAttributes, name: string, attributes: Attributes): void {
   if (attributes !== shared.attributes)
     for (let at = OWN_NAMES.length - 1; at >= 0; at--) {
       const value = attributes[OWN_NAMES[at]!]
@@ -240,6 +242,7 @@ function writeShared(shared: SharedAttributes, attributes: Attributes): void {
   }
   const since = writer.length
   writeAttributes(0x1a, shared.attributes)
+  writer.textField(0x12, name)
   shared.bytes = writer.since(since)
 }
 
@@ -290,59 +293,102 @@ function writeTime(time: HrTime): void {
 
 /** What spans of one name had last, attribute by attribute: the next one mostly has the same at the same place. */
 interface Template {
+  readonly kind: number
+  /** Name and kind as they are sent. */
+  head: Uint8Array | undefined
   readonly names: string[]
   readonly values: unknown[]
-  /** An attribute as it is sent, once it came twice in a row. */
-  readonly bytes: (Uint8Array | undefined)[]
+  /** By the place of its last attribute: attributes one behind the other that came twice in a row. */
+  readonly runs: (Run | undefined)[]
+}
+
+interface Run {
+  readonly first: number
+  /** As they are sent. */
+  readonly bytes: Uint8Array
 }
 
 /** By the name of the spans; at most some MiB. */
 const templates = new Map<string, Template>()
 const MAX_TEMPLATES = 256
-/** Attributes behind these are not looked up. */
+/** Spans with more attributes are encoded without. */
 const MAX_PLACES = 32
 /** Longer texts are not kept. */
 const MAX_KEPT_TEXT = 128
-
-function writeSpanAttributes(spanName: string, attributes: Attributes): void {
-  const names = Object.keys(attributes)
-  const template = templateOf(spanName)
-  let at = names.length - 1
-  for (; at >= MAX_PLACES || (template === undefined && at >= 0); at--)
-    writeMember(0x4a, names[at]!, attributes[names[at]!], 0)
-  if (template === undefined) return
-  for (; at >= 0; at--) {
-    const name = names[at]!
-    const value = attributes[name]
-    if (template.names[at] === name && template.values[at] === value) {
-      const known = template.bytes[at]
-      if (known !== undefined) {
-        writer.raw(known)
-        continue
-      }
-      const since = writer.length
-      writeMember(0x4a, name, value, 0)
-      template.bytes[at] = writer.since(since)
-      continue
-    }
-    writeMember(0x4a, name, value, 0)
-    template.names[at] = name
-    // An object may change, and is another one each time.
-    const isKept = typeof value === 'string' ? value.length <= MAX_KEPT_TEXT : typeof value !== 'object'
-    template.values[at] = isKept ? value : NONE
-    template.bytes[at] = undefined
-  }
-}
-
 /** Is no value of an attribute. */
 const NONE = Symbol('none')
 
-function templateOf(spanName: string): Template | undefined {
-  const known = templates.get(spanName)
-  if (known !== undefined || templates.size >= MAX_TEMPLATES) return known
-  const template: Template = { names: [], values: [], bytes: [] }
-  templates.set(spanName, template)
+/** Of the span that is being encoded. */
+const names: string[] = []
+const values: unknown[] = []
+
+function writeSpanAttributes(template: Template, attributes: Attributes): void {
+  let count = 0
+  // Names and values in one go: engines look a value up by its name otherwise, which takes much longer.
+  for (const one in attributes) {
+    names[count] = one
+    values[count++] = attributes[one]
+  }
+  const isSame = (at: number): boolean =>
+    template.values[at] === values[at] && template.names[at] === names[at]
+  for (let at = count - 1; at >= 0; ) {
+    if (at >= MAX_PLACES || !isSame(at)) {
+      writeMember(0x4a, names[at]!, values[at], 0)
+      if (at < MAX_PLACES) learn(template, at)
+      at--
+      continue
+    }
+    let first = at
+    while (first > 0 && isSame(first - 1)) first--
+    writeRun(template, first, at)
+    at = first - 1
+  }
+}
+
+function writeRun({ runs }: Template, first: number, last: number): void {
+  const known = runs[last]
+  if (known?.first === first) {
+    writer.raw(known.bytes)
+    return
+  }
+  const since = writer.length
+  for (let at = last; at >= first; at--) writeMember(0x4a, names[at]!, values[at], 0)
+  runs[last] = { first, bytes: writer.since(since) }
+}
+
+/** Another value than the last span had. */
+function learn(template: Template, at: number): void {
+  const value = values[at]
+  // An object may change, and is another one each time.
+  const isKept = typeof value === 'string' ? value.length <= MAX_KEPT_TEXT : typeof value !== 'object'
+  template.names[at] = names[at]!
+  template.values[at] = isKept ? value : NONE
+  const { runs } = template
+  for (let last = at; last < runs.length; last++) {
+    const run = runs[last]
+    if (run !== undefined && run.first <= at) runs[last] = undefined
+  }
+}
+
+/** Undefined for a span whose name is one of too many, or has another kind elsewhere. */
+function templateOf(name: string, kind: number): Template | undefined {
+  const known = templates.get(name)
+  if (known !== undefined) return known.kind === kind ? known : undefined
+  if (templates.size >= MAX_TEMPLATES) return undefined
+  const template: Template = { kind, head: undefined, names: [], values: [], runs: [] }
+  templates.set(name, template)
   return template
+}
+
+function writeHead(template: Template | undefined, { name, kind }: ReadableSpan): void {
+  if (template?.head !== undefined) {
+    writer.raw(template.head)
+    return
+  }
+  const since = writer.length
+  writer.number(0x30, kind + 1)
+  writer.textField(0x2a, name)
+  if (template !== undefined) template.head = writer.since(since)
 }
 
 function writeAttributes(tag: number, attributes: Attributes): void {
