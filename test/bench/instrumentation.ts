@@ -168,6 +168,8 @@ interface Service {
   readonly child: ChildProcess
   readonly port: number
   readonly path: string
+  /** Requests that it is sent, in turns. Users come again with the same token. */
+  readonly asked: readonly Buffer[]
   requests: number
   /** Microseconds of CPU until the end of its last turn. */
   cpu: number
@@ -187,11 +189,12 @@ async function measureService(): Promise<ServiceFigures[]> {
         OTEL_EXPORTER_OTLP_ENDPOINT: sink.url + path,
         JWT_KEY,
       })
-      services.push({ child, path, port: (await answer<{ port: number }>(child)).port, requests: 0, cpu: 0 })
+      const { port } = await answer<{ port: number }>(child)
+      services.push({ child, path, port, asked: requestsOf(port), requests: 0, cpu: 0 })
     }
     for (const service of services)
       while (service.requests < WARM_UP_REQUESTS)
-        service.requests += await load(service.port, WARM_UP_SLICE_MILLIS)
+        service.requests += await load(service, WARM_UP_SLICE_MILLIS)
     for (const [which, one] of LOADS.entries()) {
       for (const service of services) {
         const asked = { rounds: Math.round(rounds * one.work) }
@@ -243,9 +246,9 @@ function roundsOfWork(): number {
  * counts, but requests do not wait for it.
  */
 async function slice(service: Service, millis: number): Promise<Slice> {
-  const { child, port } = service
+  const { child } = service
   const begin = performance.now()
-  const requests = await load(port, millis)
+  const requests = await load(service, millis)
   const seconds = (performance.now() - begin) / 1000
   await sleep(SETTLE_MILLIS)
   const { cpu } = await ask<{ cpu: NodeJS.CpuUsage }>(child, {})
@@ -260,8 +263,7 @@ async function slice(service: Service, millis: number): Promise<Slice> {
  * not sleep meanwhile: a service would have to wake it for each answer, which costs the slower one more, and it is the
  * service that is to be measured.
  */
-async function load(port: number, millis: number): Promise<number> {
-  const requests = requestsOf(port)
+async function load({ port, asked }: Pick<Service, 'port' | 'asked'>, millis: number): Promise<number> {
   let done = 0
   let isOver = false
   const stayAwake = (): void => {
@@ -272,7 +274,7 @@ async function load(port: number, millis: number): Promise<number> {
     new Promise((resolve, reject) => {
       let at = first
       const send = (): void => {
-        socket.write(requests[at++ % requests.length]!)
+        socket.write(asked[at++ % asked.length]!)
       }
       socket.setNoDelay(true)
       socket.on('error', reject)

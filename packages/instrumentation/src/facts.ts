@@ -346,7 +346,7 @@ export const Name = {
   /** On signs of life: milliseconds until the next heartbeat, 0 where none comes. */
   emitterInterval: 'governance.emitter.interval',
   emitterWaiting: 'governance.emitter.waiting',
-  /** Attributes, events and links that the SDK dropped, and values that it cut. */
+  /** What the SDK dropped and cut, facts that had no room on their span, and values of facts that were cut. */
   emitterTruncated: 'governance.emitter.truncated',
   /** Facts for which no span could be had. */
   emitterUnrecorded: 'governance.emitter.unrecorded',
@@ -413,10 +413,11 @@ export function createEncoder(secrets: Secrets, identities: 'fingerprint' | 'cle
     const columns = TABLE[kind] as Readonly<Record<string, readonly [string, Form]>>
     for (const field in fact) {
       const column = columns[field]
-      const value: unknown = fact[field]
-      if (column === undefined || value === undefined || value === null) continue
+      if (column === undefined) continue
       let encoded: Attributes[string] | null
       try {
+        const value: unknown = fact[field]
+        if (value === undefined || value === null) continue
         encoded = encode(column[1], value)
         if (isCut(column[1], value)) truncated++
       } catch {

@@ -310,6 +310,22 @@ test('a revocation on the span that has the artifact takes it out of force, what
   expect(finished('pay').events).toEqual([])
 })
 
+test('a fact of which a part cannot be read is recorded without it, and says so', () => {
+  const fact = {
+    outcome: 'deny',
+    engine: 'own',
+    get reason(): string {
+      throw new Error('odd')
+    },
+  } as const
+  inSpan('root', SpanKind.SERVER, () => runtime.recorder.decision(fact))
+  expect(finished('root').events[0]!.attributes).toMatchObject({
+    'governance.decision.outcome': 'deny',
+    'governance.decision.engine.name': 'own',
+    'governance.truncated.values': 1,
+  })
+})
+
 test('prepared facts give the same events as those that are not', () => {
   const { recorder } = runtime
   const token = { ...TOKEN, scope: ['a', 'b'] } as const
