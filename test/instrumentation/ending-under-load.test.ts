@@ -19,9 +19,10 @@ afterAll(cleanUp)
 async function endUnderLoad(
   collector: CollectorProcess,
   isAway: boolean,
+  hasSpool = true,
 ): Promise<{ life: Life; mine: Shown[]; traces: string[] }> {
   const directory = await makeDirectory()
-  const env = { ROOTSPAN_SPOOL: directory, OTEL_SERVICE_NAME: 'first' }
+  const env = { OTEL_SERVICE_NAME: 'first', ...(hasSpool && { ROOTSPAN_SPOOL: directory }) }
   const first = await startApplication(collector, FILE, env)
   const loading = load(first, '/traced')
   await sleep(1000)
@@ -74,4 +75,11 @@ test('SIGTERM under load, with a collector: what ends while the goodbye is sent 
   expectOneEach(life)
   expectGoodbyeAtLast(life)
   for (const kind of ['request', 'decision', 'action']) expectAll(mine, kind, traces)
+})
+
+test('the same without a spool: all numbers are there, and every action that was answered', async () => {
+  const { life, mine, traces } = await endUnderLoad(await startCollector(), false, false)
+  expect(life).toMatchObject({ missing: [], broken: [] })
+  expectGoodbyeAtLast(life)
+  expectAll(mine, 'action', traces)
 })

@@ -3,9 +3,9 @@
  *
  * What the process would have done without us it does: a signal or an exception that only we listen to still ends it,
  * in the same way, after at most `MAX_MILLIS` and `GOODBYE_MILLIS`. Until then the service serves on: what it does
- * comes before the goodbye, or is followed by another one. `process.exit` holds up for a second at most. Known holes:
- * what begins and ends while the last goodbye is on its way, under load; after `process.exit`, what has not ended, and
- * OTLP over gRPC. Where there is a spool, all of it is in there when the process has ended.
+ * comes before the goodbye, or is followed by another one. What waits then, and after `process.exit`, holds up for one
+ * more second at most. Known holes: what has not ended, and, over OTLP/gRPC, what waits at that time. Where there is a
+ * spool, all of it is in there when the process has ended.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Log } from './log.ts'
@@ -30,6 +30,7 @@ export function flushAtEnd(sdk: Ending, runtime: Pick<Runtime, 'continuity' | 'd
   const close = (reason: string): void => {
     try {
       continuity.end(reason)
+      runtime.delivery?.sendAtExit()
       runtime.delivery?.close()
     } catch (error) {
       log.failed('the end', error)
@@ -91,6 +92,7 @@ export function flushAtEnd(sdk: Ending, runtime: Pick<Runtime, 'continuity' | 'd
   // `process.exit`, or the end of the above. What is written into the spool here is sent by another process.
   process.once('exit', () => {
     continuity.end('exit')
+    // Else `close` does, which comes after listeners of the application.
     if (!isOver) runtime.delivery?.sendAtExit()
   })
 }
