@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net'
 import { SpanKind, SpanStatusCode } from '@opentelemetry/api'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { createLog } from '../log.ts'
-import { createDelivery, type Delivery } from './delivery.ts'
+import { createDelivery, type Delivery, type DeliveryOptions } from './delivery.ts'
 import type { ReadableSpan } from './encode.ts'
 import { endpointOf } from './endpoint.ts'
 import { rejectedSpans } from './response.ts'
@@ -41,7 +41,9 @@ function taken(response: ServerResponse, position = '7', content = ''): void {
   response.writeHead(200, { 'rootspan-receipt': position }).end(Buffer.from(content, 'hex'))
 }
 
-function start(options: { maxSpans?: number; delayMillis?: number } = {}): Delivery {
+function start(
+  options: Partial<Pick<DeliveryOptions, 'maxSpans' | 'delayMillis' | 'sendAtExit'>> = {},
+): Delivery {
   const { port } = server.address() as AddressInfo
   const endpoint = endpointOf({ endpoint: new URL(`http://127.0.0.1:${port}/base/`) }, log, {
     OTEL_EXPORTER_OTLP_HEADERS: 'x-key=a%20b,broken',
@@ -228,4 +230,32 @@ test.each([
   [{ ...GRPC, OTEL_EXPORTER_OTLP_ENDPOINT: 'unix:///run/otlp' }, undefined],
 ])('the endpoint of %j', (env, url) => {
   expect(endpointOf({ endpoint: undefined }, log, env)?.url.href).toBe(url)
+})
+
+test('at exit all that waits is handed over, in full requests; what goes wrong there does not leave', () => {
+  const bodies: string[] = []
+  const slow = { delayMillis: 60_000, maxSpans: 5000 }
+  start({
+    ...slow,
+    sendAtExit(given) {
+      bodies.push(...given.map((body) => Buffer.from(body).toString()))
+      return true
+    },
+  })
+  const names = Array.from({ length: 1500 }, (_, at) => `span ${at}`)
+  for (const name of names) delivery!.add(span(name))
+  delivery!.sendAtExit()
+  delivery!.sendAtExit()
+  expect(bodies.map((body) => body.split('\n').length - 1)).toEqual([1024, 476])
+  expect(bodies.join('')).toBe(`${names.join('\n')}\n`)
+  expect(delivery!.waiting).toBe(0)
+
+  start({
+    ...slow,
+    sendAtExit() {
+      throw new Error('no thread may be started')
+    },
+  })
+  delivery!.add(span('one'))
+  expect(() => delivery!.sendAtExit()).not.toThrow()
 })

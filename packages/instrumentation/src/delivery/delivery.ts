@@ -224,15 +224,26 @@ class Deliverer implements Delivery {
     const { waiting } = this.#queue
     // In a spool it is safe.
     if (this.#isClosed || this.kind === 'spool' || waiting === 0) return
+    let areTaken: boolean | undefined
+    try {
+      areTaken = sendAtExit?.(this.#emptied(), EXIT_MILLIS)
+    } catch (error) {
+      log.failed('sending what waits', error)
+    }
+    if (areTaken !== true)
+      log.warn(`the process ends with ${waiting} governed spans that were not acknowledged`)
+  }
+
+  /** All that waits, as requests. */
+  #emptied(): Uint8Array[] {
     const bodies: Uint8Array[] = []
-    for (let batch = this.#queue.next(MAX_BATCH_SPANS); batch !== undefined; ) {
+    for (;;) {
+      const batch = this.#queue.next(MAX_BATCH_SPANS)
+      if (batch === undefined) return bodies
       const body = batch.body()
       if (body !== undefined) bodies.push(body)
       this.#queue.forget(batch)
-      batch = this.#queue.next(MAX_BATCH_SPANS)
     }
-    if (sendAtExit?.(bodies, EXIT_MILLIS) !== true)
-      log.warn(`the process ends with ${waiting} governed spans that were not acknowledged`)
   }
 
   close(): void {

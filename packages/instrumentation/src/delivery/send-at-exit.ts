@@ -20,7 +20,7 @@ const NOT_TAKEN = 2
 
 /**
  * Sends OTLP/HTTP requests, one after the other, until one is not taken or the time is over. Blocks the thread. Whether
- * all were taken. A thread takes some 50 ms to start.
+ * all were taken. A thread takes some 50 ms to start. Throws where none may be started.
  */
 export function sendAtExit(
   { url, headers, tls }: Endpoint,
@@ -29,8 +29,9 @@ export function sendAtExit(
 ): boolean {
   const done = new SharedArrayBuffer(4)
   const workerData: Work = { done, url: url.href, headers, tls, bodies }
-  // The thread has neither the flags nor the variables of the process, which would instrument it.
-  const options = { eval: true, workerData, execArgv: [], env: {} }
+  // Without the flags of the process, which would instrument the thread.
+  const { NODE_OPTIONS: _, ...env } = process.env
+  const options = { eval: true, workerData, execArgv: [], env }
   const worker = new Worker(`(${sendAll.toString()})(${ALL_TAKEN}, ${NOT_TAKEN})`, options)
   worker.unref()
   const flag = new Int32Array(done)
