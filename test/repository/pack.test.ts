@@ -240,6 +240,10 @@ describe.runIf(reachable).each(SDKS)('the instrumentation with SDK $line', ({ li
       join(directory, 'app.cjs'),
       `const http = require('node:http')\nconst jwt = require('jsonwebtoken')\n${APP}`,
     )
+    await writeFile(
+      join(directory, 'exit.mjs'),
+      `import http from 'node:http'\nimport jwt from 'jsonwebtoken'\n${APP.replace('server.close()', 'process.exit(3)')}`,
+    )
     collector = await startQuickCollector()
   }, 5 * MINUTES)
 
@@ -275,6 +279,20 @@ describe.runIf(reachable).each(SDKS)('the instrumentation with SDK $line', ({ li
       })
       expect(fact?.resource['governance.instrumentation.hooks']).toEqual(['jsonwebtoken@9.0.3 effective'])
       expect(select(records, 'request')).toHaveLength(1)
+    },
+  )
+
+  test.each(NODES)(
+    'Node %s: what was recorded is not lost when the application calls process.exit',
+    { timeout: MINUTES },
+    async (node) => {
+      const service = `${node} exit`
+      const args = ['exit.mjs']
+      const ended = await runApplication(nodeOfVersion(node), args, directory, collector, service)
+      expect(ended.code, ended.stderr).toBe(3)
+      expect(ended.stderr).not.toContain('warning')
+      const records = await recordsOf(collector, await executionOf(collector, service))
+      expect(select(records, 'authorization', { 'authorization.verification': 'verified' })).toHaveLength(1)
     },
   )
 

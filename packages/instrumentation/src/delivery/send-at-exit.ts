@@ -39,11 +39,11 @@ export function sendAtExit(
   return Atomics.load(flag, 0) === ALL_TAKEN
 }
 
-/** Runs in the thread, as text: it refers to nothing around it. */
+/** Runs in the thread, as text: it refers to nothing around it, nor to what a compiler would put there. */
 async function sendAll(allTaken: number, notTaken: number): Promise<void> {
   const { workerData } = await import('node:worker_threads')
   const { done, url, headers, tls, bodies } = workerData as Work
-  const { request } = await import(url.startsWith('https:') ? 'node:https' : 'node:http')
+  const { request } = url.startsWith('https:') ? await import('node:https') : await import('node:http')
   const send = (body: Uint8Array): Promise<boolean> =>
     new Promise((resolve) => {
       const outgoing = request(url, {
