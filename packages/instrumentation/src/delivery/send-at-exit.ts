@@ -4,15 +4,20 @@
  */
 import { Worker } from 'node:worker_threads'
 import type { Endpoint } from './endpoint.ts'
+import { headersOf } from './send.ts'
 
 /** What the thread is given. */
 interface Work {
   /** One number: 0 until the thread is done. */
   readonly done: SharedArrayBuffer
   readonly url: string
-  readonly headers: Readonly<Record<string, string>>
   readonly tls: Endpoint['tls']
-  readonly bodies: readonly Uint8Array[]
+  readonly requests: readonly Request[]
+}
+
+interface Request {
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: Uint8Array
 }
 
 const ALL_TAKEN = 1
@@ -28,7 +33,8 @@ export function sendAtExit(
   millis: number,
 ): boolean {
   const done = new SharedArrayBuffer(4)
-  const workerData: Work = { done, url: url.href, headers, tls, bodies }
+  const requests = bodies.map((body) => ({ headers: headersOf(headers, body), body }))
+  const workerData: Work = { done, url: url.href, tls, requests }
   // Without the flags of the process, which would instrument the thread.
   const { NODE_OPTIONS: _, ...env } = process.env
   const options = { eval: true, workerData, execArgv: [], env }
@@ -42,20 +48,11 @@ export function sendAtExit(
 /** Runs in the thread, as text: it refers to nothing around it, nor to what a compiler would put there. */
 async function sendAll(allTaken: number, notTaken: number): Promise<void> {
   const { workerData } = await import('node:worker_threads')
-  const { done, url, headers, tls, bodies } = workerData as Work
+  const { done, url, tls, requests } = workerData as Work
   const { request } = url.startsWith('https:') ? await import('node:https') : await import('node:http')
-  const send = (body: Uint8Array): Promise<boolean> =>
+  const send = ({ headers, body }: Request): Promise<boolean> =>
     new Promise((resolve) => {
-      const outgoing = request(url, {
-        ...tls,
-        method: 'POST',
-        headers: {
-          ...headers,
-          'content-type': 'application/x-protobuf',
-          'content-length': String(body.length),
-          'rootspan-receipt': '1',
-        },
-      })
+      const outgoing = request(url, { ...tls, method: 'POST', headers })
       outgoing.on('error', () => resolve(false))
       outgoing.on('response', (response: import('node:http').IncomingMessage) => {
         response.resume()
@@ -64,8 +61,8 @@ async function sendAll(allTaken: number, notTaken: number): Promise<void> {
       outgoing.end(body)
     })
   let isTaken = true
-  for (const body of bodies) {
-    isTaken = await send(body)
+  for (const one of requests) {
+    isTaken = await send(one)
     if (!isTaken) break
   }
   const flag = new Int32Array(done)

@@ -40,6 +40,16 @@ export function createSender(endpoint: Endpoint): Sender {
   }
 }
 
+/** Of an OTLP/HTTP request: those of the endpoint, and what the body is. */
+export function headersOf(headers: Endpoint['headers'], body: Uint8Array): Record<string, string> {
+  return {
+    ...headers,
+    'content-type': 'application/x-protobuf',
+    'content-length': String(body.length),
+    'rootspan-receipt': '1',
+  }
+}
+
 function createHttpSender({ url, headers, tls }: Endpoint): Sender {
   const isSecure = url.protocol === 'https:'
   const options = { keepAlive: true, maxSockets: 8 }
@@ -52,12 +62,7 @@ function createHttpSender({ url, headers, tls }: Endpoint): Sender {
       const outgoing = request(url, {
         method: 'POST',
         agent,
-        headers: {
-          ...headers,
-          'content-type': 'application/x-protobuf',
-          'content-length': String(body.length),
-          'rootspan-receipt': '1',
-        },
+        headers: headersOf(headers, body),
       })
       const timer = setTimeout(() => {
         fail('no answer in time')
