@@ -15,9 +15,8 @@ import {
   type Tracer,
   trace,
 } from '@opentelemetry/api'
-import { createBackground } from './background.ts'
+import { createBackground, startOwn } from './background.ts'
 import type { SpanEvent } from './delivery/encode.ts'
-import { SUPPRESS_TRACING } from './delivery/send.ts'
 import type { Endings } from './ending.ts'
 import { FactEvent, PreparedFact, SharedAttributes } from './fact-event.ts'
 import {
@@ -251,10 +250,7 @@ export function createRecorder(parts: RecorderParts): Recorder {
         use(active)
         return
       }
-      // Evidence is recorded where others ask for no spans.
-      const context = contexts.active().deleteValue(SUPPRESS_TRACING)
-      const attributes = { [Name.recordKind]: kind }
-      const span = tracer().startSpan(NAMESPACE + kind, { attributes }, context)
+      const span = startOwn(tracer(), kind, kind)
       if (!span.isRecording()) onUnrecorded()
       try {
         use(span)
@@ -276,10 +272,15 @@ export function createRecorder(parts: RecorderParts): Recorder {
     }
   }
 
+  const attributesOf = <K extends FactKind>(
+    kind: K,
+    given: FactTypes[K] | PreparedFact<FactTypes[K]>,
+  ): Attributes => (given instanceof PreparedFact ? given.attributes : encode(kind, given))
+
   const authorize = (span: Span, given: Authorization | PreparedFact<Authorization>): void => {
     const shared = given instanceof PreparedFact ? given : undefined
     const { verification, status } = factOf(given)
-    const attributes = shared?.attributes ?? encode('authorization', factOf(given))
+    const attributes = attributesOf('authorization', given)
     const key = keyOf(attributes)
     const ledger = ledgerOf(span)
     const scope = scopes.of(span)
@@ -306,10 +307,7 @@ export function createRecorder(parts: RecorderParts): Recorder {
   ): FactEvent => {
     // An engine's own id is among what is shared.
     const shared = given instanceof PreparedFact && given.fact.id === undefined ? given : undefined
-    const attributes: Attributes = {
-      ...(shared?.attributes ?? encode('decision', factOf(given))),
-      [Name.decisionId]: id,
-    }
+    const attributes: Attributes = { ...attributesOf('decision', given), [Name.decisionId]: id }
     const fingerprint = fingerprintInForce(scope)
     if (fingerprint !== undefined) attributes[Name.authorizationFingerprint] = fingerprint
     countCut(attributes)
@@ -372,8 +370,8 @@ export function createRecorder(parts: RecorderParts): Recorder {
     verification: (fact) =>
       onSpan('verification', (span) => {
         const ledger = ledgerOf(span)
-        if (fact instanceof PreparedFact) put(ledger, 'verification', fact.attributes, fact)
-        else put(ledger, 'verification', encode('verification', fact))
+        const shared = fact instanceof PreparedFact ? fact : undefined
+        put(ledger, 'verification', attributesOf('verification', fact), shared)
         keepSoon(span, ledger)
       }),
     decision(fact) {
@@ -424,9 +422,7 @@ export function createRecorder(parts: RecorderParts): Recorder {
       return span
     },
     startIntent(action, decision) {
-      const context = contexts.active().deleteValue(SUPPRESS_TRACING)
-      const attributes = { [Name.recordKind]: 'transition' }
-      const span = tracer().startSpan(`${NAMESPACE}intent`, { attributes }, context)
+      const span = startOwn(tracer(), 'intent', 'transition')
       try {
         const scope = scopes.of(span)
         const ledger = ledgerOf(span)
