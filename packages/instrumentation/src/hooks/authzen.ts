@@ -2,8 +2,9 @@
  * Any AuthZEN endpoint over HTTP: `POST .../access/v1/evaluation` and `.../evaluations`
  * (OpenID AuthZEN Authorization API 1.0).
  *
- * A batch gives a decision for each answer; in a long one, those after the first that are alike share an event. Under `deny_on_first_deny` and `permit_on_first_permit` the engine stops
- * at the first such answer, and sends no others: what was not evaluated is not a decision.
+ * A batch gives a decision for each answer; in a long one, those after the first that are alike share an event. Under
+ * `deny_on_first_deny` and `permit_on_first_permit` the engine stops at the first such answer, and sends no others: what
+ * was not evaluated is not a decision.
  */
 import type { Decision } from '../facts.ts'
 import type { Recorder } from '../recorder.ts'
