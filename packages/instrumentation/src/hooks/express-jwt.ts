@@ -6,8 +6,9 @@ import type { Recorder } from '../recorder.ts'
 import { runtime } from '../runtime.ts'
 import { bearerOf } from './bearer.ts'
 import type { Hook } from './hook.ts'
-import { isClaims } from './jwt.ts'
+
 import { type CallOutcome, observe } from './observe.ts'
+import { isFields } from './values.ts'
 
 export const expressJwtHook: Hook = {
   library: 'express-jwt',
@@ -16,7 +17,7 @@ export const expressJwtHook: Hook = {
     /** What the application's `getToken` found in a request, where there is one. */
     const found = new WeakMap<object, unknown>()
     library.observe('expressjwt', ({ args: [options] }) => {
-      if (!isClaims(options) || !isWritable(options, 'isRevoked')) return undefined
+      if (!isFields(options) || !isWritable(options, 'isRevoked')) return undefined
       // In place: the middleware reads its options at each request, and a copy would not see them change.
       const own: Record<string, unknown> = options
       const { log } = runtime()
@@ -25,7 +26,7 @@ export const expressJwtHook: Hook = {
           own.getToken,
           ({ args: [request] }) =>
             (outcome) => {
-              if (outcome.ok && isClaims(request)) found.set(request, outcome.value)
+              if (outcome.ok && isFields(request)) found.set(request, outcome.value)
             },
           log,
         )
@@ -33,7 +34,7 @@ export const expressJwtHook: Hook = {
         own.isRevoked,
         ({ args: [request, token] }) =>
           (outcome) => {
-            const presented = isClaims(request) ? (found.get(request) ?? bearerOf(request)) : undefined
+            const presented = isFields(request) ? (found.get(request) ?? bearerOf(request)) : undefined
             record(recorder, presented, token, outcome)
           },
         log,
@@ -50,11 +51,11 @@ function isWritable(options: object, name: string): boolean {
 
 /** `text` is the token if it is that; `token` what jsonwebtoken decoded: header, payload and signature as text. */
 function record(recorder: Recorder, text: unknown, token: unknown, outcome: CallOutcome): void {
-  const { signature, payload } = isClaims(token) ? token : {}
+  const { signature, payload } = isFields(token) ? token : {}
   const isIt = typeof text === 'string' && typeof signature === 'string' && text.endsWith(`.${signature}`)
   const presented = {
     token: isIt ? text : undefined,
-    id: isClaims(payload) && typeof payload.jti === 'string' ? payload.jti : undefined,
+    id: isFields(payload) && typeof payload.jti === 'string' ? payload.jti : undefined,
   }
   const isRevoked = outcome.ok && Boolean(outcome.value)
   if (isRevoked)

@@ -10,9 +10,9 @@ import { runtime } from '../runtime.ts'
 import { bearerOf } from './bearer.ts'
 import type { Hook } from './hook.ts'
 import { JOSE_GROUP } from './jose.ts'
-import { type Claims, isClaims, jwtArtifact, peekJwt } from './jwt.ts'
+import { type Claims, jwtArtifact, peekJwt } from './jwt.ts'
 import { type Observer, observe } from './observe.ts'
-import { attempt, member } from './values.ts'
+import { attempt, isFields, member } from './values.ts'
 
 const NAME = 'express-oauth2-jwt-bearer'
 
@@ -40,7 +40,7 @@ export const expressOauth2JwtBearerHook: Hook = {
       watchMade(
         ([options]) =>
           watchNext((request, error) =>
-            recordToken(recorder, request, error, isClaims(options) ? options : {}),
+            recordToken(recorder, request, error, isFields(options) ? options : {}),
           ),
         JOSE_GROUP,
       ),
@@ -83,7 +83,7 @@ function watchNext(told: (request: unknown, error: unknown) => void): Observer {
 }
 
 function recordToken(recorder: Recorder, request: unknown, error: unknown, options: Claims): void {
-  const accepted = isClaims(request) && isClaims(request.auth) ? request.auth : undefined
+  const accepted = isFields(request) && isFields(request.auth) ? request.auth : undefined
   const isAccepted = error === undefined && accepted !== undefined
   const token = isAccepted ? accepted.token : bearerOf(request)
   if (typeof token !== 'string') {
@@ -125,7 +125,7 @@ function recordCheck(
   request: unknown,
   error: unknown,
 ): void {
-  const payload = isClaims(request) && isClaims(request.auth) ? request.auth.payload : undefined
+  const payload = isFields(request) && isFields(request.auth) ? request.auth.payload : undefined
   const code = member(error, 'code')
   const isRefusal = error instanceof Error && 'statusCode' in error
   const [first] = args
@@ -135,7 +135,7 @@ function recordCheck(
     engineVersion: version,
     outcome: error === undefined ? 'allow' : isRefusal ? 'deny' : 'error',
     enforcement: 'enforced',
-    subject: isClaims(payload) && typeof payload.sub === 'string' ? payload.sub : undefined,
+    subject: isFields(payload) && typeof payload.sub === 'string' ? payload.sub : undefined,
     reason: typeof code === 'string' ? code : undefined,
     policyId: name,
     ruleIds:
@@ -188,13 +188,13 @@ function reasonOf(error: unknown): string {
 
 /** What the options leave on; `validators` may put functions of the application in the place of some, or nothing. */
 function checksOf(request: unknown, options: Claims, claims: Claims | undefined): string[] {
-  const validators = isClaims(options.validators) ? options.validators : {}
-  const cnf = isClaims(claims?.cnf) ? claims.cnf : {}
+  const validators = isFields(options.validators) ? options.validators : {}
+  const cnf = isFields(claims?.cnf) ? claims.cnf : {}
   // Versions without DPoP take such a token as if it were not bound, but not by this scheme.
-  const headers = isClaims(request) && isClaims(request.headers) ? request.headers : {}
+  const headers = isFields(request) && isFields(request.headers) ? request.headers : {}
   const isDpop = /^DPoP /i.test(String(headers.authorization))
   const isOn = (part: unknown, otherwise: boolean): boolean =>
-    isClaims(part) && typeof part.enabled === 'boolean' ? part.enabled : otherwise
+    isFields(part) && typeof part.enabled === 'boolean' ? part.enabled : otherwise
   const made: readonly (readonly [string, boolean])[] = [
     ['signature', true],
     ['expiry', validators.exp !== false || claims?.exp !== undefined],

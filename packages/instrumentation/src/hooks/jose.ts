@@ -7,9 +7,9 @@
  */
 import type { Recorder } from '../recorder.ts'
 import type { Hook } from './hook.ts'
-import { type Claims, isClaims, jwtArtifact, peekJwt } from './jwt.ts'
+import { type Claims, jwtArtifact, peekJwt } from './jwt.ts'
 import type { CallOutcome, Observer } from './observe.ts'
-import { attempt, isBytes, member } from './values.ts'
+import { attempt, isBytes, isFields, member } from './values.ts'
 
 /** Calls below another hook that records what they amount to are not observed: it names this group. */
 export const JOSE_GROUP = 'jose'
@@ -39,7 +39,7 @@ export const joseHook: Hook = {
           recorder,
           method: `jose.${method}`,
           token,
-          options: isClaims(options) ? options : {},
+          options: isFields(options) ? options : {},
           isKeyAsked: typeof key === 'function',
           isKeyEmbedded: embedded !== undefined && key === embedded,
           outcome,
@@ -86,8 +86,8 @@ function recordDecrypted(call: JoseCall): void {
   const text = textOf(call.token)
   const { header } = peekJwt(text)
   const reason = reasonOf(call)
-  const value = call.outcome.ok && isClaims(call.outcome.value) ? call.outcome.value : undefined
-  const claims = value !== undefined && isClaims(value.payload) ? value.payload : undefined
+  const value = call.outcome.ok && isFields(call.outcome.value) ? call.outcome.value : undefined
+  const claims = value !== undefined && isFields(value.payload) ? value.payload : undefined
   const isShared = /^(?:dir|A\d+(?:GCM)?KW|PBES2)/.test(String(header?.alg))
   const isTrusted = call.outcome.ok && isShared
   call.recorder.authorization({
@@ -226,10 +226,10 @@ function textOf(token: unknown): string | undefined {
 
 /** The compact form (RFC 7515, 7.1) of a JWS in whichever form, if it has one signature and a payload as text. */
 function compactOf(jws: unknown): string | undefined {
-  if (!isClaims(jws) || isBytes(jws)) return textOf(jws)
+  if (!isFields(jws) || isBytes(jws)) return textOf(jws)
   const { payload, signatures } = jws
   const [one, ...more]: unknown[] = Array.isArray(signatures) ? signatures : [jws]
-  if (!isClaims(one) || more.length > 0) return undefined
+  if (!isFields(one) || more.length > 0) return undefined
   const parts = [one.protected, payload, one.signature]
   return parts.every((part) => typeof part === 'string') ? parts.join('.') : undefined
 }

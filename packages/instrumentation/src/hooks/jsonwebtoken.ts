@@ -8,9 +8,9 @@ import type { PreparedFact } from '../fact-event.ts'
 import type { Authorization, Verification } from '../facts.ts'
 import type { Recorder } from '../recorder.ts'
 import type { Hook } from './hook.ts'
-import { type Claims, isClaims, jwtArtifact, peekJwt } from './jwt.ts'
+import { type Claims, jwtArtifact, peekJwt } from './jwt.ts'
 import type { CallOutcome } from './observe.ts'
-import { member } from './values.ts'
+import { isFields, member } from './values.ts'
 
 /** Verified tokens whose facts are kept; they stay in memory, at most twice as many. */
 const MAX_KEPT = 512
@@ -32,7 +32,7 @@ export const jsonwebtokenHook: Hook = {
       'verify',
       ({ args: [token, , options] }) =>
         (outcome) =>
-          record(recorder, verified, token, isClaims(options) ? options : {}, outcome),
+          record(recorder, verified, token, isFields(options) ? options : {}, outcome),
       { callback: true },
     )
   },

@@ -1,8 +1,8 @@
 /** JSON Web Tokens as authorization facts, for all libraries that verify them (RFC 7519, 7800, 8693, 9068, 9396). */
 import type { Authorization } from '../facts.ts'
-import { isBytes, isFields } from './values.ts'
+import { type Fields, isBytes, isFields } from './values.ts'
 
-export type Claims = Readonly<Record<string, unknown>>
+export type Claims = Fields
 
 /** Actors of an `act` chain that are named, and how many are counted. */
 const MAX_ACTORS = 16
@@ -58,14 +58,10 @@ function decode(part: string | undefined): Claims | undefined {
   if (part === undefined) return undefined
   try {
     const value: unknown = JSON.parse(Buffer.from(part, 'base64url').toString('utf8'))
-    return isClaims(value) ? value : undefined
+    return isFields(value) ? value : undefined
   } catch {
     return undefined
   }
-}
-
-export function isClaims(value: unknown): value is Claims {
-  return isFields(value)
 }
 
 /** `scope` (RFC 8693), and beside it `scp` and `permissions` as identity providers have them: Auth0 gives two. */
@@ -81,7 +77,7 @@ function scopeOf(claims: Claims | undefined): readonly string[] | undefined {
 /** RFC 7800: `jkt` is DPoP's (RFC 9449), `x5t#S256` a certificate's (RFC 8705). */
 function confirmationOf(cnf: unknown): Authorization['confirmation'] {
   if (cnf === undefined) return undefined
-  if (!isClaims(cnf)) return undefined
+  if (!isFields(cnf)) return undefined
   if (cnf.jkt !== undefined) return 'dpop'
   return cnf['x5t#S256'] === undefined ? 'pop' : 'mtls'
 }
@@ -94,7 +90,7 @@ function delegationOf(act: unknown): { readonly actors: string[]; readonly depth
   const actors: string[] = []
   let depth = 0
   let one = act
-  for (; isClaims(one) && depth < MAX_DEPTH; one = one.act) {
+  for (; isFields(one) && depth < MAX_DEPTH; one = one.act) {
     const subject = text(one.sub) ?? text(one.client_id)
     if (subject !== undefined && actors.length === depth && depth < MAX_ACTORS) actors.push(subject)
     depth++

@@ -24,10 +24,10 @@ import type { Action, Authorization } from '../facts.ts'
 import type { Recorder } from '../recorder.ts'
 import { runtime } from '../runtime.ts'
 import type { Hook } from './hook.ts'
-import { type Claims, isClaims, jwtArtifact, peekJwt } from './jwt.ts'
+import { type Claims, jwtArtifact, peekJwt } from './jwt.ts'
 import { type CallOutcome, notAsking, type Observer, observe } from './observe.ts'
 import { UNSEEN } from './thenable.ts'
-import { attempt, member } from './values.ts'
+import { attempt, isFields, member, textOf } from './values.ts'
 
 const FORMATS = ['esm', 'cjs'] as const
 /** Transports of clients that send headers, by the files that they are in. */
@@ -79,7 +79,7 @@ function calling(recorder: Recorder): Observer {
     // Parameters that cannot be read go to the SDK as they are.
     attempt(() => {
       // What the application has put there itself stays.
-      const _meta = { ...carrier, ...(isClaims(params._meta) ? params._meta : {}) }
+      const _meta = { ...carrier, ...(isFields(params._meta) ? params._meta : {}) }
       call.substitute(0, { ...(request as Claims), params: { ...params, _meta } })
     })
     return (outcome) => end(recorder, span, outcome, 'unknown')
@@ -116,7 +116,7 @@ function serving(recorder: Recorder): Observer {
     const attributes = { 'jsonrpc.request.id': short(member(extra, 'requestId')) }
     const span = start(recorder, SpanKind.SERVER, params, { attributes, links }, parent)
     call.context = trace.setSpan(parent, span)
-    if (isClaims(authInfo))
+    if (isFields(authInfo))
       contexts.with(call.context, () =>
         recorder.authorization({
           ...artifactOf(authInfo),
@@ -181,7 +181,7 @@ type ActionOutcome = Action['outcome']
 
 function resultOutcome(result: unknown): ActionOutcome {
   // A task was accepted; what becomes of it is asked for later.
-  if (isClaims(member(result, 'task'))) return 'unknown'
+  if (isFields(member(result, 'task'))) return 'unknown'
   if (member(result, 'isError') !== true) return 'success'
   const content = member(result, 'content')
   const [first, ...more]: unknown[] = Array.isArray(content) ? content : []
@@ -213,8 +213,8 @@ function errorType(outcome: CallOutcome): string {
 
 /** Parameters of a tool call; undefined if the request is another. */
 function toolCall(request: unknown): Claims | undefined {
-  if (!isClaims(request) || request.method !== 'tools/call') return undefined
-  return isClaims(request.params) ? request.params : {}
+  if (!isFields(request) || request.method !== 'tools/call') return undefined
+  return isFields(request.params) ? request.params : {}
 }
 
 const META: TextMapGetter<Claims> = {
@@ -230,7 +230,7 @@ const META: TextMapGetter<Claims> = {
  * force. Else under the caller that `_meta` names, with a link to the request that brought it.
  */
 function parentOf(meta: unknown, active: Context): { parent: Context; links: Link[] } {
-  if (!isClaims(meta)) return { parent: active, links: [] }
+  if (!isFields(meta)) return { parent: active, links: [] }
   const local = trace.getSpanContext(active)
   const extracted = propagation.extract(local === undefined ? active : trace.deleteSpan(active), meta, META)
   const remote = trace.getSpanContext(extracted)
@@ -252,10 +252,10 @@ function artifactOf(info: Claims): Authorization {
   ].map((name) => member(info, name))
   const said = resource instanceof URL ? resource.href : resource
   return {
-    ...tokenOf(text(token)),
-    clientId: text(clientId),
+    ...tokenOf(textOf(token)),
+    clientId: textOf(clientId),
     scope: Array.isArray(scopes) ? scopes.filter((one) => typeof one === 'string') : undefined,
-    audience: text(said),
+    audience: textOf(said),
     expiresAt: typeof expiresAt === 'number' ? expiresAt : undefined,
   }
 }
@@ -285,8 +285,8 @@ function presenting(recorder: Recorder, given: unknown, knowsResource: boolean):
     const method = 'requireBearerAuth'
     let isDone = false
     const accept: Observer = ({ args: [error] }) => {
-      const info = isClaims(request) ? request.auth : undefined
-      if (isDone || error !== undefined || !isClaims(info)) return undefined
+      const info = isFields(request) ? request.auth : undefined
+      if (isDone || error !== undefined || !isFields(info)) return undefined
       isDone = true
       accepted.add(info)
       recorder.authorization({ ...artifactOf(info), verification: 'verified' })
@@ -301,7 +301,7 @@ function presenting(recorder: Recorder, given: unknown, knowsResource: boolean):
         method,
         checks: asked.flatMap(([name, isMade]) => (isMade ? [name] : [])),
         unchecked: asked.flatMap(([name, isMade]) => (isMade ? [] : [name])),
-        token: text(member(info, 'token')),
+        token: textOf(member(info, 'token')),
       })
       return undefined
     }
@@ -354,17 +354,13 @@ function reasonOf(response: unknown): string {
 }
 
 function bearerOf(request: unknown): string | undefined {
-  const { headers } = isClaims(request) ? request : ({} as Claims)
-  const header = isClaims(headers) ? headers.authorization : undefined
+  const { headers } = isFields(request) ? request : ({} as Claims)
+  const header = isFields(headers) ? headers.authorization : undefined
   return bearerIn(header)
 }
 
 function bearerIn(header: unknown): string | undefined {
   return typeof header === 'string' ? /^bearer ([^ ]+)/i.exec(header)?.[1] : undefined
-}
-
-function text(value: unknown): string | undefined {
-  return typeof value === 'string' && value !== '' ? value : undefined
 }
 
 /** For names and ids on spans, which a caller chooses. */

@@ -8,9 +8,9 @@
 import type { Authorization } from '../facts.ts'
 import type { Recorder } from '../recorder.ts'
 import type { Hook } from './hook.ts'
-import { isClaims, jwtArtifact, peekJwt, tokenType } from './jwt.ts'
+import { jwtArtifact, peekJwt, tokenType } from './jwt.ts'
 import type { Call, CallOutcome } from './observe.ts'
-import { attempt, member } from './values.ts'
+import { attempt, isFields, member, textOf } from './values.ts'
 
 export const openidClientHook: Hook = {
   library: 'openid-client',
@@ -46,7 +46,7 @@ interface Exchange {
 /** RFC 7662. What the server says of a token that is active is its word; of any other it says nothing. */
 function recordIntrospection({ recorder, method, args: [config, asked], outcome }: Exchange): void {
   const token = textOf(asked)
-  const answer = outcome.ok && isClaims(outcome.value) ? outcome.value : undefined
+  const answer = outcome.ok && isFields(outcome.value) ? outcome.value : undefined
   const isActive = answer?.active === true
   const { header } = peekJwt(token)
   recorder.authorization({
@@ -90,7 +90,7 @@ function recordGrant(
     })
     return
   }
-  const answer = isClaims(outcome.value) ? outcome.value : {}
+  const answer = isFields(outcome.value) ? outcome.value : {}
   const identity = textOf(answer.id_token)
   const { header, claims } = peekJwt(identity)
   if (identity !== undefined) {
@@ -230,8 +230,8 @@ function reasonOf(error: unknown): string {
 /** The error that a challenge names; servers use it for clients that they do not accept (RFC 6749, 5.2). */
 function challengeOf(challenges: unknown): string {
   const parameters =
-    Array.isArray(challenges) && isClaims(challenges[0]) ? challenges[0].parameters : undefined
-  const said = isClaims(parameters) ? parameters.error : undefined
+    Array.isArray(challenges) && isFields(challenges[0]) ? challenges[0].parameters : undefined
+  const said = isFields(parameters) ? parameters.error : undefined
   return typeof said === 'string' && CODES.has(said) ? said : 'refused'
 }
 
@@ -251,8 +251,4 @@ function metadataOf(config: unknown, name: string): unknown {
 function parameterOf(parameters: unknown, name: string): string | undefined {
   if (parameters instanceof URLSearchParams) return parameters.get(name) ?? undefined
   return textOf(member(parameters, name))
-}
-
-function textOf(value: unknown): string | undefined {
-  return typeof value === 'string' && value !== '' ? value : undefined
 }

@@ -11,9 +11,9 @@ import type { Recorder } from '../recorder.ts'
 import { runtime } from '../runtime.ts'
 import { bearerOf } from './bearer.ts'
 import type { Hook } from './hook.ts'
-import { isClaims, tokenType } from './jwt.ts'
+import { tokenType } from './jwt.ts'
 import { isObserved, type Observer, observe } from './observe.ts'
-import { member } from './values.ts'
+import { isFields, member } from './values.ts'
 
 export const passportHook: Hook = {
   library: 'passport',
@@ -79,7 +79,7 @@ function observerOf(recorder: Recorder): Observer {
  * passport-http-bearer and passport-local. Undefined if nothing was. A password never becomes part of a fact.
  */
 function presentedTo(name: string, request: unknown, key: unknown): Authorization | undefined {
-  if (!isClaims(request)) return undefined
+  if (!isFields(request)) return undefined
   if (name === 'bearer') {
     const token = bearerOf(request)
     return token === undefined ? undefined : { token, type: tokenType(token) }
@@ -142,7 +142,7 @@ function unknown({ recorder, method, presented }: Attempt): void {
 /** The session strategy passes whether or not there is a login; a login whose user is gone has been removed from it. */
 function restore(attempt: Attempt): void {
   const { method, presented, request } = attempt
-  if (method !== 'session' || presented === undefined || !isClaims(request)) return
+  if (method !== 'session' || presented === undefined || !isFields(request)) return
   const property = member(request, '_userProperty')
   const user = member(request, typeof property === 'string' ? property : 'user')
   if (user) succeed(attempt, user, undefined)
