@@ -6,8 +6,11 @@
  * environment are made here, out of the parts that NodeSDK itself is made of.
  */
 
+import type { ContextManager } from '@opentelemetry/api'
+import { contextManager } from './context-manager.ts'
 import { packed } from './delivery/exporter.ts'
 import { openDelivery, openExporter } from './delivery/open.ts'
+import { idGenerator } from './ids.ts'
 import type { Log } from './log.ts'
 import { exceptGoverned, RootspanSpanProcessor } from './processor.ts'
 import { startWatched, traceApis } from './provider.ts'
@@ -45,6 +48,10 @@ interface TraceSdk {
 interface Resources {
   defaultResource(): { merge(other: unknown): unknown }
   resourceFromAttributes(attributes: Record<string, unknown>): unknown
+}
+
+interface Contexts {
+  readonly AsyncLocalStorageContextManager: new () => ContextManager
 }
 
 /** Packages that patch modules say which in a field that is theirs alone. */
@@ -108,8 +115,16 @@ export async function createSdk(
     Object.assign(own, { shutdown: () => own.forceFlush() }),
     ...(await processorsFromEnv(inner, trace, current !== undefined, runtime)),
   ]
+  const contexts = await load<Contexts>(
+    inner,
+    '@opentelemetry/context-async-hooks',
+    'AsyncLocalStorageContextManager',
+  )
   const sdk = new sdkNode.NodeSDK({
     instrumentations,
+    // Without one the SDK makes its own.
+    contextManager: contexts && contextManager(contexts.AsyncLocalStorageContextManager),
+    idGenerator: idGenerator(),
     resource: resources.defaultResource().merge(resources.resourceFromAttributes(attributes)),
     sampler: rootspanSampler(samplerFromEnv(trace, log), runtime),
     spanProcessors: processors,
