@@ -9,7 +9,7 @@
  * message goes.
  */
 import type { Attributes, SpanStatus } from '@opentelemetry/api'
-import type { ReadableSpan, SpanEvent } from './delivery/encode.ts'
+import type { ReadableSpan, SpanEvent } from './delivery/span.ts'
 import { FactEvent } from './fact-event.ts'
 import { NAMESPACE } from './facts.ts'
 import { REDACTED } from './redaction.ts'

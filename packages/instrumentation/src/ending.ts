@@ -66,12 +66,13 @@ function ending(end: End, log: Log): End {
 
 function runTasks(span: Span, log: Log): void {
   try {
-    const tasks = knownStateOf(span)?.tasks
-    if (tasks === undefined) return
+    const state = knownStateOf(span)
+    if (state?.tasks === undefined) return
+    const { tasks } = state
     // Tasks may add tasks, also after the first round where an `end` within this one runs them.
-    for (let task = tasks.shift(); task !== undefined && span.isRecording(); task = tasks.shift())
+    while (state.done < tasks.length && span.isRecording())
       try {
-        task(span)
+        tasks[state.done++]!(span)
       } catch (error) {
         log.failed('a task at the end of a span', error)
       }

@@ -3,7 +3,7 @@
  * many of them have in common is one object, which is encoded once.
  */
 import type { Attributes, HrTime } from '@opentelemetry/api'
-import type { SpanEvent } from './delivery/encode.ts'
+import type { SpanEvent } from './delivery/span.ts'
 import { Name } from './facts.ts'
 
 /** Attributes that many events of one name have, and nobody changes. */

@@ -3,7 +3,7 @@
  * exactly as long by itself counts, too. Without a limit, as is the default, nothing is looked at.
  */
 import type { Attributes } from '@opentelemetry/api'
-import type { ReadableSpan } from './delivery/encode.ts'
+import type { ReadableSpan } from './delivery/span.ts'
 import { NAMESPACE } from './facts.ts'
 
 /** Where all SDKs keep the limits of a span. */

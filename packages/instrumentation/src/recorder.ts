@@ -16,7 +16,7 @@ import {
   trace,
 } from '@opentelemetry/api'
 import { createBackground, startOwn } from './background.ts'
-import type { SpanEvent } from './delivery/encode.ts'
+import type { SpanEvent } from './delivery/span.ts'
 import type { Endings } from './ending.ts'
 import { FactEvent, PreparedFact, SharedAttributes } from './fact-event.ts'
 import {

@@ -5,7 +5,7 @@
  * it, and it costs a tenth of a property that is defined as hidden, or of an entry in a weak map.
  */
 import type { Attributes, Context, HrTime, Span } from '@opentelemetry/api'
-import type { SpanEvent } from './delivery/encode.ts'
+import type { SpanEvent } from './delivery/span.ts'
 import type { Task } from './ending.ts'
 import type { Ledger } from './recorder.ts'
 import type { Scope } from './scope.ts'
@@ -16,6 +16,8 @@ interface SpanState {
   caller: Context | undefined
   /** What is done before it ends; see ending.ts. */
   tasks: Task[] | undefined
+  /** How many of them were done. */
+  done: number
   isGoverned: boolean
   ledger: Ledger | undefined
 }
@@ -41,7 +43,7 @@ class Stated extends Given {
 }
 
 /** Undefined if nothing was kept yet. */
-export function knownStateOf(span: Span): Readonly<SpanState> | undefined {
+export function knownStateOf(span: Span): SpanState | undefined {
   return Stated.of(span)
 }
 
@@ -52,6 +54,7 @@ export function stateOf(span: Span): SpanState {
     scope: undefined,
     caller: undefined,
     tasks: undefined,
+    done: 0,
     isGoverned: false,
     ledger: undefined,
   }

@@ -4,10 +4,10 @@ import { SpanKind, SpanStatusCode } from '@opentelemetry/api'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { createLog } from '../log.ts'
 import { createDelivery, type Delivery, type DeliveryOptions } from './delivery.ts'
-import type { ReadableSpan } from './encode.ts'
 import { endpointOf } from './endpoint.ts'
 import { rejectedSpans } from './response.ts'
 import { createSender } from './send.ts'
+import type { ReadableSpan } from './span.ts'
 
 const log = createLog('silent')
 

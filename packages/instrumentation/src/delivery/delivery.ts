@@ -7,10 +7,11 @@
  */
 import { GOODBYE } from '../facts.ts'
 import type { Log } from '../log.ts'
-import type { Encode, ReadableSpan, WaitingSpan } from './encode.ts'
 import { Orphan, type Recovery } from './orphans.ts'
 import { MemoryQueue, type Queue, type Source } from './queue.ts'
+import type { Encode, WaitingSpan } from './request.ts'
 import type { Answer, Sender } from './send.ts'
+import type { ReadableSpan } from './span.ts'
 import { Spool } from './spool.ts'
 
 /** What became of spans, since the process began. */
@@ -211,6 +212,9 @@ class Deliverer implements Delivery {
     try {
       await this.#draining
       this.#notBefore = 0
+      // It may have been set for after a failure.
+      clearTimeout(this.#timer)
+      this.#timer = undefined
       await this.#drain()
       return this.#backoffMillis === 0
     } finally {
@@ -258,6 +262,8 @@ class Deliverer implements Delivery {
 
   /** Sends after this time at the latest, but not before a failure allows it. */
   #wake(millis: number): void {
+    // Not before the time that is set already: that of the same delay, which began earlier, or of a failure.
+    if (millis > 0 && this.#timer !== undefined) return
     const due = Math.max(Date.now() + millis, this.#notBefore)
     if (this.#isClosed || (this.#timer !== undefined && this.#due <= due)) return
     clearTimeout(this.#timer)

@@ -1,94 +1,13 @@
 /**
- * Spans as OTLP requests (opentelemetry/proto/collector/trace/v1, trace/v1, common/v1), straight from what the SDK gives
- * of them.
+ * Spans as OTLP has them (opentelemetry/proto/trace/v1, common/v1), straight from what the SDK gives of them.
  *
  * The bytes are those that the SDK's own exporter sends, so that the collector takes a span that comes both ways for
  * one. They are made by a writer of our own because the SDK's takes several times as long, for every span of a service.
  */
-import {
-  type Attributes,
-  type AttributeValue,
-  type HrTime,
-  type Link,
-  type SpanContext,
-  type SpanStatus,
-  TraceFlags,
-} from '@opentelemetry/api'
+import type { Attributes, AttributeValue, HrTime, SpanContext, SpanStatus } from '@opentelemetry/api'
 import { FactEvent, OWN_NAMES, type SharedAttributes } from '../fact-event.ts'
-import { ReverseWriter } from './protobuf.ts'
-
-/** What the SDK gives of a span, in all its versions. */
-export interface ReadableSpan {
-  readonly name: string
-  readonly kind: number
-  readonly parentSpanContext?: SpanContext
-  readonly startTime: HrTime
-  readonly endTime: HrTime
-  readonly status: SpanStatus
-  readonly attributes: Attributes
-  readonly links: readonly SpanLink[]
-  readonly events: readonly SpanEvent[]
-  readonly resource: Resource
-  readonly instrumentationScope: Scope
-  readonly droppedAttributesCount: number
-  readonly droppedEventsCount: number
-  readonly droppedLinksCount: number
-  spanContext(): SpanContext
-}
-
-const SAMPLED = { traceFlags: TraceFlags.SAMPLED }
-
-/** What is sent of a span, in the place of the span: a part of a block, which is kept while one of its spans waits. */
-class PackedSpan {
-  readonly resource: Resource
-  readonly instrumentationScope: Scope
-  readonly block: Buffer
-  readonly start: number
-  readonly end: number
-
-  constructor({ resource, instrumentationScope }: ReadableSpan, block: Buffer, start: number, end: number) {
-    this.resource = resource
-    this.instrumentationScope = instrumentationScope
-    this.block = block
-    this.start = start
-    this.end = end
-  }
-
-  /** The SDK's batch processor takes it for a span: it asks no more of one than whether it is sampled, and its resource. */
-  spanContext(): Pick<SpanContext, 'traceFlags'> {
-    return SAMPLED
-  }
-}
-
-/** A span that waits. */
-export type WaitingSpan = ReadableSpan | PackedSpan
-
-export interface SpanEvent {
-  readonly name: string
-  readonly time: HrTime
-  readonly attributes?: Attributes
-  readonly droppedAttributesCount?: number
-}
-
-type SpanLink = Link & { readonly droppedAttributesCount?: number }
-
-interface Resource {
-  readonly attributes?: Attributes
-  readonly schemaUrl?: string
-  readonly waitForAsyncAttributes?: () => Promise<void>
-}
-
-interface Scope {
-  readonly name: string
-  readonly version?: string
-  readonly schemaUrl?: string
-  /** Of SDKs whose scopes have some. */
-  readonly attributes?: Attributes
-  readonly droppedAttributesCount?: number
-}
-
-/** Encodes an `ExportTraceServiceRequest`. Throws, or gives undefined, for what cannot be encoded. */
-export type Encode = (spans: readonly WaitingSpan[]) => Uint8Array | undefined
+import { type Part, ReverseWriter } from './protobuf.ts'
+import type { ReadableSpan, Resource, Scope, SpanEvent, SpanLink } from './span.ts'
 
 /** Bits of a span's and a link's flags, above those of the W3C (trace.proto, SpanFlags). */
 const HAS_IS_REMOTE = 0x100
@@ -99,86 +18,48 @@ const TWO_32 = 2 ** 32
 
 const writer = new ReverseWriter()
 
-/** See {@link Encode}. */
-export function encodeSpans(spans: readonly WaitingSpan[]): Uint8Array {
-  const resources = new Map<Resource, Map<Scope, WaitingSpan[]>>()
-  for (const span of spans) {
-    let scopes = resources.get(span.resource)
-    if (scopes === undefined) {
-      scopes = new Map()
-      resources.set(span.resource, scopes)
-    }
-    const group = scopes.get(span.instrumentationScope)
-    if (group === undefined) scopes.set(span.instrumentationScope, [span])
-    else group.push(span)
-  }
+/** A span as a field of its scope: `ScopeSpans.spans`. */
+export function encodeSpan(span: ReadableSpan): Part {
   try {
-    for (const [resource, scopes] of [...resources].reverse()) writeResource(resource, scopes)
-    return writer.finish()
+    writeSpan(span)
+    return writer.take()
   } catch (error) {
     writer.reset()
     throw error
   }
 }
 
-const BLOCK_BYTES = 64 << 10
-/** Where packed spans are put, one behind the other. */
-let block = Buffer.alloc(0)
-let blockEnd = 0
+/** What comes before the spans of a scope: `ScopeSpans.scope`. */
+export function scopeHead(scope: Scope): Uint8Array {
+  return written(() => {
+    const { name, version, attributes, droppedAttributesCount } = scope
+    if (droppedAttributesCount) writer.number(0x20, droppedAttributesCount)
+    if (attributes) writeAttributes(0x1a, attributes)
+    if (version) writer.textField(0x12, version)
+    writer.textField(0x0a, name)
+    writer.close(0x0a, 0)
+  })
+}
 
-/**
- * Encodes a span that ended before it is known with which others it is sent. A span holds much that is not sent, and
- * thousands of them that wait cost the garbage collector more than all else that is done for them.
- */
-export function packSpan(span: ReadableSpan): WaitingSpan {
+/** What comes before the scopes of a resource: `ResourceSpans.resource`. */
+export function resourceHead({ attributes }: Resource): Uint8Array {
+  return written(() => {
+    writer.number(0x10, 0)
+    if (attributes) writeAttributes(0x0a, attributes)
+    writer.close(0x0a, 0)
+  })
+}
+
+function written(write: () => void): Uint8Array {
   try {
-    writeSpan(span)
-    const { length } = writer
-    if (blockEnd + length > block.length) {
-      block = Buffer.allocUnsafeSlow(Math.max(BLOCK_BYTES, length))
-      blockEnd = 0
-    }
-    const start = blockEnd
-    writer.finishInto(block, start)
-    blockEnd += length
-    return new PackedSpan(span, block, start, blockEnd)
-  } catch (error) {
+    write()
+    return writer.since(0)
+  } finally {
     writer.reset()
-    throw error
   }
 }
 
 // Everything below writes in reverse: the last field first. Tags are field number * 8 + wire type.
-
-function writeResource(resource: Resource, scopes: ReadonlyMap<Scope, readonly WaitingSpan[]>): void {
-  const since = writer.length
-  if (resource.schemaUrl) writer.textField(0x1a, resource.schemaUrl)
-  for (const [scope, spans] of [...scopes].reverse()) writeScope(scope, spans)
-  const inner = writer.length
-  writer.number(0x10, 0)
-  if (resource.attributes) writeAttributes(0x0a, resource.attributes)
-  writer.close(0x0a, inner)
-  writer.close(0x0a, since)
-}
-
-function writeScope(scope: Scope, spans: readonly WaitingSpan[]): void {
-  const since = writer.length
-  if (scope.schemaUrl) writer.textField(0x1a, scope.schemaUrl)
-  for (let at = spans.length - 1; at >= 0; at--) {
-    const span = spans[at]!
-    if (span instanceof PackedSpan) writer.part(span.block, span.start, span.end)
-    else writeSpan(span)
-  }
-  const inner = writer.length
-  if (scope.droppedAttributesCount) {
-    writer.number(0x20, scope.droppedAttributesCount)
-  }
-  if (scope.attributes) writeAttributes(0x1a, scope.attributes)
-  if (scope.version) writer.textField(0x12, scope.version)
-  writer.textField(0x0a, scope.name)
-  writer.close(0x0a, inner)
-  writer.close(0x12, since)
-}
 
 function writeSpan(span: ReadableSpan): void {
   const since = writer.length
@@ -293,11 +174,14 @@ function writeTime(time: HrTime): void {
 
 /** What spans of one name had last, attribute by attribute: the next one mostly has the same at the same place. */
 interface Template {
+  readonly name: string
   readonly kind: number
   /** Name and kind as they are sent. */
   head: Uint8Array | undefined
   readonly names: string[]
   readonly values: unknown[]
+  /** How often the attribute at this place was another one than before. */
+  readonly changes: number[]
   /** By the place of its last attribute: attributes one behind the other that came twice in a row. */
   readonly runs: (Run | undefined)[]
 }
@@ -313,6 +197,8 @@ const templates = new Map<string, Template>()
 const MAX_TEMPLATES = 256
 /** Spans with more attributes are encoded without. */
 const MAX_PLACES = 32
+/** After so many, only one of as many is kept. */
+const MAX_CHANGES = 16
 /** Longer texts are not kept. */
 const MAX_KEPT_TEXT = 128
 /** Is no value of an attribute. */
@@ -356,8 +242,11 @@ function writeRun({ runs }: Template, first: number, last: number): void {
   runs[last] = { first, bytes: writer.since(since) }
 }
 
-/** Another value than the last span had. */
+/** Another value than the last span had. What never stays the same is not kept: to keep it costs more than to encode it. */
 function learn(template: Template, at: number): void {
+  const changes = (template.changes[at] ?? 0) + 1
+  template.changes[at] = changes
+  if (changes > MAX_CHANGES && changes % MAX_CHANGES !== 0) return
   const value = values[at]
   // An object may change, and is another one each time.
   const isKept = typeof value === 'string' ? value.length <= MAX_KEPT_TEXT : typeof value !== 'object'
@@ -370,14 +259,23 @@ function learn(template: Template, at: number): void {
   }
 }
 
+/** Templates that were used last, found without computing the hash of a name, for which all of it is read. */
+const recent: Template[] = []
+const MAX_RECENT = 8
+let oldest = 0
+
 /** Undefined for a span whose name is one of too many, or has another kind elsewhere. */
 function templateOf(name: string, kind: number): Template | undefined {
-  const known = templates.get(name)
-  if (known !== undefined) return known.kind === kind ? known : undefined
-  if (templates.size >= MAX_TEMPLATES) return undefined
-  const template: Template = { kind, head: undefined, names: [], values: [], runs: [] }
-  templates.set(name, template)
-  return template
+  for (const known of recent) if (known.name === name) return known.kind === kind ? known : undefined
+  let template = templates.get(name)
+  if (template === undefined) {
+    if (templates.size >= MAX_TEMPLATES) return undefined
+    template = { name, kind, head: undefined, names: [], values: [], changes: [], runs: [] }
+    templates.set(name, template)
+  }
+  recent[oldest] = template
+  oldest = (oldest + 1) % MAX_RECENT
+  return template.kind === kind ? template : undefined
 }
 
 function writeHead(template: Template | undefined, { name, kind }: ReadableSpan): void {
@@ -440,43 +338,5 @@ function writeObject(value: object, depth: number): void {
     const members = value as Readonly<Record<string, unknown>>
     for (const name of Object.keys(members).reverse()) writeMember(0x0a, name, members[name], depth + 1)
     writer.close(0x32, since)
-  }
-}
-
-/** 16 bytes of trace id and 8 of span id. */
-export function keyOf(span: Pick<ReadableSpan, 'spanContext'>): Buffer {
-  const { traceId, spanId } = span.spanContext()
-  return Buffer.from(traceId + spanId, 'hex')
-}
-
-/** The span as it would be had it ended now. Copied member by member: an SDK's span may have private state. */
-export function asEnded(
-  span: ReadableSpan,
-  attributes: Attributes,
-  events: readonly SpanEvent[],
-): ReadableSpan {
-  const context = span.spanContext()
-  const parent = span.parentSpanContext
-  const now = Date.now()
-  const time: HrTime = [Math.floor(now / 1000), (now % 1000) * 1_000_000]
-  const [seconds, nanos] = span.startTime
-  // Spans count finer than milliseconds.
-  const isBefore = time[0] < seconds || (time[0] === seconds && time[1] < nanos)
-  return {
-    name: span.name,
-    kind: span.kind,
-    ...(parent !== undefined && { parentSpanContext: parent }),
-    startTime: span.startTime,
-    endTime: isBefore ? span.startTime : time,
-    status: span.status,
-    attributes: { ...span.attributes, ...attributes },
-    links: span.links,
-    events: [...span.events, ...events],
-    resource: span.resource,
-    instrumentationScope: span.instrumentationScope,
-    droppedAttributesCount: span.droppedAttributesCount,
-    droppedEventsCount: span.droppedEventsCount,
-    droppedLinksCount: span.droppedLinksCount,
-    spanContext: () => context,
   }
 }

@@ -4,10 +4,11 @@ import { SpanKind, SpanStatusCode } from '@opentelemetry/api'
 import { BatchSpanProcessor } from '@opentelemetry/sdk-trace'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { createLog } from '../log.ts'
-import { encodeSpans, type ReadableSpan } from './encode.ts'
 import { createExporter, packed, type SpanExporter } from './exporter.ts'
 import { openExporter } from './open.ts'
+import { encodeSpans } from './request.ts'
 import { createSender } from './send.ts'
+import type { ReadableSpan } from './span.ts'
 
 const log = createLog('silent')
 

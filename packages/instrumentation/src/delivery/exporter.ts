@@ -4,8 +4,9 @@
  */
 import { TraceFlags } from '@opentelemetry/api'
 import type { Log } from '../log.ts'
-import { type Encode, packSpan, type ReadableSpan, type WaitingSpan } from './encode.ts'
+import { type Encode, packSpan, type WaitingSpan } from './request.ts'
 import type { Answer, Sender } from './send.ts'
+import type { ReadableSpan } from './span.ts'
 
 /** OpenTelemetry's `ExportResult`: 0 is success, 1 failure. */
 interface ExportResult {

@@ -2,9 +2,9 @@
 import { createLog, type Log } from '../log.ts'
 import type { Runtime } from '../runtime.ts'
 import { createDelivery } from './delivery.ts'
-import { encodeSpans, packSpan } from './encode.ts'
 import { endpointOf } from './endpoint.ts'
 import { createExporter, type SpanExporter } from './exporter.ts'
+import { encodeSpans, packSpan } from './request.ts'
 import { createSender } from './send.ts'
 import { sendAtExit } from './send-at-exit.ts'
 

@@ -5,9 +5,7 @@
  * Everything is therefore written in reverse: the last field first, and of a field its value before its tag.
  */
 
-const FIRST_BYTES = 64 << 10
-/** A larger buffer is not kept for the next request. */
-const MAX_KEPT_BYTES = 2 << 20
+const BLOCK_BYTES = 64 << 10
 /** No request is larger: one that would be cannot be encoded. */
 const MAX_BYTES = 64 << 20
 /** Up to this length a loop is faster than a call into Node. */
@@ -20,37 +18,47 @@ const DIGITS = Uint8Array.from(
   (_, code) => Number.parseInt(String.fromCharCode(code), 16) || 0,
 )
 
-export class ReverseWriter {
-  #bytes = Buffer.allocUnsafeSlow(FIRST_BYTES)
-  #at = FIRST_BYTES
+/** Bytes within a block, which nobody writes to any more. */
+export interface Part {
+  readonly block: Uint8Array
+  readonly start: number
+  readonly end: number
+}
 
-  /** Bytes written since the last `finish`. */
+export class ReverseWriter {
+  #block: Buffer
+  #view: DataView
+  #at: number
+  /** What lies behind was taken. */
+  #end: number
+
+  constructor(size = BLOCK_BYTES) {
+    this.#block = Buffer.allocUnsafeSlow(size)
+    this.#view = new DataView(this.#block.buffer)
+    this.#at = size
+    this.#end = size
+  }
+
+  /** Bytes written since the last `take`. */
   get length(): number {
-    return this.#bytes.length - this.#at
+    return this.#end - this.#at
   }
 
   /** A copy of what was written when the length was above `since`. */
   since(since: number): Uint8Array {
-    return Uint8Array.prototype.slice.call(this.#bytes, this.#at, this.#bytes.length - since)
+    return Uint8Array.prototype.slice.call(this.#block, this.#at, this.#end - since)
   }
 
-  /** Copies what was written to `target`; the writer is empty then. */
-  finishInto(target: Buffer, start: number): void {
-    this.#bytes.copy(target, start, this.#at)
-    this.reset()
-  }
-
-  /** A copy of what was written; the writer is empty then. */
-  finish(): Uint8Array {
-    const written = Uint8Array.prototype.slice.call(this.#bytes, this.#at)
-    this.reset()
-    return written
+  /** What was written, where it lies; the writer is empty then, and goes on in front of it. */
+  take(): Part {
+    const part = { block: this.#block, start: this.#at, end: this.#end }
+    this.#end = this.#at
+    return part
   }
 
   /** Forgets what was written, after an error. */
   reset(): void {
-    if (this.#bytes.length > MAX_KEPT_BYTES) this.#bytes = Buffer.allocUnsafeSlow(FIRST_BYTES)
-    this.#at = this.#bytes.length
+    this.#at = this.#end
   }
 
   /** Ends a length-delimited field that began, in reverse, when `length` was `since`. */
@@ -61,7 +69,7 @@ export class ReverseWriter {
   /** A tag below 2^14: field number times 8, and wire type. */
   tag(tag: number): void {
     const at = this.#room(2)
-    const bytes = this.#bytes
+    const bytes = this.#block
     if (tag < 128) {
       bytes[at - 1] = tag
       this.#at = at - 1
@@ -80,8 +88,8 @@ export class ReverseWriter {
       return
     }
     const at = this.#room(2)
-    this.#bytes[at - 1] = value
-    this.#bytes[at - 2] = tag
+    this.#block[at - 1] = value
+    this.#block[at - 2] = tag
     this.#at = at - 2
   }
 
@@ -89,7 +97,7 @@ export class ReverseWriter {
   varint(value: number): void {
     const at = this.#room(10)
     if (value < 128) {
-      this.#bytes[at - 1] = value
+      this.#block[at - 1] = value
       this.#at = at - 1
       return
     }
@@ -98,10 +106,10 @@ export class ReverseWriter {
     const start = at - count
     let rest = value
     for (let place = start; place < at - 1; place++) {
-      this.#bytes[place] = (rest % 128) | 128
+      this.#block[place] = (rest % 128) | 128
       rest = Math.floor(rest / 128)
     }
-    this.#bytes[at - 1] = rest
+    this.#block[at - 1] = rest
     this.#at = start
   }
 
@@ -118,43 +126,40 @@ export class ReverseWriter {
       rest >>= 7n
     } while (rest > 0n)
     this.#at = this.#room(parts.length) - parts.length
-    this.#bytes.set(parts, this.#at)
+    this.#block.set(parts, this.#at)
   }
 
   double(value: number): void {
-    this.#at = this.#bytes.writeDoubleLE(value, this.#room(8) - 8) - 8
+    const at = this.#room(8) - 8
+    this.#view.setFloat64(at, value, true)
+    this.#at = at
   }
 
   /** A `fixed64` of two halves. */
   fixed64(low: number, high: number): void {
-    this.fixed32(high)
-    this.fixed32(low)
+    const at = this.#room(8) - 8
+    this.#view.setUint32(at, low, true)
+    this.#view.setUint32(at + 4, high, true)
+    this.#at = at
   }
 
   fixed32(value: number): void {
     const at = this.#room(4) - 4
-    const bytes = this.#bytes
-    bytes[at] = value
-    bytes[at + 1] = value >>> 8
-    bytes[at + 2] = value >>> 16
-    bytes[at + 3] = value >>> 24
+    this.#view.setUint32(at, value, true)
     this.#at = at
   }
 
   raw(bytes: Uint8Array): void {
     const { length } = bytes
     const start = this.#room(length) - length
-    const target = this.#bytes
+    const target = this.#block
     if (length > MAX_RAW_LOOP) target.set(bytes, start)
     else for (let at = 0; at < length; at++) target[start + at] = bytes[at]!
     this.#at = start
   }
 
-  /** A part of a larger piece of memory. */
-  part(source: Buffer, start: number, end: number): void {
-    const at = this.#room(end - start) - (end - start)
-    source.copy(this.#bytes, at, start, end)
-    this.#at = at
+  part({ block, start, end }: Part): void {
+    this.raw(block.subarray(start, end))
   }
 
   /** UTF-8, without its length. */
@@ -165,7 +170,7 @@ export class ReverseWriter {
       return
     }
     const end = this.#room(length)
-    const bytes = this.#bytes
+    const bytes = this.#block
     for (let from = length, at = end; from > 0; ) {
       const code = text.charCodeAt(--from)
       if (code > 127) {
@@ -181,7 +186,7 @@ export class ReverseWriter {
   hex(text: string): void {
     const count = text.length >>> 1
     const end = this.#room(count)
-    const bytes = this.#bytes
+    const bytes = this.#block
     for (let place = 0, at = end - count; at < end; at++, place += 2)
       bytes[at] = (DIGITS[text.charCodeAt(place)]! << 4) | DIGITS[text.charCodeAt(place + 1)]!
     this.#at = end - count
@@ -197,7 +202,7 @@ export class ReverseWriter {
   #longText(text: string): void {
     const size = Buffer.byteLength(text)
     const start = this.#room(size) - size
-    this.#bytes.write(text, start, size, 'utf8')
+    this.#block.write(text, start, size, 'utf8')
     this.#at = start
   }
 
@@ -207,14 +212,18 @@ export class ReverseWriter {
     return this.#at
   }
 
+  /** Begins another block, with what was written since the last `take`. */
   #grow(count: number): void {
     const { length } = this
     if (length + count > MAX_BYTES) throw new RangeError('the request is too large')
-    let size = this.#bytes.length
+    let size = BLOCK_BYTES
     while (size < length + count) size *= 2
-    const bytes = Buffer.allocUnsafeSlow(size)
-    this.#bytes.copy(bytes, size - length, this.#at)
-    this.#at = size - length
-    this.#bytes = bytes
+    const block = Buffer.allocUnsafeSlow(size)
+    const start = size - length
+    block.set(this.#block.subarray(this.#at, this.#end), start)
+    this.#block = block
+    this.#view = new DataView(block.buffer)
+    this.#at = start
+    this.#end = size
   }
 }

@@ -1,5 +1,6 @@
 /** What waits to be sent: the contract of `MemoryQueue` and `Spool`, and the first of them. */
-import type { Encode, ReadableSpan, WaitingSpan } from './encode.ts'
+import type { Encode, WaitingSpan } from './request.ts'
+import type { ReadableSpan } from './span.ts'
 
 /** The oldest spans that wait. */
 export interface Batch {

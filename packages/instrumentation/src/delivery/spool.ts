@@ -26,8 +26,9 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import type { Log } from '../log.ts'
-import { type Encode, keyOf, type ReadableSpan } from './encode.ts'
 import type { Batch, Queue } from './queue.ts'
+import type { Encode } from './request.ts'
+import { keyOf, type ReadableSpan } from './span.ts'
 import { encodeFrame, HEAD_BYTES, Kind, MAGIC, MAX_PAYLOAD, readFrame } from './spool-file.ts'
 import { type Lock, takeLock } from './spool-lock.ts'
 

@@ -15,8 +15,10 @@ import { isFields, member } from './values.ts'
 /** Verified tokens whose facts are kept; they stay in memory, at most twice as many. */
 const MAX_KEPT = 512
 const MAX_KEPT_LENGTH = 4096
+const KEY_LENGTH = 12
 
 interface Verified {
+  readonly token: unknown
   /** What the options asked for. */
   readonly asked: number
   readonly artifact: PreparedFact<Authorization>
@@ -70,8 +72,9 @@ function verifiedOf(
   options: Readonly<Record<string, unknown>>,
   verified: Cache<string, Verified>,
 ): Verified {
-  const isKept = typeof token === 'string' && token.length <= MAX_KEPT_LENGTH
-  const known = isKept ? verified.get(token) : undefined
+  const key = keyOf(token)
+  const found = key === undefined ? undefined : verified.get(key)
+  const known = found?.token === token ? found : undefined
   const asked = askedOf(options)
   if (known?.asked === asked) return known
   const { header, claims } = peekJwt(token)
@@ -90,9 +93,17 @@ function verifiedOf(
     checks: checksOf(asked, isSigned, claims),
     token: typeof token === 'string' ? token : undefined,
   })
-  const facts = { asked, artifact, verification }
-  if (isKept) verified.set(token, facts)
+  const facts = { token, asked, artifact, verification }
+  if (key !== undefined) verified.set(key, facts)
   return facts
+}
+
+/**
+ * The end of a token, which is of its signature and differs between any two: to look a whole one up costs as much as all
+ * else that is done for it.
+ */
+function keyOf(token: unknown): string | undefined {
+  return typeof token === 'string' && token.length <= MAX_KEPT_LENGTH ? token.slice(-KEY_LENGTH) : undefined
 }
 
 /** Without a signature, which `verify` lets pass where no key is given: by `algorithms` in 9, by itself in 8. */

@@ -4,7 +4,8 @@ import { type SpanKind, SpanStatusCode, TraceFlags } from '@opentelemetry/api'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { FactEvent, SharedAttributes } from '../fact-event.ts'
-import { encodeSpans, packSpan, type ReadableSpan } from './encode.ts'
+import { encodeSpans, packSpan } from './request.ts'
+import type { ReadableSpan } from './span.ts'
 
 const exporter = createRequire(import.meta.url).resolve('@opentelemetry/exporter-trace-otlp-proto')
 const { ProtobufTraceSerializer } = createRequire(exporter)('@opentelemetry/otlp-transformer') as {
