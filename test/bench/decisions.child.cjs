@@ -1,10 +1,8 @@
-// Decides in a loop for as long as it is told to, each time `count` times within a span as of a request.
+// Decides in a loop for as long as it is told to, each time `count` times within a span as of a request: with libraries
+// that were loaded before there were hooks, and with the same ones loaded once more, in turns. In two processes the same
+// code differs by more than a hook costs, by what the compilers and the memory make of it.
 const { context, SpanKind, trace } = require('@opentelemetry/api')
-const cedar = require('@cedar-policy/cedar-wasm/nodejs')
-const casbin = require('casbin')
 const { createHmac } = require('node:crypto')
-const { defineAbility } = require('@casl/ability')
-const jwt = require('jsonwebtoken')
 const { CEDAR, MODEL, POLICY } = require('./policies.cjs')
 
 const KEY = 'the key of the service that signs tokens'
@@ -18,7 +16,14 @@ function tokenOf(user) {
   return `${signed}.${createHmac('sha256', KEY).update(signed).digest('base64url')}`
 }
 
-async function main() {
+/** Functions that decide, of libraries as they are loaded now. */
+async function load() {
+  for (const file of Object.keys(require.cache))
+    if (!file.includes('@opentelemetry')) delete require.cache[file]
+  const cedar = require('@cedar-policy/cedar-wasm/nodejs')
+  const casbin = require('casbin')
+  const { defineAbility } = require('@casl/ability')
+  const jwt = require('jsonwebtoken')
   const users = Array.from({ length: USERS }, (_, at) => `user-${at}`)
   const tokens = users.map(tokenOf)
   const enforcer = await casbin.newEnforcer(
@@ -43,7 +48,7 @@ async function main() {
     },
   ]
   cedar.preparsePolicySet('orders', CEDAR)
-  const decide = {
+  return {
     jsonwebtoken: (at) => jwt.verify(tokens[at % USERS], KEY, { algorithms: ['HS256'], audience: 'orders' }),
     casbin: (at) => enforcer.enforce(users[at % USERS], 'orders', 'read'),
     'casbin, synchronous': (at) => enforcer.enforceSync(users[at % USERS], 'orders', 'read'),
@@ -58,42 +63,68 @@ async function main() {
         entities,
       }),
   }
-  const tracer = trace.getTracer('bench')
+}
 
-  /** Microseconds a decision. */
-  async function measure(library, count, millis) {
-    const one = decide[library]
-    const isAsync = one(0) instanceof Promise
+/** Engines that answer with a promise. */
+const ASYNC = new Set(['casbin'])
+/** Decisions in a row before it is the other ones' turn. */
+const TURN = 20
+
+function median(values) {
+  const sorted = values.toSorted((a, b) => a - b)
+  return sorted[sorted.length >> 1]
+}
+
+async function main() {
+  const plain = await load()
+  await import(process.env.REGISTER)
+  const hooked = await load()
+  const tracer = trace.getTracer('bench')
+  let requests = 0
+
+  /** Microseconds a decision, of some in a row. */
+  async function turn(decide, isAsync, count) {
+    const most = Math.ceil(TURN / count)
     const begin = process.hrtime.bigint()
-    const end = begin + BigInt(millis * 1e6)
-    let requests = 0
-    let now = begin
-    while (now < end) {
-      for (let at = 0; at < 20; at++) {
-        const span = tracer.startSpan('GET /', { kind: SpanKind.SERVER })
-        const inside = trace.setSpan(context.active(), span)
-        // The user is the same for all of a request.
-        const user = requests++
-        if (isAsync)
-          await context.with(inside, async () => {
-            for (let one = 0; one < count; one++) await decide[library](user)
-          })
-        else
-          context.with(inside, () => {
-            for (let one = 0; one < count; one++) decide[library](user)
-          })
-        span.end()
-      }
-      now = process.hrtime.bigint()
+    for (let request = 0; request < most; request++) {
+      const span = tracer.startSpan('GET /', { kind: SpanKind.SERVER })
+      const inside = trace.setSpan(context.active(), span)
+      // The user is the same for all of a request.
+      const user = requests + request
+      if (isAsync)
+        await context.with(inside, async () => {
+          for (let one = 0; one < count; one++) await decide(user)
+        })
+      else
+        context.with(inside, () => {
+          for (let one = 0; one < count; one++) decide(user)
+        })
+      span.end()
     }
-    return Number(now - begin) / 1000 / (requests * count)
+    return Number(process.hrtime.bigint() - begin) / 1000 / (most * count)
+  }
+
+  async function measure(library, count, millis) {
+    const isAsync = ASYNC.has(library)
+    const without = []
+    const added = []
+    const end = performance.now() + millis
+    for (let round = 0; performance.now() < end; round++) {
+      const isFirst = round % 2 === 0
+      const first = await turn((isFirst ? plain : hooked)[library], isAsync, count)
+      const second = await turn((isFirst ? hooked : plain)[library], isAsync, count)
+      requests += TURN
+      without.push(isFirst ? first : second)
+      added.push(isFirst ? second - first : first - second)
+    }
+    return { micros: median(without), added: median(added) }
   }
 
   process.on('message', async ({ library, count, millis }) => {
-    process.send({ micros: await measure(library, count, millis) })
+    process.send(await measure(library, count, millis))
   })
   process.on('disconnect', () => process.exit())
-  process.send({ libraries: Object.keys(decide) })
+  process.send({ libraries: Object.keys(plain) })
 }
 
 void main()

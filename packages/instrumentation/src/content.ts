@@ -106,11 +106,22 @@ function committedEvent(event: SpanEvent, secrets: Secrets): SpanEvent | undefin
   return changed && { ...event, attributes: changed }
 }
 
-/** What was said of names before: each is asked for on every span, and there are few. */
+const LETTERS = { c: 0x63, h: 0x68, n: 0x6e, s: 0x73, u: 0x75 } as const
+
+/** What was said of the other names before: each is asked for on every span, and there are few. */
 const known = new Map<string, boolean>()
 const MAX_KNOWN = 2048
 
 function isContent(name: string): boolean {
+  switch (name.charCodeAt(0)) {
+    // `client`, `http`, `network`, `server`, `url` and others: no name of content begins with one of these letters.
+    case LETTERS.c:
+    case LETTERS.h:
+    case LETTERS.n:
+    case LETTERS.s:
+    case LETTERS.u:
+      return false
+  }
   let is = known.get(name)
   if (is === undefined) {
     is = CONTENT.test(name) || MESSAGES.has(name) || STATEMENTS.has(name) || name === STACK

@@ -48,21 +48,21 @@ export function createEmitter(endings: Endings, isKeeping: () => boolean): Emitt
   /** The last link, the number of its span, and the ids of the spans since. */
   let link = '0'.repeat(64)
   let linked = 0
-  let since = ''
+  let since: string[] = []
 
   const number = (span: Span): void => {
     setAttribute(span, Name.emitterId, id)
     setAttribute(span, Name.emitterSequence, count)
     if (count % LINKED === 0) putLink(span)
     const { traceId, spanId } = span.spanContext()
-    since += `${traceId}${spanId}\n`
+    since.push(traceId, spanId, '\n')
     count++
     unended.delete(span)
   }
   const putLink = (span: Span): void => {
-    if (count > 0) link = hash('sha256', `rootspan/emitter/v2\n${id}\n${linked}\n${link}\n${since}`)
+    if (count > 0) link = hash('sha256', `rootspan/emitter/v2\n${id}\n${linked}\n${link}\n${since.join('')}`)
     linked = count
-    since = ''
+    since = []
     setAttribute(span, Name.emitterPrevious, link)
   }
   const numberWithLink = (span: Span): void => {

@@ -12,9 +12,18 @@ export class SharedAttributes {
   /** They and the name as they are sent, from the first time on; see encode.ts. */
   bytes: Uint8Array | undefined = undefined
 
+  /** Values among them that were cut. */
+  readonly cut: number
+
   constructor(attributes: Attributes) {
     this.attributes = Object.freeze(attributes)
+    this.cut = cutOf(attributes)
   }
+}
+
+/** How many values of a fact were cut. */
+export function cutOf({ [Name.truncated]: count }: Attributes): number {
+  return count === undefined ? 0 : Number(count)
 }
 
 /** A fact that comes again and again, with its attributes. */

@@ -18,7 +18,7 @@ import {
 import { createBackground, startOwn } from './background.ts'
 import type { SpanEvent } from './delivery/span.ts'
 import type { Endings } from './ending.ts'
-import { FactEvent, PreparedFact, SharedAttributes } from './fact-event.ts'
+import { cutOf, FactEvent, PreparedFact, SharedAttributes } from './fact-event.ts'
 import {
   type Action,
   type Authorization,
@@ -50,7 +50,7 @@ export interface Recorder {
   authorization(fact: Authorization | PreparedFact<Authorization>): void
   verification(fact: Verification | PreparedFact<Verification>): void
   /** Returns the decision's id, made here if the engine gave none. */
-  decision(fact: Decision): string
+  decision(fact: Decision | PreparedFact<Decision>): string
   /**
    * A decision of an engine that is asked many times per request: all that are alike on one span (engine, policy,
    * rules, action, resource type, outcome) give one event with their number when the span ends. What differs between
@@ -168,15 +168,16 @@ export function createRecorder(parts: RecorderParts): Recorder {
     onTruncated(1)
   }
 
-  const countCut = ({ [Name.truncated]: count }: Attributes): void => {
-    if (count !== undefined) onTruncated(Number(count))
+  const countCut = (attributes: Attributes, shared?: SharedAttributes): void => {
+    const cut = shared === undefined ? cutOf(attributes) : shared.cut
+    if (cut > 0) onTruncated(cut)
   }
 
   /** Takes a fact, or counts it where there are too many. `attributes` are not changed afterwards. */
   const put = (ledger: Ledger, kind: FactKind, attributes: Attributes, shared?: SharedAttributes): void => {
     if (ledger.events.length < MAX_EVENTS) {
       ledger.events.push(eventOf(kind, attributes, shared))
-      countCut(attributes)
+      countCut(attributes, shared)
     } else omit(ledger)
   }
 
@@ -310,11 +311,11 @@ export function createRecorder(parts: RecorderParts): Recorder {
     const attributes: Attributes = { ...attributesOf('decision', given), [Name.decisionId]: id }
     const fingerprint = fingerprintInForce(scope)
     if (fingerprint !== undefined) attributes[Name.authorizationFingerprint] = fingerprint
-    countCut(attributes)
+    countCut(attributes, shared)
     return eventOf('decision', attributes, shared)
   }
 
-  const decide = (span: Span, fact: Decision, id: string): void => {
+  const decide = (span: Span, fact: Decision | PreparedFact<Decision>, id: string): void => {
     const ledger = ledgerOf(span)
     const scope = scopes.of(span)
     inherit(ledger, scope)
@@ -375,7 +376,7 @@ export function createRecorder(parts: RecorderParts): Recorder {
         keepSoon(span, ledger)
       }),
     decision(fact) {
-      const id = fact.id || nextId()
+      const id = factOf(fact).id || nextId()
       onSpan('decision', (span) => decide(span, fact, id))
       return id
     },

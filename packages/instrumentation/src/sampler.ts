@@ -76,3 +76,18 @@ export function rootspanSampler<S extends Sampler = Sampler>(
     toString: () => `Rootspan{${inner}}`,
   }
 }
+
+const SAMPLED: SamplingResult = Object.freeze({ decision: RECORD_AND_SAMPLED })
+
+/** A parent-based sampler that need not be asked about the most frequent spans: those below a sampled one of this process. */
+export function belowSampled(sampler: Sampler): Sampler {
+  return {
+    shouldSample(context, traceId, name, kind, attributes, links) {
+      const parent = trace.getSpanContext(context)
+      const isBelow =
+        parent !== undefined && parent.isRemote !== true && (parent.traceFlags & TraceFlags.SAMPLED) !== 0
+      return isBelow ? SAMPLED : sampler.shouldSample(context, traceId, name, kind, attributes, links)
+    },
+    toString: () => `${sampler}`,
+  }
+}

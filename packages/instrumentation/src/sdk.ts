@@ -16,7 +16,7 @@ import { exceptGoverned, RootspanSpanProcessor } from './processor.ts'
 import { startWatched, traceApis } from './provider.ts'
 import { type Packages, packagesOf } from './require.ts'
 import type { Runtime } from './runtime.ts'
-import { rootspanSampler, type Sampler } from './sampler.ts'
+import { belowSampled, rootspanSampler, type Sampler } from './sampler.ts'
 
 export interface Sdk {
   start(): void
@@ -245,7 +245,7 @@ function samplerFromEnv(trace: TraceSdk, log: Log): Sampler {
   const root = roots[name.trim().replace(/^parentbased_/, '')]
   if (root === undefined) log.warn('OTEL_TRACES_SAMPLER is not known; parentbased_always_on is used')
   if (root !== undefined && !name.trim().startsWith('parentbased_')) return root()
-  return new trace.ParentBasedSampler({ root: (root ?? roots.always_on!)() })
+  return belowSampled(new trace.ParentBasedSampler({ root: (root ?? roots.always_on!)() }))
 }
 
 /**

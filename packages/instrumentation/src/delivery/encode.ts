@@ -82,10 +82,10 @@ function writeSpan(span: ReadableSpan): void {
   writeTime(span.startTime)
   writer.tag(0x39)
   writeHead(template, span)
-  if (parent?.spanId) writeId(0x22, parent.spanId)
+  if (parent?.spanId) writeLastId(lastParent, 0x22, parent.spanId)
   writeTraceState(traceState)
   writeId(0x12, spanId)
-  writeId(0x0a, traceId)
+  writeLastId(lastTrace, 0x0a, traceId)
   writer.close(0x12, since)
 }
 
@@ -149,6 +149,26 @@ function writeId(tag: number, id: string): void {
   writer.tag(tag)
 }
 
+/** An id that most spans have in common with the span before them, and its field as it is sent. */
+interface LastId {
+  id: string
+  bytes: Uint8Array
+}
+
+const lastTrace: LastId = { id: '', bytes: new Uint8Array() }
+const lastParent: LastId = { id: '', bytes: new Uint8Array() }
+
+function writeLastId(last: LastId, tag: number, id: string): void {
+  if (last.id === id) {
+    writer.raw(last.bytes)
+    return
+  }
+  const since = writer.length
+  writeId(tag, id)
+  last.bytes = writer.since(since)
+  last.id = id
+}
+
 function writeTraceState(state: SpanContext['traceState']): void {
   const text = state?.serialize()
   if (text) writer.textField(0x1a, text)
@@ -160,8 +180,9 @@ let knownHigh = 0
 
 /** Nanoseconds since 1970, which are too many for a number. Spans come from the same seconds, so the last is kept. */
 function writeTime(time: HrTime): void {
-  const second = time[0]
-  const nanos = time[1]
+  // Some of these arrays hold integers and some doubles. Where both are read by index, V8 makes the ones into the others.
+  const second = time.at(0)!
+  const nanos = time.at(1)!
   if (second !== knownSecond) {
     const total = BigInt(Math.trunc(second)) * 1_000_000_000n
     knownLow = Number(BigInt.asUintN(32, total))

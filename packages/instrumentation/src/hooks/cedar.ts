@@ -5,20 +5,27 @@
  * A policy that fails is skipped, so that an answer is `allow` although a `forbid` could not be evaluated: the number of
  * such errors is on the decision. Entities are the data of the policy and are not committed to; they may be large.
  */
-import { createCache } from '../cache.ts'
+import { type Cache, createCache } from '../cache.ts'
 import { canonicalJson } from '../canonical.ts'
+import type { PreparedFact } from '../fact-event.ts'
 import type { Decision } from '../facts.ts'
 import type { Recorder } from '../recorder.ts'
 import { digestOf } from '../secrets.ts'
 import type { Hook } from './hook.ts'
 import type { CallOutcome } from './observe.ts'
-import { attempt, failure, member } from './values.ts'
+import { attempt, failure, isFields, member } from './values.ts'
 
 /** Policy sets that are remembered: those that were parsed beforehand, by id, and others by their text. */
 const MAX_SETS = 1000
 const MAX_TEXTS = 16
 
+/** Decisions that are kept, by what was asked and answered; they stay in memory, at most twice as many. */
+const MAX_FACTS = 512
+/** Longer questions are read each time. */
+const MAX_KEY_LENGTH = 512
+
 type Fields = Readonly<Record<string, unknown>>
+type Policy = Pick<Decision, 'policySetId' | 'policyDigest'>
 
 export const cedarHook: Hook = {
   library: '@cedar-policy/cedar-wasm',
@@ -29,19 +36,27 @@ export const cedarHook: Hook = {
     const digestOfSet = createDigest()
     /** Digests by the id under which a set was parsed. */
     const parsed = new Map<string, string | undefined>()
-    const observe = (name: string, policyOf: (call: Fields) => Partial<Decision>, optional = false): void =>
+    const known = createCache<string, PreparedFact<Decision>>(MAX_FACTS)
+    const decided = (call: unknown, outcome: CallOutcome, policy: Policy): void => {
+      const key = outcome.ok
+        ? attempt(() => keyOf(call as Fields, outcome.value as Fields, policy))
+        : undefined
+      recorder.decision(
+        preparedOf(known, key, recorder, () => ({
+          ...requestOf(call),
+          ...answerOf(outcome),
+          ...policy,
+          engine: 'cedar',
+          engineVersion: library.version,
+        })),
+      )
+    }
+    const observe = (name: string, policyOf: (call: Fields) => Policy, optional = false): void =>
       library.observe(
         name,
         ({ args: [call] }) =>
-          (outcome) => {
-            recorder.decision({
-              ...requestOf(call),
-              ...answerOf(outcome),
-              ...attempt(() => policyOf(fieldsOf(call) ?? {})),
-              engine: 'cedar',
-              engineVersion: library.version,
-            })
-          },
+          (outcome) =>
+            decided(call, outcome, attempt(() => policyOf(fieldsOf(call) ?? {})) ?? {}),
         { optional },
       )
     observe('isAuthorized', ({ policies }) => ({ policyDigest: digestOfSet(policies) }))
@@ -92,6 +107,50 @@ function replaceSet(
     policyId: id,
     policyDigest: to,
   })
+}
+
+/** The decision under `key`, which is made once; one that has no key is made each time. */
+function preparedOf(
+  known: Cache<string, PreparedFact<Decision>>,
+  key: string | undefined,
+  recorder: Recorder,
+  make: () => Decision,
+): Decision | PreparedFact<Decision> {
+  if (key === undefined) return make()
+  let prepared = known.get(key)
+  if (prepared === undefined) {
+    prepared = recorder.prepare('decision', make())
+    known.set(key, prepared)
+  }
+  return prepared
+}
+
+/**
+ * Stands for a question and its answer: the same facts under the same policy. Undefined for anything but ids, a context of
+ * plain values, and an answer without errors. May throw.
+ */
+function keyOf(call: Fields, { response }: Fields, policy: Policy): string | undefined {
+  const { decision, diagnostics } = response as Fields
+  const { reason, errors } = diagnostics as Fields
+  if (!Array.isArray(reason) || !Array.isArray(errors) || errors.length > 0) return undefined
+  let key = JSON.stringify([policy.policySetId, policy.policyDigest, decision, ...reason])
+  for (const part of ['principal', 'action', 'resource', 'context']) {
+    const fields = call[part]
+    if (!isPlain(fields)) return undefined
+    key += '\n'
+    for (const name of Object.keys(fields)) {
+      const value = fields[name]
+      if (typeof value === 'string') key += `${name.length} ${name} ${value.length} ${value}`
+      else if (Number.isFinite(value) || typeof value === 'boolean') key += `${name.length} ${name} ${value},`
+      else return undefined
+    }
+  }
+  return key.length > MAX_KEY_LENGTH ? undefined : key
+}
+
+/** Its members, as they can be listed, are all that canonical JSON has of it. */
+function isPlain(value: unknown): value is Fields {
+  return isFields(value) && Object.getPrototypeOf(value) === Object.prototype && !('toJSON' in value)
 }
 
 function requestOf(call: unknown): Partial<Decision> {
