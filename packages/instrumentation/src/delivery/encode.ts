@@ -152,11 +152,11 @@ function writeId(tag: number, id: string): void {
 /** An id that most spans have in common with the span before them, and its field as it is sent. */
 interface LastId {
   id: string
-  bytes: Uint8Array
+  readonly bytes: Uint8Array
 }
 
-const lastTrace: LastId = { id: '', bytes: new Uint8Array() }
-const lastParent: LastId = { id: '', bytes: new Uint8Array() }
+const lastTrace: LastId = { id: '', bytes: new Uint8Array(2 + 16) }
+const lastParent: LastId = { id: '', bytes: new Uint8Array(2 + 8) }
 
 function writeLastId(last: LastId, tag: number, id: string): void {
   if (last.id === id) {
@@ -165,7 +165,9 @@ function writeLastId(last: LastId, tag: number, id: string): void {
   }
   const since = writer.length
   writeId(tag, id)
-  last.bytes = writer.since(since)
+  // Others have as many digits as their makers wanted.
+  if (writer.length - since !== last.bytes.length) return
+  writer.copyTo(last.bytes)
   last.id = id
 }
 

@@ -49,6 +49,11 @@ export class ReverseWriter {
     return Uint8Array.prototype.slice.call(this.#block, this.#at, this.#end - since)
   }
 
+  /** Copies what was written last to the whole of `target`. */
+  copyTo(target: Uint8Array): void {
+    for (let at = 0; at < target.length; at++) target[at] = this.#block[this.#at + at]!
+  }
+
   /** What was written, where it lies; the writer is empty then, and goes on in front of it. */
   take(): Part {
     const part = { block: this.#block, start: this.#at, end: this.#end }

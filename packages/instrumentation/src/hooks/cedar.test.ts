@@ -1,0 +1,143 @@
+/** That decisions of Cedar which are made once are those that would be made each time; the rest is tested against Cedar. */
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { canonicalJson } from '../canonical.ts'
+import { PreparedFact } from '../fact-event.ts'
+import type { Decision } from '../facts.ts'
+import { createLog } from '../log.ts'
+import type { Recorder } from '../recorder.ts'
+import { cedarHook } from './cedar.ts'
+import { LoadedModule } from './loaded-module.ts'
+
+type Call = Readonly<Record<string, unknown>>
+
+/** What is recorded for each call of a library that answers as `answers` says, one after the other. */
+function recordedFor(
+  calls: readonly Call[],
+  answers: readonly unknown[],
+): (Decision | PreparedFact<Decision>)[] {
+  const recorded: (Decision | PreparedFact<Decision>)[] = []
+  const recorder = {
+    decision: (fact: Decision | PreparedFact<Decision>) => recorded.push(fact),
+    prepare: (_: 'decision', fact: Decision) => new PreparedFact(fact, {}),
+    transition() {},
+  } as unknown as Recorder
+  let at = 0
+  const library = {
+    isAuthorized: (_: Call) => answers[at++],
+    isAuthorizedPartial: (_: Call) => answers[at++],
+    statefulIsAuthorized: (_: Call) => answers[at++],
+    preparsePolicySet: (_id: string, _policies: unknown) => ({ type: 'success' }),
+  }
+  cedarHook.patch(new LoadedModule(library, 'require', '4.5.0', '', createLog('silent')), recorder)
+  for (const id of ['set', 'twin'])
+    library.preparsePolicySet(id, { staticPolicies: 'permit(principal, action, resource);' })
+  for (const call of calls) library.statefulIsAuthorized(call)
+  return recorded
+}
+
+function factOf(recorded: Decision | PreparedFact<Decision>): Decision {
+  return recorded instanceof PreparedFact ? recorded.fact : recorded
+}
+
+const answer = (decision: string, reason: readonly string[], errors: readonly unknown[] = []): unknown => ({
+  type: 'success',
+  response: { decision, diagnostics: { reason, errors } },
+})
+
+/** Few, and made to be taken for one another. */
+const TEXTS = ['a', '1', '1 a', 'a 1 a', '1 a,', 'true', 'true,', '\n', '']
+const text = fc.constantFrom(...TEXTS)
+const uid = fc.constantFrom({ type: 'a', id: '1 a' }, { type: 'a 1', id: 'a' }, { id: '1 a', type: 'a' })
+const plain = fc.oneof(
+  text,
+  fc.constantFrom<unknown>(1, 0, -0, 1.5, true, false, Number.NaN, null, undefined),
+)
+const deep = fc.constantFrom<unknown>(
+  { a: 1 },
+  [1],
+  new Map([['a', 1]]),
+  new Date(0),
+  { toJSON: () => 'a' },
+  { __entity: { type: 'a', id: '1' } },
+)
+const ALIKE = [
+  {},
+  { a: '1', b: 'x' },
+  { a: '11 b x' },
+  { a: '11 b 1 x' },
+  { a: '1' },
+  { a: 1 },
+  { a: '1,' },
+  { a: true },
+  { a: 'true,' },
+  { a: -0 },
+  { a: 0 },
+  { a: '1 a 1' },
+]
+const context = fc.oneof(
+  { weight: 12, arbitrary: fc.constantFrom<unknown>(...ALIKE) },
+  { weight: 4, arbitrary: fc.dictionary(text, plain, { maxKeys: 1 }) },
+  { weight: 1, arbitrary: fc.dictionary(text, fc.oneof(plain, deep), { maxKeys: 3 }) },
+  { weight: 1, arbitrary: deep },
+)
+const call = fc.record({
+  principal: fc.oneof({ weight: 9, arbitrary: uid }, { weight: 1, arbitrary: deep }),
+  action: fc.constant({ type: 'A', id: 'read' }),
+  resource: uid,
+  context,
+  preparsedPolicySetId: fc.constantFrom('set', 'twin', 'other'),
+})
+const answers = fc.constantFrom(
+  answer('allow', ['a']),
+  answer('deny', []),
+  answer('allow', ['a', 'b']),
+  answer('allow', ['a,b']),
+  answer('allow', ['a'], [{ policyId: 'b' }]),
+  { type: 'failure', errors: [{}] },
+)
+
+test('a decision is that of its own question and answer, whatever was asked before', () => {
+  let kept = 0
+  fc.assert(
+    fc.property(
+      fc.array(fc.tuple(call, answers), { minLength: 20, maxLength: 100, size: 'max' }),
+      (asked) => {
+        const calls = asked.map(([one]) => one)
+        const given = asked.map(([, one]) => one)
+        const together = recordedFor(calls, given)
+        expect(together).toHaveLength(asked.length)
+        for (const [at, recorded] of together.entries()) {
+          const [alone] = recordedFor([calls[at]!], [given[at]!])
+          const { input, ...rest } = factOf(recorded)
+          const { input: expected, ...others } = factOf(alone!)
+          expect(rest).toEqual(others)
+          expect(canonicalJson(input)).toBe(canonicalJson(expected))
+        }
+        kept += new Set(together.map(factOf)).size < together.length ? 1 : 0
+      },
+    ),
+    { numRuns: 200 },
+  )
+  expect(kept).toBeGreaterThan(10)
+})
+
+test('the same question with the same answer is one fact, until the policy is another one', () => {
+  const asked = {
+    principal: { type: 'U', id: 'u' },
+    action: { type: 'A', id: 'a' },
+    resource: { type: 'R', id: 'r' },
+  }
+  const calls = [
+    { ...asked, context: { at: 1 }, preparsedPolicySetId: 'set' },
+    { ...asked, context: { at: 1 }, preparsedPolicySetId: 'set' },
+    { ...asked, context: { at: 2 }, preparsedPolicySetId: 'set' },
+    { ...asked, context: { at: 1 }, preparsedPolicySetId: 'other' },
+  ]
+  const recorded = recordedFor(calls, Array(4).fill(answer('allow', ['p'])))
+  expect(recorded[0]).toBeInstanceOf(PreparedFact)
+  expect(recorded[1]).toBe(recorded[0])
+  expect(recorded[2]).not.toBe(recorded[0])
+  expect(factOf(recorded[3]!).policyDigest).toBeUndefined()
+  expect(factOf(recorded[0]!).policyDigest).toMatch(/^sha256:/)
+})
