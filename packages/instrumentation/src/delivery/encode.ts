@@ -218,7 +218,7 @@ interface Run {
 /** By the name of the spans; at most some MiB. */
 const templates = new Map<string, Template>()
 const MAX_TEMPLATES = 256
-/** Spans with more attributes are encoded without. */
+/** Spans with more attributes are encoded without; as many as a number has bits. */
 const MAX_PLACES = 32
 /** After so many, only one of as many is kept. */
 const MAX_CHANGES = 16
@@ -227,34 +227,40 @@ const MAX_KEPT_TEXT = 128
 /** Is no value of an attribute. */
 const NONE = Symbol('none')
 
-/** Of the span that is being encoded. */
+/** Of the span that is being encoded, where it has something else than the last one. */
 const names: string[] = []
 const values: unknown[] = []
 
 function writeSpanAttributes(template: Template, attributes: Attributes): void {
   let count = 0
+  /** A bit for each place that has what the last span had there. */
+  let same = 0
   // Names and values in one go: engines look a value up by its name otherwise, which takes much longer.
   for (const one in attributes) {
-    names[count] = one
-    values[count++] = attributes[one]
+    const value = attributes[one]
+    if (count < MAX_PLACES && template.values[count] === value && template.names[count] === one)
+      same |= 1 << count
+    else {
+      names[count] = one
+      values[count] = value
+    }
+    count++
   }
-  const isSame = (at: number): boolean =>
-    template.values[at] === values[at] && template.names[at] === names[at]
   for (let at = count - 1; at >= 0; ) {
-    if (at >= MAX_PLACES || !isSame(at)) {
+    if (at >= MAX_PLACES || (same & (1 << at)) === 0) {
       writeMember(0x4a, names[at]!, values[at], 0)
       if (at < MAX_PLACES) learn(template, at)
       at--
       continue
     }
     let first = at
-    while (first > 0 && isSame(first - 1)) first--
+    while (first > 0 && (same & (1 << (first - 1))) !== 0) first--
     writeRun(template, first, at)
     at = first - 1
   }
 }
 
-function writeRun({ runs }: Template, first: number, last: number): void {
+function writeRun({ names, values, runs }: Template, first: number, last: number): void {
   const known = runs[last]
   if (known?.first === first) {
     writer.raw(known.bytes)

@@ -5,6 +5,7 @@
  * Everything is therefore written in reverse: the last field first, and of a field its value before its tag.
  */
 
+/** Parts of one block are kept while one of them is. */
 const BLOCK_BYTES = 64 << 10
 /** No request is larger: one that would be cannot be encoded. */
 const MAX_BYTES = 64 << 20
@@ -57,12 +58,18 @@ export class ReverseWriter {
   /** What was written, where it lies; the writer is empty then, and goes on in front of it. */
   take(): Part {
     const part = { block: this.#block, start: this.#at, end: this.#end }
-    this.#end = this.#at
+    this.#leave(this.#at)
     return part
   }
 
   /** Forgets what was written, after an error. */
   reset(): void {
+    this.#leave(this.#end)
+  }
+
+  /** Goes on before `end`, or with another block after one that was made for something large. */
+  #leave(end: number): void {
+    this.#end = this.#block.length > BLOCK_BYTES ? 0 : end
     this.#at = this.#end
   }
 
@@ -104,6 +111,12 @@ export class ReverseWriter {
     if (value < 128) {
       this.#block[at - 1] = value
       this.#at = at - 1
+      return
+    }
+    if (value < 1 << 14) {
+      this.#block[at - 1] = value >>> 7
+      this.#block[at - 2] = (value & 127) | 128
+      this.#at = at - 2
       return
     }
     let count = 1

@@ -156,6 +156,53 @@ test('spans of one name: the same bytes, whatever they have in common and whiche
   }
 })
 
+test('many spans of a trace that wait together: the same bytes, across blocks, with what changes on each of them', () => {
+  const [one] = fc.sample(
+    spans.filter((some) => some.length > 0),
+    1,
+  )[0]!
+  const many = Object.fromEntries(Array.from({ length: 40 }, (_, at) => [`many.${at}`, at]))
+  const idOf = (at: number): string => at.toString(16).padStart(16, '0')
+  const some = Array.from({ length: 600 }, (_, at): ReadableSpan => {
+    const context = { traceId: idOf(at % 7 === 0 ? 1 : 2).repeat(2), spanId: idOf(at), traceFlags: 1 }
+    // Ids of other lengths, and none, come from other SDKs.
+    const parents = [idOf(1), idOf(1), idOf(2), 'abcd', '', undefined]
+    const parent = parents[(at >> 2) % parents.length]
+    const attributes = {
+      first: 'a',
+      seq: at,
+      odd: at % 2,
+      text: 'x'.repeat(100),
+      ...(at % 3 === 0 && many),
+      last: at,
+    }
+    return {
+      ...one!,
+      name: ['one', 'two'][at % 2]!,
+      attributes,
+      parentSpanContext: parent === undefined ? undefined : { ...context, spanId: parent },
+      spanContext: () => context,
+    } as ReadableSpan
+  })
+  const expected = Buffer.from(ProtobufTraceSerializer.serializeRequest(some))
+  expect(expected.length).toBeGreaterThan(3 * (64 << 10))
+  const packed = some.map(packSpan)
+  expect(Buffer.from(encodeSpans(packed)).equals(expected)).toBe(true)
+  // They are there for another attempt.
+  expect(Buffer.from(encodeSpans(packed)).equals(expected)).toBe(true)
+})
+
+test('a large span takes no more memory once it is gone', () => {
+  const [one] = fc.sample(
+    spans.filter((some) => some.length > 0),
+    1,
+  )[0]!
+  const large = packSpan({ ...one!, name: 'x'.repeat(3 << 20) })
+  const small = packSpan(one!)
+  expect(large.block.length).toBeGreaterThan(3 << 20)
+  expect(small.block.length).toBe(64 << 10)
+})
+
 test('events that share attributes: the same bytes the first time and later, alone, and with own ones', () => {
   const [one] = fc.sample(
     spans.filter((some) => some.length > 0),
