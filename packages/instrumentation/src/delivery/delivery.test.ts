@@ -42,7 +42,7 @@ function taken(response: ServerResponse, position = '7', content = ''): void {
 }
 
 function start(
-  options: Partial<Pick<DeliveryOptions, 'maxSpans' | 'delayMillis' | 'sendAtExit'>> = {},
+  options: Partial<Pick<DeliveryOptions, 'encode' | 'maxSpans' | 'delayMillis' | 'sendAtExit'>> = {},
 ): Delivery {
   const { port } = server.address() as AddressInfo
   const endpoint = endpointOf({ endpoint: new URL(`http://127.0.0.1:${port}/base/`) }, log, {
@@ -133,6 +133,19 @@ test.each([503, 429, 401, 404, 500])('status %i: kept, and sent again', async (s
   await vi.waitFor(() => expect(delivery.waiting).toBe(0), 10_000)
   expect(bodies).toEqual(['a\n', 'a\n', 'a\n'])
   expect(delivery.counts).toEqual({ dropped: 0, rejected: 0, failures: 2 })
+})
+
+test('spans that cannot be one request together are sent in several', async () => {
+  start({
+    encode: (spans) => {
+      if (spans.length > 2) throw new RangeError('the request is too large')
+      return Buffer.from(spans.map((one) => `${(one as ReadableSpan).name}\n`).join(''))
+    },
+  })
+  for (let at = 0; at < 7; at++) delivery.add(span(String(at)))
+  expect(await delivery.flush()).toBe(true)
+  expect(bodies.join('')).toBe('0\n1\n2\n3\n4\n5\n6\n')
+  expect(delivery.counts).toMatchObject({ dropped: 0, rejected: 0 })
 })
 
 test('of a batch that is refused for good only the culprit is given up, and counted', async () => {

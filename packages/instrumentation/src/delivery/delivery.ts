@@ -262,7 +262,7 @@ class Deliverer implements Delivery {
 
   /** Sends after this time at the latest, but not before a failure allows it. */
   #wake(millis: number): void {
-    // Not before the time that is set already: that of the same delay, which began earlier, or of a failure.
+    // One that is set runs out no later: it has the same delay and began earlier, or waits for what a failure allows.
     if (millis > 0 && this.#timer !== undefined) return
     const due = Math.max(Date.now() + millis, this.#notBefore)
     if (this.#isClosed || (this.#timer !== undefined && this.#due <= due)) return

@@ -33,7 +33,9 @@ export class ReverseWriter {
   /** What lies behind was taken. */
   #end: number
 
+  /** Throws where `size` is more than a request may have. */
   constructor(size = BLOCK_BYTES) {
+    checkSize(size)
     this.#block = Buffer.allocUnsafeSlow(size)
     this.#view = new DataView(this.#block.buffer)
     this.#at = size
@@ -233,7 +235,7 @@ export class ReverseWriter {
   /** Begins another block, with what was written since the last `take`. */
   #grow(count: number): void {
     const { length } = this
-    if (length + count > MAX_BYTES) throw new RangeError('the request is too large')
+    checkSize(length + count)
     let size = BLOCK_BYTES
     while (size < length + count) size *= 2
     const block = Buffer.allocUnsafeSlow(size)
@@ -244,4 +246,8 @@ export class ReverseWriter {
     this.#at = start
     this.#end = size
   }
+}
+
+function checkSize(bytes: number): void {
+  if (bytes > MAX_BYTES) throw new RangeError('the request is too large')
 }

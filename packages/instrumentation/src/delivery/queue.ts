@@ -59,7 +59,16 @@ export class MemoryQueue implements Queue {
 
   next(maxSpans: number): Batch | undefined {
     const spans = this.#spans.slice(0, maxSpans)
-    return spans.length === 0 ? undefined : { spans: spans.length, body: () => this.#encode(spans) }
+    return spans.length === 0 ? undefined : { spans: spans.length, body: () => this.#bodyOf(spans) }
+  }
+
+  /** Spans that are too large together may be sent one by one. */
+  #bodyOf(spans: readonly WaitingSpan[]): Uint8Array | undefined {
+    try {
+      return this.#encode(spans)
+    } catch {
+      return undefined
+    }
   }
 
   forget({ spans }: Batch): void {
