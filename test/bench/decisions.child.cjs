@@ -82,9 +82,8 @@ async function main() {
   const tracer = trace.getTracer('bench')
   let requests = 0
 
-  /** Microseconds a decision, of some in a row. */
-  async function turn(decide, isAsync, count) {
-    const most = Math.ceil(TURN / count)
+  /** Microseconds a decision, of so many requests in a row. */
+  async function turn(decide, isAsync, count, most) {
     const begin = process.hrtime.bigint()
     for (let request = 0; request < most; request++) {
       const span = tracer.startSpan('GET /', { kind: SpanKind.SERVER })
@@ -106,14 +105,15 @@ async function main() {
 
   async function measure(library, count, millis) {
     const isAsync = ASYNC.has(library)
+    const most = Math.ceil(TURN / count)
     const without = []
     const added = []
     const end = performance.now() + millis
     for (let round = 0; performance.now() < end; round++) {
       const isFirst = round % 2 === 0
-      const first = await turn((isFirst ? plain : hooked)[library], isAsync, count)
-      const second = await turn((isFirst ? hooked : plain)[library], isAsync, count)
-      requests += TURN
+      const first = await turn((isFirst ? plain : hooked)[library], isAsync, count, most)
+      const second = await turn((isFirst ? hooked : plain)[library], isAsync, count, most)
+      requests += most
       without.push(isFirst ? first : second)
       added.push(isFirst ? second - first : first - second)
     }
