@@ -5,7 +5,8 @@
  *     npm run bench -- --only instrumentation
  *
  * Services run in processes of their own and take turns in short slices, so that what else the machine does meets all
- * of them; libraries with and without hooks do so within one process. Figures are medians of the differences within a turn. Load, and the receiver of spans, are in this process.
+ * of them; libraries with and without hooks do so within one process. Figures are medians of the differences within a
+ * turn. Load, and the receiver of spans, are in this process.
  */
 import { type ChildProcess, fork } from 'node:child_process'
 import { createHmac, pbkdf2Sync } from 'node:crypto'
