@@ -11,14 +11,13 @@ import { LoadedModule } from './loaded-module.ts'
 
 type Call = Readonly<Record<string, unknown>>
 
-/** What is recorded for each call of a library that answers as `answers` says, one after the other. */
-function recordedFor(
-  calls: readonly Call[],
-  answers: readonly unknown[],
-): (Decision | PreparedFact<Decision>)[] {
-  const recorded: (Decision | PreparedFact<Decision>)[] = []
+type Recorded = Decision | PreparedFact<Decision>
+
+/** A library that answers as `answers` says, one after the other, and what is recorded. */
+function hooked(answers: readonly unknown[]) {
+  const recorded: Recorded[] = []
   const recorder = {
-    decision: (fact: Decision | PreparedFact<Decision>) => recorded.push(fact),
+    decision: (fact: Recorded) => recorded.push(fact),
     prepare: (_: 'decision', fact: Decision) => new PreparedFact(fact, {}),
     transition() {},
   } as unknown as Recorder
@@ -32,11 +31,16 @@ function recordedFor(
   cedarHook.patch(new LoadedModule(library, 'require', '4.5.0', '', createLog('silent')), recorder)
   for (const id of ['set', 'twin'])
     library.preparsePolicySet(id, { staticPolicies: 'permit(principal, action, resource);' })
+  return { library, recorded }
+}
+
+function recordedFor(calls: readonly Call[], answers: readonly unknown[]): Recorded[] {
+  const { library, recorded } = hooked(answers)
   for (const call of calls) library.statefulIsAuthorized(call)
   return recorded
 }
 
-function factOf(recorded: Decision | PreparedFact<Decision>): Decision {
+function factOf(recorded: Recorded): Decision {
   return recorded instanceof PreparedFact ? recorded.fact : recorded
 }
 
@@ -59,6 +63,7 @@ const deep = fc.constantFrom<unknown>(
   new Map([['a', 1]]),
   new Date(0),
   { toJSON: () => 'a' },
+  Object.defineProperty({ type: 'a', id: '1 a' }, 'toJSON', { value: () => 'a' }),
   { __entity: { type: 'a', id: '1' } },
 )
 const ALIKE = [
@@ -74,6 +79,8 @@ const ALIKE = [
   { a: -0 },
   { a: 0 },
   { a: '1 a 1' },
+  { a: 1, b: 'abcdefg' },
+  { a: 'b 7 abcdefg' },
 ]
 const context = fc.oneof(
   { weight: 12, arbitrary: fc.constantFrom<unknown>(...ALIKE) },
@@ -84,13 +91,18 @@ const context = fc.oneof(
 const call = fc.record({
   principal: fc.oneof({ weight: 9, arbitrary: uid }, { weight: 1, arbitrary: deep }),
   action: fc.constant({ type: 'A', id: 'read' }),
-  resource: uid,
+  // What one part has more, another one may have less.
+  resource: fc.oneof(
+    { weight: 3, arbitrary: uid },
+    { weight: 1, arbitrary: fc.constant({ type: 'a', id: '1 a', a: '1' }) },
+  ),
   context,
   preparsedPolicySetId: fc.constantFrom('set', 'twin', 'other'),
 })
 const answers = fc.constantFrom(
   answer('allow', ['a']),
   answer('deny', []),
+  answer('allow', []),
   answer('allow', ['a', 'b']),
   answer('allow', ['a,b']),
   answer('allow', ['a'], [{ policyId: 'b' }]),
@@ -134,10 +146,16 @@ test('the same question with the same answer is one fact, until the policy is an
     { ...asked, context: { at: 2 }, preparsedPolicySetId: 'set' },
     { ...asked, context: { at: 1 }, preparsedPolicySetId: 'other' },
   ]
-  const recorded = recordedFor(calls, Array(4).fill(answer('allow', ['p'])))
+  const { library, recorded } = hooked(Array(5).fill(answer('allow', ['p'])))
+  for (const one of calls) library.statefulIsAuthorized(one)
+  library.preparsePolicySet('set', { staticPolicies: 'forbid(principal, action, resource);' })
+  library.statefulIsAuthorized(calls[0]!)
   expect(recorded[0]).toBeInstanceOf(PreparedFact)
   expect(recorded[1]).toBe(recorded[0])
   expect(recorded[2]).not.toBe(recorded[0])
   expect(factOf(recorded[3]!).policyDigest).toBeUndefined()
-  expect(factOf(recorded[0]!).policyDigest).toMatch(/^sha256:/)
+  const digests = [recorded[0], recorded[4]].map((one) => factOf(one!).policyDigest)
+  expect(digests[0]).toMatch(/^sha256:/)
+  expect(digests[1]).toMatch(/^sha256:/)
+  expect(digests[0]).not.toBe(digests[1])
 })
