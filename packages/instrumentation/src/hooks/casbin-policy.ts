@@ -5,12 +5,12 @@
  * in casbin's order, which decides between them. Known hole: a row that the application changes in place, past the
  * methods of the model.
  */
-import { type Cache, createCache } from '../cache.ts'
+import { createCache } from '../cache.ts'
 import { canonicalJson } from '../canonical.ts'
-import type { PreparedFact } from '../fact-event.ts'
-import type { Decision, Transition } from '../facts.ts'
+import type { Transition } from '../facts.ts'
 import { runtime } from '../runtime.ts'
 import { digestOf } from '../secrets.ts'
+import { MAX_PREPARED, type PreparedDecisions } from './prepared.ts'
 
 interface Assertion {
   readonly value: string
@@ -26,9 +26,6 @@ export interface Model {
 /** Policies of more rows have no digest: making one holds the service up, 7 ms for so many. */
 const MAX_ROWS = 10_000
 
-/** Decisions under one policy that are kept; what was asked stays in memory, at most twice as many. */
-const MAX_FACTS = 512
-
 /** Sections of a model whose assertions have rows: permissions and roles. */
 const WITH_ROWS = ['p', 'g']
 
@@ -36,7 +33,7 @@ export interface Policies {
   /** Undefined if the policy is too large. */
   digest(model: Model): string | undefined
   /** Decisions that were made under the policy that `digest` gave last, for whoever can tell that one is like another. */
-  facts(model: Model): Cache<string, PreparedFact<Decision>>
+  facts(model: Model): PreparedDecisions
   /** Notes a change. One transition is reported for all changes that were made before the event loop is idle. */
   changed(model: Model, trigger: string): void
   /** Runs around a load, in which rows come one by one; returns what ends it. */
@@ -50,7 +47,7 @@ interface Known {
   /** As of `rows`; null after a change. */
   digest: string | undefined | null
   rows: number
-  facts: Cache<string, PreparedFact<Decision>> | undefined
+  facts: PreparedDecisions | undefined
   /** The digest that the last transition led to. */
   reported: string | undefined
   loads: number
@@ -115,7 +112,7 @@ export function createPolicies(report: (fact: Transition) => void): Policies {
     digest,
     facts(model) {
       const known = knownOf(model)
-      known.facts ??= createCache(MAX_FACTS)
+      known.facts ??= createCache(MAX_PREPARED)
       return known.facts
     },
     changed,

@@ -11,6 +11,7 @@ import { createPolicies, type Model, type Policies } from './casbin-policy.ts'
 import type { Hook, Library } from './hook.ts'
 import type { Call, CallOutcome } from './observe.ts'
 import { ownerOf, prototypeOf } from './owner.ts'
+import { MAX_KEY_LENGTH, preparedDecision } from './prepared.ts'
 import { attempt, failure, member } from './values.ts'
 
 /** What is used of an enforcer, the same in all of 5.x. */
@@ -70,31 +71,18 @@ function decided(
   const facts = model !== undefined && !hasMatcher && enabled !== false ? policies.facts(model) : undefined
   return (outcome) => {
     const key = facts && keyOf(args, outcome)
-    const known = key === undefined ? undefined : facts!.get(key)
-    if (known !== undefined) {
-      recorder.repeatedDecision(known)
-      return
-    }
-    const fact: Decision = {
-      ...requestOf(model, hasMatcher ? args.slice(1) : args),
-      ...answerOf(outcome, model),
-      ...(enabled === false && outcome.ok && { reason: 'enforcement_disabled' }),
-      engine: 'casbin',
-      engineVersion: library.version,
-      policyDigest: typeof matcher === 'string' && base ? digestOf(`${base}\n${matcher}`) : base,
-    }
-    if (key === undefined) {
-      recorder.repeatedDecision(fact)
-      return
-    }
-    const prepared = recorder.prepare('decision', fact)
-    facts!.set(key, prepared)
-    recorder.repeatedDecision(prepared)
+    recorder.repeatedDecision(
+      preparedDecision(recorder, facts, key, () => ({
+        ...requestOf(model, hasMatcher ? args.slice(1) : args),
+        ...answerOf(outcome, model),
+        ...(enabled === false && outcome.ok && { reason: 'enforcement_disabled' }),
+        engine: 'casbin',
+        engineVersion: library.version,
+        policyDigest: typeof matcher === 'string' && base ? digestOf(`${base}\n${matcher}`) : base,
+      })),
+    )
   }
 }
-
-/** Longer requests are read each time. */
-const MAX_KEY_LENGTH = 512
 
 /** Stands for a request of plain texts and its plain answer: the same facts under the same policy. */
 function keyOf(args: readonly unknown[], outcome: CallOutcome): string | undefined {

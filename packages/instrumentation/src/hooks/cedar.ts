@@ -5,26 +5,20 @@
  * A policy that fails is skipped, so that an answer is `allow` although a `forbid` could not be evaluated: the number of
  * such errors is on the decision. Entities are the data of the policy and are not committed to; they may be large.
  */
-import { type Cache, createCache } from '../cache.ts'
+import { createCache } from '../cache.ts'
 import { canonicalJson } from '../canonical.ts'
-import type { PreparedFact } from '../fact-event.ts'
 import type { Decision } from '../facts.ts'
 import type { Recorder } from '../recorder.ts'
 import { digestOf } from '../secrets.ts'
 import type { Hook } from './hook.ts'
 import type { CallOutcome } from './observe.ts'
-import { attempt, failure, isFields, member } from './values.ts'
+import { MAX_KEY_LENGTH, MAX_PREPARED, type PreparedDecisions, preparedDecision } from './prepared.ts'
+import { attempt, type Fields, failure, isFields, member } from './values.ts'
 
 /** Policy sets that are remembered: those that were parsed beforehand, by id, and others by their text. */
 const MAX_SETS = 1000
 const MAX_TEXTS = 16
 
-/** Decisions that are kept, by what was asked and answered; they stay in memory, at most twice as many. */
-const MAX_FACTS = 512
-/** Longer questions are read each time. */
-const MAX_KEY_LENGTH = 512
-
-type Fields = Readonly<Record<string, unknown>>
 type Policy = Pick<Decision, 'policySetId' | 'policyDigest'>
 
 export const cedarHook: Hook = {
@@ -36,13 +30,13 @@ export const cedarHook: Hook = {
     const digestOfSet = createDigest()
     /** Digests by the id under which a set was parsed. */
     const parsed = new Map<string, string | undefined>()
-    const known = createCache<string, PreparedFact<Decision>>(MAX_FACTS)
+    const known: PreparedDecisions = createCache(MAX_PREPARED)
     const decided = (call: unknown, outcome: CallOutcome, policy: Policy): void => {
       const key = outcome.ok
         ? attempt(() => keyOf(call as Fields, outcome.value as Fields, policy))
         : undefined
       recorder.decision(
-        preparedOf(known, key, recorder, () => ({
+        preparedDecision(recorder, known, key, () => ({
           ...requestOf(call),
           ...answerOf(outcome),
           ...policy,
@@ -107,22 +101,6 @@ function replaceSet(
     policyId: id,
     policyDigest: to,
   })
-}
-
-/** The decision under `key`, which is made once; one that has no key is made each time. */
-function preparedOf(
-  known: Cache<string, PreparedFact<Decision>>,
-  key: string | undefined,
-  recorder: Recorder,
-  make: () => Decision,
-): Decision | PreparedFact<Decision> {
-  if (key === undefined) return make()
-  let prepared = known.get(key)
-  if (prepared === undefined) {
-    prepared = recorder.prepare('decision', make())
-    known.set(key, prepared)
-  }
-  return prepared
 }
 
 /**
