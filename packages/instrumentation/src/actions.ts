@@ -74,11 +74,10 @@ export function agentOperation(name: string, attributes: Attributes): AgentOpera
 const LETTER_E = 0x65
 const LETTER_I = 0x69
 
-/** Most names are told apart by their first letters, and not matched. */
+/** Most names are told apart by their first letter, and not matched. */
 function operationOf(name: string): string | undefined {
   const first = name.charCodeAt(0)
   if (first !== LETTER_E && first !== LETTER_I) return undefined
-  if (!name.startsWith('execute_') && !name.startsWith('invoke_')) return undefined
   return /^(?:execute_tool|invoke_agent|invoke_workflow)(?= |$)/.exec(name)?.[0]
 }
 

@@ -11,7 +11,6 @@ export class SharedAttributes {
   readonly attributes: Attributes
   /** They and the name as they are sent, from the first time on; see encode.ts. */
   bytes: Uint8Array | undefined = undefined
-
   /** Values among them that were cut. */
   readonly cut: number
 

@@ -31,8 +31,10 @@ export interface Sampler {
   toString(): string
 }
 
+const SAMPLED: SamplingResult = Object.freeze({ decision: RECORD_AND_SAMPLED })
+
 const ALWAYS: Sampler = {
-  shouldSample: () => ({ decision: RECORD_AND_SAMPLED }),
+  shouldSample: () => SAMPLED,
   toString: () => 'AlwaysOnSampler',
 }
 
@@ -76,8 +78,6 @@ export function rootspanSampler<S extends Sampler = Sampler>(
     toString: () => `Rootspan{${inner}}`,
   }
 }
-
-const SAMPLED: SamplingResult = Object.freeze({ decision: RECORD_AND_SAMPLED })
 
 /** A parent-based sampler that need not be asked about the most frequent spans: those below a sampled one of this process. */
 export function belowSampled(sampler: Sampler): Sampler {

@@ -80,18 +80,9 @@ export class ReverseWriter {
     this.number(tag, this.length - since)
   }
 
-  /** A tag below 2^14: field number times 8, and wire type. */
+  /** Field number times 8, and wire type. */
   tag(tag: number): void {
-    const at = this.#room(2)
-    const bytes = this.#block
-    if (tag < 128) {
-      bytes[at - 1] = tag
-      this.#at = at - 1
-      return
-    }
-    bytes[at - 1] = tag >>> 7
-    bytes[at - 2] = (tag & 127) | 128
-    this.#at = at - 2
+    this.varint(tag)
   }
 
   /** A varint field. Tags below 128. */

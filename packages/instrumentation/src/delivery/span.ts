@@ -1,7 +1,7 @@
 /** Spans as the SDK gives them when they end, in all its versions. */
 import type { Attributes, HrTime, Link, SpanContext, SpanStatus } from '@opentelemetry/api'
+import { now } from '../span-state.ts'
 
-/** What the SDK gives of a span, in all its versions. */
 export interface ReadableSpan {
   readonly name: string
   readonly kind: number
@@ -58,8 +58,7 @@ export function asEnded(
 ): ReadableSpan {
   const context = span.spanContext()
   const parent = span.parentSpanContext
-  const now = Date.now()
-  const time: HrTime = [Math.floor(now / 1000), (now % 1000) * 1_000_000]
+  const time = now()
   const [seconds, nanos] = span.startTime
   // Spans count finer than milliseconds.
   const isBefore = time[0] < seconds || (time[0] === seconds && time[1] < nanos)
