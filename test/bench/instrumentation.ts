@@ -118,8 +118,13 @@ async function measureDecisions(): Promise<DecisionFigures[]> {
     for (let round = 0; round < DECISION_ROUNDS; round++)
       for (const [at, { library, count }] of cases.entries()) {
         const one = { library, count, millis: DECISION_MILLIS }
-        const { micros, added } = await ask<{ micros: number; added: number }>(child, one)
-        last[at] = { library, perRequest: count, microsWithout: micros, microsAdded: added }
+        const { without, added } = await ask<{ without: number[]; added: number[] }>(child, one)
+        last[at] = {
+          library,
+          perRequest: count,
+          microsWithout: median(without),
+          microsAdded: median(added),
+        }
       }
     figures.push(last)
     stop([child])
