@@ -162,6 +162,29 @@ test('of a batch that is refused for good only the culprit is given up, and coun
   expect(sent).toBe('a\nb\nc\nd\ne\nf\n')
 })
 
+test('of spans one of which cannot be encoded only that one is given up, and counted, when they are sent and at exit', async () => {
+  const sent: string[] = []
+  start({
+    encode: (spans) => {
+      const names = spans.map((one) => (one as ReadableSpan).name)
+      if (names.includes('bad')) throw new RangeError('the request is too large')
+      return Buffer.from(names.join('\n'))
+    },
+    sendAtExit(given) {
+      sent.push(...given.flatMap((body) => Buffer.from(body).toString().split('\n')))
+      return true
+    },
+  })
+  const names = ['a', 'b', 'c', 'bad', 'd', 'e', 'f']
+  for (const name of names) delivery.add(span(name))
+  await vi.waitFor(() => expect(delivery.waiting).toBe(0))
+  expect(delivery.counts).toEqual({ dropped: 1, rejected: 0, failures: 0 })
+  expect(bodies.flatMap((body) => body.split('\n'))).toEqual(['a', 'b', 'c', 'd', 'e', 'f'])
+  for (const name of names) delivery.add(span(name))
+  delivery.sendAtExit()
+  expect(sent).toEqual(['a', 'b', 'c', 'd', 'e', 'f'])
+})
+
 test('spans that partial success refuses are counted', async () => {
   answer = (_, response) => taken(response, '7', '0a020802')
   start()

@@ -8,8 +8,8 @@
 import { GOODBYE } from '../facts.ts'
 import type { Log } from '../log.ts'
 import { Orphan, type Recovery } from './orphans.ts'
-import { MemoryQueue, type Queue, type Source } from './queue.ts'
-import type { Encode, WaitingSpan } from './request.ts'
+import { type Batch, MemoryQueue, type Queue, type Source } from './queue.ts'
+import type { Encode, Pack } from './request.ts'
 import type { Answer, Sender } from './send.ts'
 import type { ReadableSpan } from './span.ts'
 import { Spool } from './spool.ts'
@@ -53,8 +53,7 @@ export interface Delivery {
 
 export interface DeliveryOptions {
   readonly encode: Encode
-  /** Makes of a span what waits for it in memory; it may throw. */
-  readonly pack: (span: ReadableSpan) => WaitingSpan
+  readonly pack: Pack
   readonly sender: Sender
   /** Sends requests though the process exits, and blocks the thread; whether all were taken. Undefined: it cannot. */
   readonly sendAtExit: ((bodies: readonly Uint8Array[], millis: number) => boolean) | undefined
@@ -241,12 +240,17 @@ class Deliverer implements Delivery {
   /** All that waits, as requests. */
   #emptied(): Uint8Array[] {
     const bodies: Uint8Array[] = []
-    for (;;) {
-      const batch = this.#queue.next(MAX_BATCH_SPANS)
+    for (let limit = MAX_BATCH_SPANS; ; ) {
+      const batch = this.#queue.next(limit)
       if (batch === undefined) return bodies
       const body = batch.body()
+      if (body === undefined && batch.spans > 1) {
+        limit = Math.ceil(batch.spans / 2)
+        continue
+      }
       if (body !== undefined) bodies.push(body)
       this.#queue.forget(batch)
+      limit = MAX_BATCH_SPANS
     }
   }
 
@@ -331,6 +335,12 @@ class Deliverer implements Delivery {
       const batch = source.next(limit)
       if (batch === undefined) return 'none'
       const body = batch.body()
+      if (body === undefined && batch.spans === 1) {
+        log.once('a governed span could not be encoded, and is given up')
+        this.counts.dropped++
+        this.#leave(source, batch)
+        return 'more'
+      }
       const answer: Answer = body === undefined ? { is: 'refused' } : await sender.send(body)
       if (this.#isClosed) return 'later'
       if (answer.is === 'later') {
@@ -347,10 +357,14 @@ class Deliverer implements Delivery {
       if (rejected > 0) log.once('the collector has refused governed spans for good')
       else if (answer.is === 'taken' && answer.position === undefined)
         log.once('the endpoint gives no receipts: spans are sent, but nobody says that they are durable')
-      source.forget(batch)
-      if (source === this.#queue) this.#sent += batch.spans
+      this.#leave(source, batch)
       return 'more'
     }
+  }
+
+  #leave(source: Source, batch: Batch): void {
+    source.forget(batch)
+    if (source === this.#queue) this.#sent += batch.spans
   }
 
   #fail({ afterMillis, why }: Extract<Answer, { is: 'later' }>): void {

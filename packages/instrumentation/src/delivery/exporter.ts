@@ -4,7 +4,7 @@
  */
 import { TraceFlags } from '@opentelemetry/api'
 import type { Log } from '../log.ts'
-import { type Encode, packSpan, type WaitingSpan } from './request.ts'
+import { createPack, type Encode, type WaitingSpan } from './request.ts'
 import type { Answer, Sender } from './send.ts'
 import type { ReadableSpan } from './span.ts'
 
@@ -95,20 +95,11 @@ export function withEnd<P extends SpanProcessor>(processor: P, onEnd: P['onEnd']
   })
 }
 
-/**
- * The SDK's batch processor before our exporter, with spans packed when they end. The garbage collector moves each span
- * that waits, with all that hangs on it, and that was more work than what is done for the span itself.
- */
+/** The SDK's batch processor before our exporter, with spans encoded while they wait in it. */
 export function packed<P extends SpanProcessor>(processor: P, log: Log): P {
+  const pack = createPack(log)
   return withEnd(processor, (span: ReadableSpan) => {
-    if ((span.spanContext().traceFlags & TraceFlags.SAMPLED) === 0) return
-    let waiting: WaitingSpan = span
-    try {
-      waiting = packSpan(span)
-    } catch (error) {
-      log.failed('encoding a span', error)
-    }
-    processor.onEnd(waiting as never)
+    if ((span.spanContext().traceFlags & TraceFlags.SAMPLED) !== 0) processor.onEnd(pack(span) as never)
   })
 }
 

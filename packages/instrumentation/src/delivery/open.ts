@@ -4,7 +4,7 @@ import type { Runtime } from '../runtime.ts'
 import { createDelivery } from './delivery.ts'
 import { endpointOf } from './endpoint.ts'
 import { createExporter, type SpanExporter } from './exporter.ts'
-import { encodeSpans, packSpan } from './request.ts'
+import { createPack, encodeSpans } from './request.ts'
 import { createSender } from './send.ts'
 import { sendAtExit } from './send-at-exit.ts'
 
@@ -20,7 +20,7 @@ export function openDelivery(runtime: Runtime, env: NodeJS.ProcessEnv = process.
   }
   runtime.delivery = createDelivery({
     encode: encodeSpans,
-    pack: packSpan,
+    pack: createPack(log),
     log,
     sender: createSender(endpoint),
     sendAtExit: endpoint.isGrpc ? undefined : (bodies, millis) => sendAtExit(endpoint, bodies, millis),

@@ -1,5 +1,5 @@
 /** What waits to be sent: the contract of `MemoryQueue` and `Spool`, and the first of them. */
-import type { Encode, WaitingSpan } from './request.ts'
+import type { Encode, Pack, WaitingSpan } from './request.ts'
 import type { ReadableSpan } from './span.ts'
 
 /** The oldest spans that wait. */
@@ -33,13 +33,12 @@ export interface Queue extends Source {
 /** Spans in memory: lost with the process. */
 export class MemoryQueue implements Queue {
   readonly #encode: Encode
-  readonly #pack: (span: ReadableSpan) => WaitingSpan
+  readonly #pack: Pack
   readonly #maxSpans: number
   #spans: WaitingSpan[] = []
   #isClosed = false
 
-  /** `pack` makes of a span what it needs of it later; it may throw. */
-  constructor(encode: Encode, pack: (span: ReadableSpan) => WaitingSpan, maxSpans: number) {
+  constructor(encode: Encode, pack: Pack, maxSpans: number) {
     this.#encode = encode
     this.#pack = pack
     this.#maxSpans = maxSpans

@@ -4,8 +4,12 @@ import { type SpanKind, SpanStatusCode, TraceFlags } from '@opentelemetry/api'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { FactEvent, SharedAttributes } from '../fact-event.ts'
-import { encodeSpans, packSpan } from './request.ts'
+import { createLog } from '../log.ts'
+import { encodeSpan } from './encode.ts'
+import { createPack, encodeSpans } from './request.ts'
 import type { ReadableSpan } from './span.ts'
+
+const pack = createPack(createLog('silent'))
 
 const exporter = createRequire(import.meta.url).resolve('@opentelemetry/exporter-trace-otlp-proto')
 const { ProtobufTraceSerializer } = createRequire(exporter)('@opentelemetry/otlp-transformer') as {
@@ -112,7 +116,7 @@ test('the same bytes as the SDK’s own exporter sends', () => {
     fc.property(spans, (some) => {
       const expected = Buffer.from(ProtobufTraceSerializer.serializeRequest(some)).toString('hex')
       expect(Buffer.from(encodeSpans(some)).toString('hex')).toBe(expected)
-      expect(Buffer.from(encodeSpans(some.map(packSpan))).toString('hex')).toBe(expected)
+      expect(Buffer.from(encodeSpans(some.map(pack))).toString('hex')).toBe(expected)
     }),
     { numRuns: 500 },
   )
@@ -151,7 +155,7 @@ test('spans of one name: the same bytes, whatever they have in common and whiche
   ]
   for (let round = 0; round < 3; round++) {
     const expected = some.map((span) => Buffer.from(ProtobufTraceSerializer.serializeRequest([span])))
-    expect(some.map((span) => Buffer.from(encodeSpans([packSpan(span)])))).toEqual(expected)
+    expect(some.map((span) => Buffer.from(encodeSpans([pack(span)])))).toEqual(expected)
     some.reverse()
   }
 })
@@ -186,10 +190,29 @@ test('many spans of a trace that wait together: the same bytes, across blocks, w
   })
   const expected = Buffer.from(ProtobufTraceSerializer.serializeRequest(some))
   expect(expected.length).toBeGreaterThan(3 * (64 << 10))
-  const packed = some.map(packSpan)
+  const packed = some.map(pack)
   expect(Buffer.from(encodeSpans(packed)).equals(expected)).toBe(true)
   // They are there for another attempt.
   expect(Buffer.from(encodeSpans(packed)).equals(expected)).toBe(true)
+})
+
+test('spans that wait are encoded before many do, and one that cannot be does not keep the others from it', () => {
+  const [one] = fc.sample(
+    spans.filter((some) => some.length > 0),
+    1,
+  )[0]!
+  const lines: string[] = []
+  const own = createPack({ ...createLog('silent'), failed: (what) => lines.push(what) })
+  const some = Array.from({ length: 16 }, (_, at) => ({ ...one!, name: `span ${at}` }))
+  some[7] = { ...one!, name: 'x'.repeat(65 << 20) }
+  const packed = some.map(own)
+  expect(lines).toEqual(['encoding a span'])
+  expect(() => encodeSpans(packed)).toThrow('too large')
+  const others = some.toSpliced(7, 1)
+  const expected = Buffer.from(encodeSpans(others))
+  // They are encoded already.
+  for (const span of others) span.name = 'later'
+  expect(Buffer.from(encodeSpans(packed.toSpliced(7, 1)))).toEqual(expected)
 })
 
 test('a large span takes no more memory once it is gone', () => {
@@ -197,8 +220,8 @@ test('a large span takes no more memory once it is gone', () => {
     spans.filter((some) => some.length > 0),
     1,
   )[0]!
-  const large = packSpan({ ...one!, name: 'x'.repeat(3 << 20) })
-  const small = packSpan(one!)
+  const large = encodeSpan({ ...one!, name: 'x'.repeat(3 << 20) })
+  const small = encodeSpan(one!)
   expect(large.block.length).toBeGreaterThan(3 << 20)
   expect(small.block.length).toBe(64 << 10)
 })
@@ -222,7 +245,7 @@ test('events that share attributes: the same bytes the first time and later, alo
   const plain = { ...one!, events: events.map(({ name, time, attributes }) => ({ name, time, attributes })) }
   const expected = Buffer.from(ProtobufTraceSerializer.serializeRequest([plain])).toString('hex')
   for (let time = 0; time < 3; time++)
-    expect(Buffer.from(encodeSpans([packSpan(span)])).toString('hex')).toBe(expected)
+    expect(Buffer.from(encodeSpans([pack(span)])).toString('hex')).toBe(expected)
 })
 
 test('a request that is larger than any buffer grows it; after one that is too large the next is whole', () => {
