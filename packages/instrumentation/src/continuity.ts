@@ -6,6 +6,7 @@
  * They are governed spans: their number and `prev` say how many came before and which. Their counts say what was lost.
  * A number that is missing, or a life without a goodbye, is a gap.
  */
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { type Attributes, ROOT_CONTEXT, type Span, type Tracer, trace } from '@opentelemetry/api'
 import type { Config } from './config.ts'
 import type { Delivery } from './delivery/delivery.ts'
@@ -45,6 +46,8 @@ export function createContinuity(parts: ContinuityParts): Continuity {
   let timer: NodeJS.Timeout | undefined
   /** Governed spans that had ended when the last goodbye had. */
   let told = 0
+  /** The first span may be that of a request, which a timer that is made in it would hold for ever. */
+  const outside = AsyncLocalStorage.snapshot()
 
   const tell = (name: string, attributes: Attributes = {}): Span => {
     const root = context === ROOT_CONTEXT
@@ -101,7 +104,7 @@ export function createContinuity(parts: ContinuityParts): Continuity {
         }
         context = trace.setSpan(ROOT_CONTEXT, hello)
         if (config.heartbeatMillis === 0) return
-        timer = setInterval(() => safely(() => tell('governance.heartbeat')), config.heartbeatMillis)
+        timer = outside(setInterval, () => safely(() => tell('governance.heartbeat')), config.heartbeatMillis)
         timer.unref()
       })
     },

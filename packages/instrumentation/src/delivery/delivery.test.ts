@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { SpanKind, SpanStatusCode } from '@opentelemetry/api'
@@ -121,6 +122,33 @@ test('what comes during a request waits for others, and is sent in its time, or 
   await delivery.flush()
   expect(bodies.slice(2)).toEqual(['d\n', 'e\n', 'f\n'])
   expect(delivery.waiting).toBe(0)
+})
+
+test('what is sent later holds on to no request: neither to its context nor by a timer', async () => {
+  const requests = new AsyncLocalStorage<string>()
+  const stores: (string | undefined)[] = []
+  start({
+    encode: () => {
+      stores.push(requests.getStore())
+      return Buffer.from('a\n')
+    },
+  })
+  let isKnown = false
+  const waitForAsyncAttributes = async (): Promise<void> => {
+    await new Promise(setImmediate)
+    isKnown = true
+  }
+  const timers = (): number => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length
+  const before = timers()
+  for (let request = 0; request < 3; request++) {
+    requests.run(`request ${request}`, () =>
+      delivery.add({ ...span('a'), resource: { waitForAsyncAttributes } }),
+    )
+    await vi.waitFor(() => expect(delivery.waiting).toBe(0))
+  }
+  expect(isKnown).toBe(true)
+  expect(stores).toEqual([undefined, undefined, undefined])
+  await vi.waitFor(() => expect(timers()).toBeLessThanOrEqual(before))
 })
 
 test.each([503, 429, 401, 404, 500])('status %i: kept, and sent again', async (status) => {

@@ -5,6 +5,7 @@
  * The SDK's batch processor drops what does not fit and what it cannot send in ten seconds. Here nothing that was
  * taken is given up unless the collector refuses it for good; what is not taken is counted.
  */
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { GOODBYE } from '../facts.ts'
 import type { Log } from '../log.ts'
 import { Orphan, type Recovery } from './orphans.ts'
@@ -101,6 +102,10 @@ class Deliverer implements Delivery {
   readonly #direct = new WeakMap<object, (span: ReadableSpan) => void>()
   #orphan: Orphan | undefined
   #resource: ReadableSpan['resource'] | undefined
+  /** All attributes of the resource are known. */
+  #isSettled = false
+  /** Runs what it is given outside of requests: what is started within one, such as a timer, holds on to its context. */
+  readonly #outside = AsyncLocalStorage.snapshot()
   #timer: NodeJS.Timeout | undefined
   #due = 0
   #care: NodeJS.Timeout | undefined
@@ -272,13 +277,11 @@ class Deliverer implements Delivery {
     if (this.#isClosed || (this.#timer !== undefined && this.#due <= due)) return
     clearTimeout(this.#timer)
     this.#due = due
-    this.#timer = setTimeout(
-      () => {
-        this.#timer = undefined
-        void this.#drain()
-      },
-      Math.max(1, due - Date.now()),
-    )
+    const drain = (): void => {
+      this.#timer = undefined
+      void this.#drain()
+    }
+    this.#timer = this.#outside(setTimeout, drain, Math.max(1, due - Date.now()))
     this.#timer.unref()
   }
 
@@ -376,8 +379,19 @@ class Deliverer implements Delivery {
 
   /** Attributes of the resource that are still being found out are waited for, in memory at least. */
   async #settled(millis: number): Promise<void> {
+    if (this.#isSettled) return
     const pending = this.#resource?.waitForAsyncAttributes?.()
-    if (pending !== undefined) await Promise.race([pending, sleep(Math.max(0, millis))])
+    if (pending === undefined) return
+    const settled = (): void => {
+      this.#isSettled = true
+    }
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise((resolve) => {
+      timer = setTimeout(resolve, Math.max(0, millis))
+      timer.unref()
+    })
+    await Promise.race([pending.then(settled, settled), late])
+    clearTimeout(timer)
   }
 
   #takeCare(): void {
