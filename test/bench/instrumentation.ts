@@ -6,7 +6,7 @@
  *
  * Services run in processes of their own and take turns in short slices, so that what else the machine does meets all
  * of them; libraries with and without hooks do so within one process. Figures are medians of the differences within a
- * turn. Load, and the receiver of spans, are in this process.
+ * turn, and of services means of those of their processes. Load, and the receiver of spans, are in this process.
  */
 import { type ChildProcess, fork } from 'node:child_process'
 import { createHmac, pbkdf2Sync } from 'node:crypto'
@@ -39,10 +39,17 @@ interface ServiceFigures {
   readonly requestsPerSecond: number
   readonly cpuMicrosPerRequest: number
   /** Against the plain SDK; positive is more. */
-  readonly requestsPercent: number
-  readonly cpuMicrosAdded: number
+  readonly requestsPercent: Mean
+  readonly cpuMicrosAdded: Mean
   /** Delivered ones. */
   readonly spansPerRequest: number
+}
+
+/** Of what processes differ by: one that is the same in all else is up to 5 % slower or faster than the next. */
+interface Mean {
+  readonly mean: number
+  /** Standard error of the mean. */
+  readonly error: number
 }
 
 export interface InstrumentationFigures {
@@ -50,7 +57,7 @@ export interface InstrumentationFigures {
   readonly service: readonly ServiceFigures[]
 }
 
-/** About six minutes. */
+/** About eight minutes. */
 export async function measureInstrumentation(): Promise<InstrumentationFigures> {
   const decisions = await measureDecisions()
   const service = await measureService()
@@ -143,8 +150,8 @@ const VARIANTS = [
   { name: 'no OpenTelemetry', imports: [], env: {} },
 ] as const
 
-/** Processes of each variant, one after the other: the compiler does not treat two alike. */
-const GENERATIONS = 2
+/** Processes of each variant, one after the other: they differ in all that they do. */
+const GENERATIONS = 6
 /**
  * Until the compiler is nearly done with a service. One that is hooked has more code and takes longer: with some 5,000
  * requests it is the compiler that is measured, for a third of the CPU.
@@ -159,8 +166,8 @@ const CONNECTIONS = 16
 
 /** What else the service does for a request, and how it is asked. Short turns meet all variants alike. */
 const LOADS = [
-  { work: 0, rounds: 16, millis: 300 },
-  { work: 5, rounds: 10, millis: 500 },
+  { work: 0, rounds: 12, millis: 250 },
+  { work: 5, rounds: 6, millis: 500 },
 ] as const
 
 interface Slice {
@@ -181,7 +188,8 @@ interface Service {
 
 async function measureService(): Promise<ServiceFigures[]> {
   const sink = await startSink()
-  const turns: Slice[][][] = LOADS.map(() => [])
+  /** By load, generation, turn and variant. */
+  const turns: Slice[][][][] = LOADS.map(() => [])
   const delivered = VARIANTS.map((): number[] => [])
   const rounds = roundsOfWork()
   for (let generation = 0; generation < GENERATIONS; generation++) {
@@ -205,13 +213,15 @@ async function measureService(): Promise<ServiceFigures[]> {
         const { cpu } = await ask<{ cpu: NodeJS.CpuUsage }>(service.child, asked)
         service.cpu = cpu.user + cpu.system
       }
+      const own: Slice[][] = []
+      turns[which]!.push(own)
       for (let round = 0; round < one.rounds; round++) {
         const turn: Slice[] = []
         const order = [...services.entries()]
         // Whoever comes after a busy one is at a disadvantage, so that the order changes.
         for (const [at, service] of round % 2 === 0 ? order : order.reverse())
           turn[at] = await slice(service, one.millis)
-        turns[which]!.push(turn)
+        own.push(turn)
       }
     }
     await sleep(END_MILLIS)
@@ -224,13 +234,21 @@ async function measureService(): Promise<ServiceFigures[]> {
     VARIANTS.map(({ name }, at) => ({
       variant: name,
       workMillis: work,
-      requestsPerSecond: median(turns[which]!.map((turn) => turn[at]!.rate)),
-      cpuMicrosPerRequest: median(turns[which]!.map((turn) => turn[at]!.cpu)),
-      requestsPercent: median(turns[which]!.map((turn) => (turn[at]!.rate / turn[0]!.rate - 1) * 100)),
-      cpuMicrosAdded: median(turns[which]!.map((turn) => turn[at]!.cpu - turn[0]!.cpu)),
+      requestsPerSecond: median(turns[which]!.flat().map((turn) => turn[at]!.rate)),
+      cpuMicrosPerRequest: median(turns[which]!.flat().map((turn) => turn[at]!.cpu)),
+      requestsPercent: meanOf(turns[which]!, (turn) => (turn[at]!.rate / turn[0]!.rate - 1) * 100),
+      cpuMicrosAdded: meanOf(turns[which]!, (turn) => turn[at]!.cpu - turn[0]!.cpu),
       spansPerRequest: median(delivered[at]!),
     })),
   )
+}
+
+/** Of the medians of generations. */
+function meanOf(generations: readonly Slice[][][], of: (turn: readonly Slice[]) => number): Mean {
+  const medians = generations.map((turns) => median(turns.map(of)))
+  const mean = medians.reduce((sum, one) => sum + one, 0) / medians.length
+  const squares = medians.reduce((sum, one) => sum + (one - mean) ** 2, 0)
+  return { mean, error: Math.sqrt(squares / (medians.length - 1) / medians.length) }
 }
 
 /** How often the service's work is to be done over, for a millisecond. Measured once, so that all do the same. */
@@ -377,10 +395,10 @@ export function printInstrumentation({ decisions, service }: InstrumentationFigu
   console.log('instrumentation: Express, a JWT and casbin for each request, and ms of other work')
   for (const one of service)
     console.log(
-      `  ${one.workMillis} ms  ${one.variant.padEnd(20)} ${one.requestsPerSecond.toFixed(0).padStart(6)} requests/s (${signed(one.requestsPercent)} %)  ${one.cpuMicrosPerRequest.toFixed(0)} us CPU a request (${signed(one.cpuMicrosAdded)})  ${one.spansPerRequest.toFixed(2)} spans a request`,
+      `  ${one.workMillis} ms  ${one.variant.padEnd(20)} ${one.requestsPerSecond.toFixed(0).padStart(6)} requests/s (${range(one.requestsPercent)} %)  ${one.cpuMicrosPerRequest.toFixed(0)} us CPU a request (${range(one.cpuMicrosAdded)})  ${one.spansPerRequest.toFixed(2)} spans a request`,
     )
 }
 
-function signed(value: number): string {
-  return `${value < 0 ? '' : '+'}${value.toFixed(2)}`
+function range({ mean, error }: Mean): string {
+  return `${mean < 0 ? '' : '+'}${mean.toFixed(1)} ± ${error.toFixed(1)}`
 }
