@@ -9,9 +9,9 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import { readConfig } from './config.ts'
 import { openDelivery } from './delivery/open.ts'
 import { Kind, MAGIC, readFrame } from './delivery/spool-file.ts'
+import { MAX_EVENTS } from './ledger.ts'
 import { createLog } from './log.ts'
 import { RootspanSpanProcessor } from './processor.ts'
-import { MAX_EVENTS } from './recorder.ts'
 import { createRuntime, type Runtime } from './runtime.ts'
 
 let directory: string

@@ -7,7 +7,7 @@
 import type { Attributes, Context, HrTime, Span } from '@opentelemetry/api'
 import type { SpanEvent } from './delivery/span.ts'
 import type { Task } from './ending.ts'
-import type { Ledger } from './recorder.ts'
+import type { Ledger } from './ledger.ts'
 import type { Scope } from './scope.ts'
 
 interface SpanState {

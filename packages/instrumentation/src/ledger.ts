@@ -1,0 +1,122 @@
+/** What the facts of one open span come to: its events, and the decisions that are aggregated. */
+import type { Attributes } from '@opentelemetry/api'
+import type { SpanEvent } from './delivery/span.ts'
+import { FactEvent, type SharedAttributes } from './fact-event.ts'
+import { type Decision, type FactKind, NAMESPACE, Name, TABLE } from './facts.ts'
+import { now } from './span-state.ts'
+
+/** Events that facts may have on one span. */
+export const MAX_EVENTS = 64
+/** Kinds of decision that are aggregated on one span. */
+export const MAX_GROUPS = 32
+
+/** What facts have put on one span that is open. */
+export interface Ledger {
+  readonly events: SpanEvent[]
+  omitted: number
+  /** Authorizations that are on it, by key and verification. */
+  readonly authorizations: string[]
+  groups: Group[] | undefined
+  /** It will be kept once the code that runs now has ended. */
+  isToBeKept: boolean
+  /** Its counts have grown, and it will be kept with them within a second. */
+  isGrowing: boolean
+}
+
+const EVENT_NAMES: Readonly<Record<FactKind, string>> = {
+  authorization: `${NAMESPACE}authorization`,
+  verification: `${NAMESPACE}verification`,
+  decision: `${NAMESPACE}decision`,
+  transition: `${NAMESPACE}transition`,
+  action: `${NAMESPACE}action`,
+  execution: `${NAMESPACE}execution`,
+}
+
+/** Decisions that are alike. */
+export interface Group {
+  /** The first of them. */
+  readonly fact: Decision
+  readonly event: FactEvent
+  /** Fields of the first in which the others may differ, and have not yet. Undefined while there are no others. */
+  varying: readonly (keyof Decision)[] | undefined
+  count: number
+}
+
+export function createLedger(): Ledger {
+  return {
+    events: [],
+    omitted: 0,
+    authorizations: [],
+    groups: undefined,
+    isToBeKept: false,
+    isGrowing: false,
+  }
+}
+
+export function eventOf(kind: FactKind, attributes: Attributes, shared?: SharedAttributes): FactEvent {
+  return new FactEvent(EVENT_NAMES[kind], now(), attributes, shared)
+}
+
+/** All that a ledger gives. */
+export function eventsOf({ events, groups }: Ledger): readonly SpanEvent[] {
+  if (groups === undefined) return events
+  for (const { event, count } of groups) event.attributes[Name.decisionCount] = count
+  return [...events, ...groups.map(({ event }) => event)]
+}
+
+export function areAlike(a: Decision, b: Decision): boolean {
+  return (
+    a.outcome === b.outcome &&
+    a.action === b.action &&
+    a.resourceType === b.resourceType &&
+    a.reason === b.reason &&
+    a.engine === b.engine &&
+    a.policyDigest === b.policyDigest &&
+    a.policyId === b.policyId &&
+    a.policyVersion === b.policyVersion &&
+    a.policySetId === b.policySetId &&
+    a.cached === b.cached &&
+    a.errors === b.errors &&
+    isSame(a.ruleIds, b.ruleIds)
+  )
+}
+
+/** Every field of a decision that `areAlike` does not look at, but for its id. */
+const VARYING = (Object.keys(TABLE.decision) as (keyof Decision)[]).filter(
+  (field) =>
+    ![
+      'id',
+      'outcome',
+      'action',
+      'resourceType',
+      'reason',
+      'engine',
+      'policyDigest',
+      'policyId',
+      'policyVersion',
+      'policySetId',
+      'cached',
+      'errors',
+      'ruleIds',
+    ].includes(field),
+)
+
+/** Takes out of a group what is not so of `fact`; whether anything was. */
+export function vary(group: Group, fact: Decision): boolean {
+  const { attributes } = group.event
+  group.varying ??= VARYING.filter((field) => group.fact[field] !== undefined)
+  if (group.varying.length === 0) return false
+  const kept = group.varying.filter((field) => isSame(group.fact[field], fact[field]))
+  if (kept.length === group.varying.length) return false
+  group.event.separate()
+  for (const field of group.varying) if (!kept.includes(field)) delete attributes[TABLE.decision[field][0]]
+  group.varying = kept
+  return true
+}
+
+/** The same value, or lists of the same. */
+function isSame(a: unknown, b: unknown): boolean {
+  if (a === b) return true
+  if (!Array.isArray(a) || !Array.isArray(b) || a.length !== b.length) return false
+  return a.every((one, at) => one === b[at])
+}
