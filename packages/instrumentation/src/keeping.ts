@@ -16,7 +16,7 @@ export interface Keeping {
   /** Runs `work` at once; what it keeps is kept after it, each span once. */
   together(work: () => void): void
   /** Keeps a span as it is now; never throws. */
-  as(span: Span, ledger: Ledger | undefined): void
+  safely(span: Span, ledger: Ledger | undefined): void
 }
 
 export interface KeepingParts {
@@ -91,5 +91,5 @@ export function createKeeping({ isKeeping, keep, log }: KeepingParts): Keeping {
     }
   }
 
-  return { now, soon, grown, together, as: keepSafely }
+  return { now, soon, grown, together, safely: keepSafely }
 }

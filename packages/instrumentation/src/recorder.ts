@@ -292,7 +292,7 @@ export function createRecorder(parts: RecorderParts): Recorder {
     },
     together: keeping.together,
     flush: background.end,
-    keep: (span) => keeping.as(span, knownStateOf(span)?.ledger),
+    keep: (span) => keeping.safely(span, knownStateOf(span)?.ledger),
     transition: (fact) =>
       onSpan('transition', (span) => {
         const ledger = ledgerOf(span)

@@ -213,6 +213,11 @@ test('spans that wait are encoded before many do, and one that cannot be does no
   // They are encoded already.
   for (const span of others) span.name = 'later'
   expect(Buffer.from(encodeSpans(packed.toSpliced(7, 1)))).toEqual(expected)
+  // One that was sent before, or could not be, is not among those that are encoded together later.
+  const large = own({ ...one!, name: 'x'.repeat(65 << 20) })
+  expect(() => encodeSpans([large])).toThrow('too large')
+  for (let at = 0; at < 32; at++) own(one!)
+  expect(lines).toEqual(['encoding a span'])
 })
 
 test('a large span takes no more memory once it is gone', () => {

@@ -14,16 +14,22 @@ class PackedSpan {
   /** Until it is encoded. */
   #span: ReadableSpan | undefined
   #part: Part | undefined
+  /** With which it is to be encoded. */
+  readonly #fresh: PackedSpan[]
 
-  constructor(span: ReadableSpan) {
+  constructor(span: ReadableSpan, fresh: PackedSpan[]) {
     this.resource = span.resource
     this.instrumentationScope = span.instrumentationScope
     this.#span = span
+    this.#fresh = fresh
   }
 
   /** What is sent of it: a part of a block, which is kept while one of its spans waits. Throws if it cannot be encoded. */
   part(): Part {
     if (this.#part !== undefined) return this.#part
+    // Sent before the others were there: they must not hold on to it, which may be large.
+    const at = this.#fresh.indexOf(this)
+    if (at !== -1) this.#fresh.splice(at, 1)
     const part = encodeSpan(this.#span!)
     this.#part = part
     this.#span = undefined
@@ -47,28 +53,30 @@ export type Pack = (span: ReadableSpan) => WaitingSpan
 
 /**
  * Spans that are encoded in one go: between the first and the next, a request would put the encoder out of the
- * processor's caches, which is half of what it takes. No more than the caches have of the spans themselves.
+ * processor's caches, which is more than a third of what it takes. With many more, spans are out of them as well.
  */
 const GROUP_SPANS = 16
 
 /**
  * Spans are encoded soon after they have ended, before it is known with which others they are sent: a span holds much
  * that is not sent, and thousands of them that wait cost the garbage collector more than all else that is done for them.
+ *
+ * Known hole: what a processor of the application writes into a span's attributes past the SDK, after it has ended and ours
+ * has seen it, is sent if it is not encoded yet, as with the SDK's own processors.
  */
 export function createPack(log: Log): (span: ReadableSpan) => PackedSpan {
   const fresh: PackedSpan[] = []
   const encodeAll = (): void => {
-    for (const one of fresh)
+    for (const one of fresh.splice(0))
       try {
         one.part()
       } catch (error) {
         // It is tried again, and given up, when it is to be sent.
         log.failed('encoding a span', error)
       }
-    fresh.length = 0
   }
   return (span) => {
-    const waiting = new PackedSpan(span)
+    const waiting = new PackedSpan(span, fresh)
     if (fresh.push(waiting) >= GROUP_SPANS) encodeAll()
     return waiting
   }
