@@ -3,7 +3,7 @@ import type { Attributes } from '@opentelemetry/api'
 import type { SpanEvent } from './delivery/span.ts'
 import { FactEvent, type SharedAttributes } from './fact-event.ts'
 import { type Decision, type FactKind, NAMESPACE, Name, TABLE } from './facts.ts'
-import { now } from './span-state.ts'
+import { now } from './time.ts'
 
 /** Events that facts may have on one span. */
 export const MAX_EVENTS = 64

@@ -4,7 +4,7 @@
  * The state is a private field that is put on the span from outside: nothing that lists or copies a span's members sees
  * it, and it costs a tenth of a property that is defined as hidden, or of an entry in a weak map.
  */
-import type { Attributes, Context, HrTime, Span } from '@opentelemetry/api'
+import type { Attributes, Context, Span } from '@opentelemetry/api'
 import type { SpanEvent } from './delivery/span.ts'
 import type { Task } from './ending.ts'
 import type { Ledger } from './ledger.ts'
@@ -99,20 +99,4 @@ export function addEvents(span: Span, events: readonly SpanEvent[]): void {
   const own = (span as Writable).events
   if (Array.isArray(own)) own.push(...events)
   else for (const { name, attributes, time } of events) span.addEvent(name, attributes, time)
-}
-
-let lastMillis = 0
-let lastTime: HrTime = [0, 0]
-
-/**
- * The time of an event: whole milliseconds, as SDKs have the starts of spans, so that an event is not after a span that
- * began later within the same millisecond.
- */
-export function now(): HrTime {
-  const millis = Date.now()
-  if (millis !== lastMillis) {
-    lastMillis = millis
-    lastTime = [Math.floor(millis / 1000), (millis % 1000) * 1_000_000]
-  }
-  return lastTime
 }

@@ -1,6 +1,6 @@
 /** Spans as the SDK gives them when they end, in all its versions. */
 import type { Attributes, HrTime, Link, SpanContext, SpanStatus } from '@opentelemetry/api'
-import { now } from '../span-state.ts'
+import { now } from '../time.ts'
 
 export interface ReadableSpan {
   readonly name: string
