@@ -10,6 +10,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Log } from './log.ts'
 import type { Runtime } from './runtime.ts'
+import { within } from './time.ts'
 
 interface Ending {
   flush(): Promise<void>
@@ -45,23 +46,23 @@ export function flushAtEnd(sdk: Ending, runtime: Pick<Runtime, 'continuity' | 'd
     const sent = delivery?.flush().then((is) => {
       isTaken = is
     })
-    await within(Promise.all([sdk.flush(), sent]), MAX_MILLIS, log)
+    await inTime(Promise.all([sdk.flush(), sent]), MAX_MILLIS, log)
     const end = Date.now() + GOODBYE_MILLIS
     // Nobody takes it, so that the goodbye needs no time: it goes into the spool with the last that there is.
     const isForSpool = delivery?.kind === 'spool' && !isTaken
     if (!isForSpool) continuity.end(reason)
-    await within(sdk.shutdown(), GOODBYE_MILLIS, log)
+    await inTime(sdk.shutdown(), GOODBYE_MILLIS, log)
     while (!isForSpool && continuity.hasMore && Date.now() + PAUSE_MILLIS < end) {
       await sleep(PAUSE_MILLIS)
       continuity.end(reason)
-      await within(sdk.flush(), end - Date.now(), log)
+      await inTime(sdk.flush(), end - Date.now(), log)
     }
   }
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     const listener = (): void => {
       // The application has listeners of its own: it decides when to end, and may have more to record until then.
       if (process.listenerCount(signal) > 1 + tidyingListeners()) {
-        void within(sdk.flush(), MAX_MILLIS, log)
+        void inTime(sdk.flush(), MAX_MILLIS, log)
         return
       }
       void finish(signal).then(() => {
@@ -76,7 +77,7 @@ export function flushAtEnd(sdk: Ending, runtime: Pick<Runtime, 'continuity' | 'd
   const closeAtExit = (reason: string): void => void process.once('exit', () => close(reason))
   const uncaught = (error: unknown): void => {
     if (process.listenerCount('uncaughtException') > 1) {
-      void within(sdk.flush(), MAX_MILLIS, log)
+      void inTime(sdk.flush(), MAX_MILLIS, log)
       return
     }
     void finish('exception').then(() => {
@@ -97,17 +98,12 @@ export function flushAtEnd(sdk: Ending, runtime: Pick<Runtime, 'continuity' | 'd
   })
 }
 
-async function within(work: Promise<unknown>, millis: number, log: Log): Promise<void> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise((resolve) => {
-    timer = setTimeout(resolve, millis)
-  })
+/** Waits for `work`, and says if it fails. */
+async function inTime(work: Promise<unknown>, millis: number, log: Log): Promise<void> {
   try {
-    await Promise.race([work, late])
+    await within(work, millis, true)
   } catch (error) {
     log.failed('sending what waits', error)
-  } finally {
-    clearTimeout(timer)
   }
 }
 

@@ -1,4 +1,4 @@
-/** The clock of events. */
+/** The clock of events, and waiting for what may take too long. */
 import type { HrTime } from '@opentelemetry/api'
 
 let lastMillis = 0
@@ -15,4 +15,18 @@ export function now(): HrTime {
     lastTime = [Math.floor(millis / 1000), (millis % 1000) * 1_000_000]
   }
   return lastTime
+}
+
+/** Waits for `work`, but no longer than this, and rejects as it does. The process may end meanwhile unless it `isKept`. */
+export async function within(work: Promise<unknown>, millis: number, isKept: boolean): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise((resolve) => {
+    timer = setTimeout(resolve, millis)
+    if (!isKept) timer.unref()
+  })
+  try {
+    await Promise.race([work, late])
+  } finally {
+    clearTimeout(timer)
+  }
 }

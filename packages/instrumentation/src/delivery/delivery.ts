@@ -8,6 +8,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { GOODBYE } from '../facts.ts'
 import type { Log } from '../log.ts'
+import { within } from '../time.ts'
 import { Orphan, type Recovery } from './orphans.ts'
 import { type Batch, MemoryQueue, type Queue, type Source } from './queue.ts'
 import type { Encode, Pack } from './request.ts'
@@ -385,13 +386,7 @@ class Deliverer implements Delivery {
     const settled = (): void => {
       this.#isSettled = true
     }
-    let timer: NodeJS.Timeout | undefined
-    const late = new Promise((resolve) => {
-      timer = setTimeout(resolve, Math.max(0, millis))
-      timer.unref()
-    })
-    await Promise.race([pending.then(settled, settled), late])
-    clearTimeout(timer)
+    await within(pending.then(settled, settled), Math.max(0, millis), false)
   }
 
   #takeCare(): void {

@@ -64,7 +64,7 @@ const GROUP_SPANS = 16
  * Known hole: what a processor of the application writes into a span's attributes past the SDK, after it has ended and ours
  * has seen it, is sent if it is not encoded yet, as with the SDK's own processors.
  */
-export function createPack(log: Log): (span: ReadableSpan) => PackedSpan {
+export function createPack(log: Log): Pack {
   const fresh: PackedSpan[] = []
   const encodeAll = (): void => {
     for (const one of fresh.splice(0))
