@@ -296,6 +296,25 @@ describe.runIf(reachable).each(SDKS)('the instrumentation with SDK $line', ({ li
     },
   )
 
+  test('its spans and contexts are put together by the instrumentation, and are of the SDK’s class', {
+    timeout: MINUTES,
+  }, async () => {
+    await writeFile(
+      join(directory, 'quick.mjs'),
+      `import { createRequire } from 'node:module'
+import { createContextKey, ROOT_CONTEXT, trace } from '@opentelemetry/api'
+const required = createRequire(import.meta.url)('@opentelemetry/api')
+const tracer = trace.getTracer('application')
+const [first, next] = ['first', 'next'].map((name) => tracer.startSpan(name))
+const isQuick = Object.getPrototypeOf(first) !== Object.getPrototypeOf(next)
+const contexts = [ROOT_CONTEXT, required.ROOT_CONTEXT].map((one) => one.setValue(createContextKey('a'), 1).constructor.name)
+console.log(isQuick, next instanceof first.constructor, ...contexts)
+`,
+    )
+    const ran = await runApplication(nodeOf(project), ['quick.mjs'], directory, collector, 'quick')
+    expect(ran, ran.stderr).toMatchObject({ code: 0, stdout: 'true true ShortContext ShortContext\n' })
+  })
+
   test.each(NODES)(
     'put in by the flag and by code, on Node %s, for `require` and for `import`',
     { timeout: MINUTES },

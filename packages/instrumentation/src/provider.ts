@@ -4,6 +4,7 @@
  *
  * Known hole: a copy of the API that neither the application nor the SDK resolves to is not watched.
  */
+import type { Context } from '@opentelemetry/api'
 import type { Log } from './log.ts'
 import type { Packages } from './require.ts'
 
@@ -23,16 +24,24 @@ const REPLACED =
   'the application has put another OpenTelemetry SDK in the place of this one: the evidence of spans is not recorded any more'
 
 /**
- * Watches who registers a tracer provider from now on, and says once who got no spans. `start` is to register ours.
- * Results are those of the API.
+ * Watches who registers a tracer provider from now on, and says once who got no spans. `start` is to register ours, of
+ * which `ours` is told right before. Results are those of the API.
  */
-export function startWatched(apis: Iterable<TraceApi>, start: () => void, log: Log): void {
+export function startWatched(
+  apis: Iterable<TraceApi>,
+  start: () => void,
+  log: Log,
+  ours: (provider: object) => void = () => {},
+): void {
   let isStarting = true
+  const telling = (provider: object): void => {
+    if (isStarting) ours(provider)
+  }
   const told = (isTaken: boolean): void => {
     if (isStarting && !isTaken) log.once(`${LOST}; ${ADVICE}`)
     else if (!isStarting) log.once(`${isTaken ? REPLACED : REFUSED}; ${ADVICE}`)
   }
-  for (const api of apis) watch(api, told, log)
+  for (const api of apis) watch(api, telling, told, log)
   try {
     start()
   } finally {
@@ -40,13 +49,19 @@ export function startWatched(apis: Iterable<TraceApi>, start: () => void, log: L
   }
 }
 
-function watch(api: TraceApi, told: (isTaken: boolean) => void, log: Log): void {
+function watch(
+  api: TraceApi,
+  telling: (provider: object) => void,
+  told: (isTaken: boolean) => void,
+  log: Log,
+): void {
   try {
     const { setGlobalTracerProvider: set } = api
     Object.defineProperty(api, 'setGlobalTracerProvider', {
       configurable: true,
       writable: true,
       value(this: TraceApi, provider: never): boolean {
+        telling(provider)
         const isTaken = set.call(this, provider)
         told(isTaken)
         return isTaken
@@ -57,17 +72,24 @@ function watch(api: TraceApi, told: (isTaken: boolean) => void, log: Log): void 
   }
 }
 
-/** The API's singletons as these find them: its ES modules and its CommonJS have one each. */
-export async function traceApis(places: readonly Packages[]): Promise<Set<TraceApi>> {
-  const apis = new Set<TraceApi>()
+/** Of OpenTelemetry's API, what each copy of it has for itself. */
+export interface Api {
+  readonly trace: TraceApi
+  readonly ROOT_CONTEXT: Context
+}
+
+/** The API as these find it: its ES modules and its CommonJS are a copy each. */
+export async function apisOf(places: readonly Packages[]): Promise<Api[]> {
+  const apis = new Map<TraceApi, Api>()
   const name = '@opentelemetry/api'
   for (const { require, import: load } of places)
     for (const found of [() => require(name), () => load(name)])
       try {
-        const { trace } = ((await found()) ?? {}) as { trace?: TraceApi }
-        if (typeof trace?.setGlobalTracerProvider === 'function') apis.add(trace)
+        const { trace, ROOT_CONTEXT } = ((await found()) ?? {}) as Partial<Api>
+        const isApi = typeof trace?.setGlobalTracerProvider === 'function' && ROOT_CONTEXT !== undefined
+        if (isApi) apis.set(trace, { trace, ROOT_CONTEXT })
       } catch {
         // Not installed there, or not in that form.
       }
-  return apis
+  return [...apis.values()]
 }

@@ -9,8 +9,9 @@ import { NAMESPACE, Name } from './facts.ts'
 import { isAsking } from './hooks/observe.ts'
 import { type Runtime, runtime } from './runtime.ts'
 
-/** The value of RECORD_AND_SAMPLED in every SDK. */
-const RECORD_AND_SAMPLED = 2
+/** What a sampler decides, in every SDK; between them is to record and not to sample. */
+export const NOT_RECORD = 0
+export const RECORD_AND_SAMPLED = 2
 
 /** The SDK's `SamplingResult` and `Sampler`, as all its versions have them. */
 export interface SamplingResult {

@@ -13,10 +13,12 @@ import { openDelivery, openExporter } from './delivery/open.ts'
 import { idGenerator } from './ids.ts'
 import type { Log } from './log.ts'
 import { exceptGoverned, RootspanSpanProcessor } from './processor.ts'
-import { startWatched, traceApis } from './provider.ts'
+import { apisOf, startWatched } from './provider.ts'
 import { type Packages, packagesOf } from './require.ts'
 import type { Runtime } from './runtime.ts'
 import { belowSampled, rootspanSampler, type Sampler } from './sampler.ts'
+import { shorten } from './short-context.ts'
+import { quicken, type TracerProvider } from './tracer.ts'
 
 export interface Sdk {
   start(): void
@@ -120,26 +122,44 @@ export async function createSdk(
     '@opentelemetry/context-async-hooks',
     'AsyncLocalStorageContextManager',
   )
+  const ids = idGenerator()
+  const sampler = rootspanSampler(samplerFromEnv(trace, log), runtime)
   const sdk = new sdkNode.NodeSDK({
     instrumentations,
     // Without one the SDK makes its own.
     contextManager: contexts && contextManager(contexts.AsyncLocalStorageContextManager),
-    idGenerator: idGenerator(),
+    idGenerator: ids,
     resource: resources.defaultResource().merge(resources.resourceFromAttributes(attributes)),
-    sampler: rootspanSampler(samplerFromEnv(trace, log), runtime),
+    sampler,
     spanProcessors: processors,
     // Log records hold what the application writes, tokens too: without being asked for they do not leave the process.
     ...(words(process.env.OTEL_LOGS_EXPORTER).length === 0 && { logRecordProcessors: [] }),
   })
   withoutArguments(sdk, log)
-  const apis = await traceApis([packages, inner])
+  const apis = await apisOf([packages, inner])
   return {
-    start: () => startWatched(apis, () => sdk.start(), log),
+    start() {
+      const ours = (provider: object): void => {
+        if (!countsSpans()) quicken(provider as TracerProvider, { sampler, ids })
+      }
+      for (const { ROOT_CONTEXT } of apis) shorten(ROOT_CONTEXT)
+      startWatched(
+        apis.map(({ trace }) => trace),
+        () => sdk.start(),
+        log,
+        ours,
+      )
+    },
     shutdown: () => sdk.shutdown(),
     flush: async () => {
       await Promise.all(processors.map((one) => one.forceFlush()))
     },
   }
+}
+
+/** Whether the SDK's tracers count their spans for metrics of the SDK itself, which others would not. */
+function countsSpans(): boolean {
+  return (process.env.OTEL_NODE_EXPERIMENTAL_SDK_METRICS ?? '').trim().toLowerCase() === 'true'
 }
 
 /** What a command line holds may be a secret: `--api-key=...`. */
