@@ -106,7 +106,7 @@ function committedEvent(event: SpanEvent, secrets: Secrets): SpanEvent | undefin
   return changed && { ...event, attributes: changed }
 }
 
-const LETTERS = { c: 0x63, h: 0x68, n: 0x6e, s: 0x73, u: 0x75 } as const
+const LETTERS = { c: 0x63, g: 0x67, h: 0x68, n: 0x6e, o: 0x6f, r: 0x72, s: 0x73, u: 0x75 } as const
 
 /** What was said of the other names before: each is asked for on every span, and there are few. */
 const known = new Map<string, boolean>()
@@ -121,6 +121,10 @@ function isContent(name: string): boolean {
     case LETTERS.s:
     case LETTERS.u:
       return false
+    // `governance`, `router`.
+    case LETTERS.g:
+    case LETTERS.r:
+      if (name.charCodeAt(1) === LETTERS.o) return false
   }
   let is = known.get(name)
   if (is === undefined) {

@@ -72,8 +72,9 @@ function startUsual(
   const { kind = SpanKind.INTERNAL, attributes: given, links, startTime, root } = options
   if (root || startTime !== undefined || (links !== undefined && links.length > 0)) return undefined
   if (context.getValue(SUPPRESS_TRACING) === true) return undefined
-  const attributes: Attributes = {}
-  let count = copyPlain(given, attributes)
+  const attributes = plainCopyOf(given)
+  if (attributes === undefined) return undefined
+  let count = Object.keys(attributes).length
   if (count > maker.attributeLimit) return undefined
   const parent = parentOf(context, maker)
   const spanId = ids.generateSpanId()
@@ -99,20 +100,23 @@ function parentOf(context: Context, maker: Maker): SpanContext | undefined {
   return maker.isMade(span) || trace.isSpanContextValid(parent) ? parent : undefined
 }
 
-/** More than any span may have. */
-const UNUSUAL = Number.POSITIVE_INFINITY
-
-/** Copies plain values, without those that are undefined; how many there were, or `UNUSUAL` where others are among them. */
-function copyPlain(given: Attributes | undefined, copy: Attributes): number {
-  if (given === undefined) return 0
-  if (typeof given !== 'object' || given === null) return UNUSUAL
-  let count = 0
-  for (const name in given) {
-    const value = given[name]
-    if (value === undefined) continue
-    if (!isPlain(value) || name === '' || !Object.hasOwn(given, name)) return UNUSUAL
-    copy[name] = value
-    count++
+/** Without what is undefined. Undefined itself where there is something that is not plain, or has no name. */
+function plainCopyOf(given: Attributes | undefined): Attributes | undefined {
+  if (given === undefined) return {}
+  if (typeof given !== 'object' || given === null) return undefined
+  // In one go, which engines do in half of the time that it takes name by name.
+  const copy = { ...given }
+  let isWhole = true
+  for (const name in copy) {
+    const value = copy[name]
+    if (value === undefined) isWhole = false
+    else if (!isPlain(value) || name === '') return undefined
   }
-  return count
+  return isWhole ? copy : withoutUndefined(copy)
+}
+
+function withoutUndefined(attributes: Attributes): Attributes {
+  const some: Attributes = {}
+  for (const name in attributes) if (attributes[name] !== undefined) some[name] = attributes[name]
+  return some
 }

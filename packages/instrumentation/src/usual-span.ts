@@ -212,7 +212,11 @@ function classOf(base: object): SpanClass {
   }
 }
 
-/** Less than two seconds of nanoseconds. */
+/**
+ * Less than two seconds of nanoseconds. Without branches: the rare one, where a second is full, would have the engine
+ * throw away the code of all who call this.
+ */
 function timeOf(seconds: number, nanos: number): HrTime {
-  return nanos < NANOS ? [seconds, nanos] : [seconds + 1, nanos - NANOS]
+  const full = Number(nanos >= NANOS)
+  return [seconds + full, nanos - full * NANOS]
 }
