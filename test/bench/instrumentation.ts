@@ -57,7 +57,7 @@ export interface InstrumentationFigures {
   readonly service: readonly ServiceFigures[]
 }
 
-/** About twelve minutes. */
+/** About fifteen minutes. */
 export async function measureInstrumentation(): Promise<InstrumentationFigures> {
   const decisions = await measureDecisions()
   const service = await measureService()
@@ -151,7 +151,7 @@ const VARIANTS = [
 ] as const
 
 /** Processes of each variant, one after the other: they differ in all that they do. */
-const GENERATIONS = 6
+const GENERATIONS = 8
 /**
  * Until the compiler is nearly done with a service. One that is hooked has more code and takes longer: with some 5,000
  * requests it is the compiler that is measured, for a third of the CPU, and up to 30,000 it still gets faster.
@@ -164,9 +164,12 @@ const SETTLE_MILLIS = 200
 const END_MILLIS = 7000
 const CONNECTIONS = 16
 
-/** What else the service does for a request, and how it is asked. Short turns meet all variants alike. */
+/**
+ * What else the service does for a request, and how it is asked. Short turns meet all variants alike; in too short ones
+ * it is for a good part that a service comes back to a processor whose caches are full of the others.
+ */
 const LOADS = [
-  { work: 0, rounds: 12, millis: 250 },
+  { work: 0, rounds: 12, millis: 500 },
   { work: 5, rounds: 6, millis: 500 },
 ] as const
 
