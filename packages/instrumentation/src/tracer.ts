@@ -109,8 +109,9 @@ function plainCopyOf(given: Attributes | undefined): Attributes | undefined {
   let isWhole = true
   for (const name in copy) {
     const value = copy[name]
+    if (name === '') return undefined
     if (value === undefined) isWhole = false
-    else if (!isPlain(value) || name === '') return undefined
+    else if (!isPlain(value)) return undefined
   }
   return isWhole ? copy : withoutUndefined(copy)
 }

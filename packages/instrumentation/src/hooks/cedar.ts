@@ -111,7 +111,11 @@ function keyOf(call: Fields, { response }: Fields, policy: Policy): string | und
   const { decision, diagnostics } = response as Fields
   const { reason, errors } = diagnostics as Fields
   if (!Array.isArray(reason) || !Array.isArray(errors) || errors.length > 0) return undefined
-  let key = JSON.stringify([policy.policySetId, policy.policyDigest, decision, ...reason])
+  let key = ''
+  for (const text of [policy.policySetId ?? '', policy.policyDigest ?? '', decision, ...reason]) {
+    if (typeof text !== 'string') return undefined
+    key += `${text.length} ${text}`
+  }
   for (const part of ['principal', 'action', 'resource', 'context']) {
     const fields = call[part]
     if (!isPlain(fields)) return undefined
