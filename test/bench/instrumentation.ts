@@ -165,8 +165,8 @@ const END_MILLIS = 7000
 const CONNECTIONS = 16
 
 /**
- * What else the service does for a request, and how it is asked. Short turns meet all variants alike; in too short ones
- * it is for a good part that a service comes back to a processor whose caches are full of the others.
+ * What else the service does for a request, and how it is asked. Short turns meet all variants alike; in turns
+ * of 250 ms hooks cost more than in these, perhaps as a service then comes back to caches that are full of the others.
  */
 const LOADS = [
   { work: 0, rounds: 12, millis: 500 },
