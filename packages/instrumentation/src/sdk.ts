@@ -8,7 +8,7 @@
 
 import type { ContextManager } from '@opentelemetry/api'
 import { contextManager } from './context-manager.ts'
-import { packed } from './delivery/exporter.ts'
+import { packed, type SpanProcessor } from './delivery/exporter.ts'
 import { openDelivery, openExporter } from './delivery/open.ts'
 import { idGenerator } from './ids.ts'
 import type { Log } from './log.ts'
@@ -27,19 +27,12 @@ export interface Sdk {
   flush(): Promise<void>
 }
 
-interface Processor {
-  onStart(span: never, parent: never): void
-  onEnd(span: never): void
-  forceFlush(): Promise<void>
-  shutdown(): Promise<void>
-}
-
 type Make<T> = new (...args: unknown[]) => T
 
 /** What of the SDK's packages is used; the same in 2.x and 3.x. */
 interface TraceSdk {
-  readonly BatchSpanProcessor: Make<Processor>
-  readonly SimpleSpanProcessor: Make<Processor>
+  readonly BatchSpanProcessor: Make<SpanProcessor>
+  readonly SimpleSpanProcessor: Make<SpanProcessor>
   readonly ConsoleSpanExporter: Make<object>
   readonly AlwaysOnSampler: Make<Sampler>
   readonly AlwaysOffSampler: Make<Sampler>
@@ -200,13 +193,13 @@ async function processorsFromEnv(
   trace: TraceSdk,
   isCurrent: boolean,
   runtime: Runtime,
-): Promise<Processor[]> {
+): Promise<SpanProcessor[]> {
   const { log, config } = runtime
   // sdk-trace-base took the exporter itself, sdk-trace takes options.
   const options = (exporter: object): object => (isCurrent ? { exporter } : exporter)
   const names = new Set(words(process.env.OTEL_TRACES_EXPORTER))
   if (names.size === 0) names.add('otlp')
-  const processors: Processor[] = []
+  const processors: SpanProcessor[] = []
   for (const name of names) {
     if (name === 'none') continue
     if (name === 'console')

@@ -1,5 +1,26 @@
-/** The clock of events, and waiting for what may take too long. */
+/** Times as spans have them, the clock of events, and waiting for what may take too long. */
 import type { HrTime } from '@opentelemetry/api'
+
+const NANOS = 1_000_000_000
+
+/** Milliseconds, since 1970 or of a duration, as seconds and nanoseconds. */
+export function timeOf(millis: number): HrTime {
+  return carried(Math.trunc(millis / 1000), Math.round((millis % 1000) * 1_000_000))
+}
+
+export function sumOf(time: HrTime, duration: HrTime): HrTime {
+  // By `at`, as in encode.ts.
+  return carried(time.at(0)! + duration.at(0)!, time.at(1)! + duration.at(1)!)
+}
+
+/**
+ * Less than two seconds of nanoseconds. Without branches: the rare one, where a second is full, would have the engine
+ * throw away the code of all who call this.
+ */
+function carried(seconds: number, nanos: number): HrTime {
+  const full = Number(nanos >= NANOS)
+  return [seconds + full, nanos - full * NANOS]
+}
 
 let lastMillis = 0
 let lastTime: HrTime = [0, 0]
@@ -12,7 +33,7 @@ export function now(): HrTime {
   const millis = Date.now()
   if (millis !== lastMillis) {
     lastMillis = millis
-    lastTime = [Math.floor(millis / 1000), (millis % 1000) * 1_000_000]
+    lastTime = timeOf(millis)
   }
   return lastTime
 }

@@ -74,8 +74,7 @@ function startUsual(
   if (context.getValue(SUPPRESS_TRACING) === true) return undefined
   const attributes = plainCopyOf(given)
   if (attributes === undefined) return undefined
-  let count = Object.keys(attributes).length
-  if (count > maker.attributeLimit) return undefined
+  if (Object.keys(attributes).length > maker.attributeLimit) return undefined
   const parent = parentOf(context, maker)
   const spanId = ids.generateSpanId()
   const traceId = parent?.traceId ?? ids.generateTraceId()
@@ -88,9 +87,8 @@ function startUsual(
   }
   if (sampling.decision === NOT_RECORD) return trace.wrapSpanContext(spanContext)
   // Of ours at most one, which is put past the limits as all that we put on spans.
-  if (sampling.attributes !== undefined)
-    count = Object.keys(Object.assign(attributes, sampling.attributes)).length
-  return maker.start({ name, kind, spanContext, parent, attributes, count }, context)
+  if (sampling.attributes !== undefined) Object.assign(attributes, sampling.attributes)
+  return maker.start({ name, kind, spanContext, parent, attributes }, context)
 }
 
 function parentOf(context: Context, maker: Maker): SpanContext | undefined {

@@ -20,6 +20,7 @@ import {
   type TimeInput,
 } from '@opentelemetry/api'
 import type { Resource, Scope, SpanEvent } from './delivery/span.ts'
+import { sumOf, timeOf } from './time.ts'
 
 /** The SDK's, of all its processors. */
 interface SpanProcessor {
@@ -82,14 +83,13 @@ type Common = Pick<
   'resource' | 'instrumentationScope' | '_spanProcessor' | '_spanLimits' | '_attributeValueLengthLimit'
 >
 
-/** What a span begins with. Attributes are its own from then on: plain values, as many as `count`, and within the limits. */
+/** What a span begins with. Attributes are its own from then on: plain values, and within the limits. */
 export interface Beginning {
   readonly name: string
   readonly kind: SpanKind
   readonly spanContext: SpanContext
   readonly parent: SpanContext | undefined
   readonly attributes: Attributes
-  readonly count: number
 }
 
 type UsualSpan = Span & Fields
@@ -139,7 +139,6 @@ export function isPlain(value: unknown): value is string | number | boolean {
   return typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean'
 }
 
-const NANOS = 1_000_000_000
 /** What the SDK puts in its place is another object. */
 const UNSET: SpanStatus = Object.freeze({ code: SpanStatusCode.UNSET })
 /** As the SDK has them until a span ends. */
@@ -150,7 +149,7 @@ function classOf(base: object): SpanClass {
   const Base = function sdkSpan() {} as unknown as new () => UsualSpan
   Base.prototype = base
   return class extends Base {
-    constructor({ name, kind, spanContext, parent, attributes, count }: Beginning, common: Common) {
+    constructor({ name, kind, spanContext, parent, attributes }: Beginning, common: Common) {
       super()
       const millis = Date.now()
       const begun = performance.now()
@@ -160,13 +159,13 @@ function classOf(base: object): SpanClass {
       this.attributes = attributes
       this.links = []
       this.events = []
-      this.startTime = [Math.trunc(millis / 1000), Math.round((millis % 1000) * 1_000_000)]
+      this.startTime = timeOf(millis)
       this.resource = common.resource
       this.instrumentationScope = common.instrumentationScope
       this._droppedAttributesCount = 0
       this._droppedEventsCount = 0
       this._droppedLinksCount = 0
-      this._attributesCount = count
+      this._attributesCount = Object.keys(attributes).length
       this.name = name
       this.status = UNSET
       this.endTime = NO_TIME
@@ -198,25 +197,12 @@ function classOf(base: object): SpanClass {
         super.end(time)
         return
       }
-      const millis = performance.now() - this._performanceStartTime
-      const seconds = Math.trunc(millis / 1000)
-      const nanos = Math.round((millis % 1000) * 1_000_000)
-      this._duration = timeOf(seconds, nanos)
-      // By `at`, as in encode.ts.
-      this.endTime = timeOf(this.startTime.at(0)! + seconds, this.startTime.at(1)! + nanos)
+      this._duration = timeOf(performance.now() - this._performanceStartTime)
+      this.endTime = sumOf(this.startTime, this._duration)
       const processor = this._spanProcessor
       processor.onEnding?.(this)
       this._ended = true
       processor.onEnd(this)
     }
   }
-}
-
-/**
- * Less than two seconds of nanoseconds. Without branches: the rare one, where a second is full, would have the engine
- * throw away the code of all who call this.
- */
-function timeOf(seconds: number, nanos: number): HrTime {
-  const full = Number(nanos >= NANOS)
-  return [seconds + full, nanos - full * NANOS]
 }
