@@ -5,6 +5,9 @@ const { v1 } = require('@authzed/authzed-node')
 const { INSECURE_PLAINTEXT_CREDENTIALS } = v1.ClientSecurity
 const client = v1.NewClient('token', process.env.SPICEDB, INSECURE_PLAINTEXT_CREDENTIALS)
 
+/** What was written a moment ago counts: by default SpiceDB may answer as of some seconds before. */
+const consistency = { requirement: { oneofKind: 'fullyConsistent', fullyConsistent: true } }
+
 function question(query) {
   return {
     resource: { objectType: 'document', objectId: query.get('document') },
@@ -14,18 +17,20 @@ function question(query) {
 }
 
 const routes = {
-  '/promise': (query) => client.promises.checkPermission(v1.CheckPermissionRequest.create(question(query))),
+  '/promise': (query) =>
+    client.promises.checkPermission(v1.CheckPermissionRequest.create({ ...question(query), consistency })),
   '/callback': (query) =>
     new Promise((resolve, reject) => {
-      client.checkPermission(v1.CheckPermissionRequest.create(question(query)), (error, value) =>
-        error ? reject(error) : resolve(value),
+      client.checkPermission(
+        v1.CheckPermissionRequest.create({ ...question(query), consistency }),
+        (error, value) => (error ? reject(error) : resolve(value)),
       )
     }),
   '/bulk': (query) => {
     const items = query
       .getAll('user')
       .map((user) => question(new URLSearchParams({ ...Object.fromEntries(query), user })))
-    return client.promises.checkBulkPermissions(v1.CheckBulkPermissionsRequest.create({ items }))
+    return client.promises.checkBulkPermissions(v1.CheckBulkPermissionsRequest.create({ items, consistency }))
   },
 }
 
