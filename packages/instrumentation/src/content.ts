@@ -94,8 +94,9 @@ function commitIn(attributes: Attributes, secrets: Secrets): void {
 }
 
 function committedEvent(event: SpanEvent, secrets: Secrets): SpanEvent | undefined {
-  const { name, attributes } = event
-  if (attributes === undefined || name.startsWith(NAMESPACE)) return undefined
+  const { name } = event
+  if (name.startsWith(NAMESPACE)) return undefined
+  const { attributes } = event
   const isWhole = CONTENT_EVENT.test(name)
   let changed: Attributes | undefined
   for (const key in attributes) {

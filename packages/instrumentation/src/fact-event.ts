@@ -2,9 +2,11 @@
  * Events of spans that carry facts. To exporters and processors of the application they are events like others; what
  * many of them have in common is one object, which is encoded once.
  */
+import { inspect } from 'node:util'
 import type { Attributes, HrTime } from '@opentelemetry/api'
 import type { SpanEvent } from './delivery/span.ts'
 import { Name } from './facts.ts'
+import type { Artifact } from './scope.ts'
 
 /** Attributes that many events of one name have, and nobody changes. */
 export class SharedAttributes {
@@ -28,8 +30,8 @@ export function cutOf({ [Name.truncated]: count }: Attributes): number {
 /** A fact that comes again and again, with its attributes. */
 export class PreparedFact<F> extends SharedAttributes {
   readonly fact: F
-  /** Of an artifact: what later spans repeat of it, once one did. */
-  repeated: SharedAttributes | undefined = undefined
+  /** Of an authorization: what it is about, once that was asked. */
+  artifact: Artifact | undefined = undefined
 
   constructor(fact: F, attributes: Attributes) {
     super(attributes)
@@ -37,31 +39,92 @@ export class PreparedFact<F> extends SharedAttributes {
   }
 }
 
-/** Attributes that an event may have beside those that it shares, in their order. */
-export const OWN_NAMES = [Name.decisionId, Name.authorizationFingerprint, Name.decisionCount] as const
-
+/**
+ * An event of a fact. What it has in common with others and what it has alone are put together for whoever asks for its
+ * attributes, and for nobody else: that takes longer than all else that recording a decision does, and its bytes are
+ * made without.
+ */
 export class FactEvent implements SpanEvent {
   readonly name: string
   readonly time: HrTime
-  readonly attributes: Attributes
   readonly droppedAttributesCount = 0
+  readonly #base: Attributes
   #shared: SharedAttributes | undefined
+  readonly #decisionId: string | undefined
+  readonly #authorization: string | undefined
+  #count: number | undefined = undefined
+  /** All attributes, once they were asked for. */
+  #whole: Attributes | undefined = undefined
 
-  /** `attributes` are the shared ones themselves, or a copy of them with {@link OWN_NAMES} behind them. */
-  constructor(name: string, time: HrTime, attributes: Attributes, shared?: SharedAttributes) {
+  /** `authorization` is the fingerprint of the artifact in force. */
+  constructor(
+    name: string,
+    time: HrTime,
+    attributes: Attributes | SharedAttributes,
+    decisionId?: string,
+    authorization?: string,
+  ) {
     this.name = name
     this.time = time
-    this.attributes = attributes
-    this.#shared = shared
+    this.#shared = attributes instanceof SharedAttributes ? attributes : undefined
+    this.#base = attributes instanceof SharedAttributes ? attributes.attributes : attributes
+    this.#decisionId = decisionId
+    this.#authorization = authorization
   }
 
-  /** What the event shares, if it is one of these and shares anything. */
-  static sharedOf(event: object): SharedAttributes | undefined {
-    return #shared in event ? event.#shared : undefined
+  get shared(): SharedAttributes | undefined {
+    return this.#shared
   }
 
-  /** To be called before others of its attributes than {@link OWN_NAMES} are changed. */
-  separate(): void {
+  get decisionId(): string | undefined {
+    return this.#decisionId
+  }
+
+  get authorization(): string | undefined {
+    return this.#authorization
+  }
+
+  /** How many decisions it stands for, where that is known. */
+  get count(): number | undefined {
+    return this.#count
+  }
+
+  set count(count: number | undefined) {
+    this.#count = count
+    if (this.#whole !== undefined) this.#whole[Name.decisionCount] = count
+  }
+
+  get attributes(): Attributes {
+    this.#whole ??= this.#all()
+    return this.#whole
+  }
+
+  set attributes(attributes: Attributes) {
     this.#shared = undefined
+    this.#whole = attributes
+  }
+
+  /** Its attributes, which may be changed: it shares nothing any more. */
+  separate(): Attributes {
+    this.#shared = undefined
+    return this.attributes
+  }
+
+  #all(): Attributes {
+    const attributes = { ...this.#base }
+    if (this.#decisionId !== undefined) attributes[Name.decisionId] = this.#decisionId
+    if (this.#authorization !== undefined) attributes[Name.authorizationFingerprint] = this.#authorization
+    if (this.#count !== undefined) attributes[Name.decisionCount] = this.#count
+    return attributes
+  }
+
+  /** As events of the SDK look to `JSON.stringify` and, below, to `console.log`. */
+  toJSON(): SpanEvent {
+    const { name, attributes, time, droppedAttributesCount } = this
+    return { name, attributes, time, droppedAttributesCount }
+  }
+
+  [inspect.custom](): SpanEvent {
+    return this.toJSON()
   }
 }

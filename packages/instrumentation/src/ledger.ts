@@ -2,7 +2,7 @@
 import type { Attributes } from '@opentelemetry/api'
 import type { SpanEvent } from './delivery/span.ts'
 import { FactEvent, type SharedAttributes } from './fact-event.ts'
-import { type Decision, type FactKind, NAMESPACE, Name, TABLE } from './facts.ts'
+import { type Decision, type FactKind, NAMESPACE, TABLE } from './facts.ts'
 import { now } from './time.ts'
 
 /** Events that facts may have on one span. */
@@ -53,14 +53,22 @@ export function createLedger(): Ledger {
   }
 }
 
-export function eventOf(kind: FactKind, attributes: Attributes, shared?: SharedAttributes): FactEvent {
-  return new FactEvent(EVENT_NAMES[kind], now(), attributes, shared)
+export function eventOf(kind: FactKind, attributes: Attributes | SharedAttributes): FactEvent {
+  return new FactEvent(EVENT_NAMES[kind], now(), attributes)
+}
+
+export function decisionEventOf(
+  attributes: Attributes | SharedAttributes,
+  id: string | undefined,
+  authorization: string | undefined,
+): FactEvent {
+  return new FactEvent(EVENT_NAMES.decision, now(), attributes, id, authorization)
 }
 
 /** All that a ledger gives. */
 export function eventsOf({ events, groups }: Ledger): readonly SpanEvent[] {
   if (groups === undefined) return events
-  for (const { event, count } of groups) event.attributes[Name.decisionCount] = count
+  for (const { event, count } of groups) event.count = count
   return [...events, ...groups.map(({ event }) => event)]
 }
 
@@ -103,15 +111,20 @@ const VARYING = (Object.keys(TABLE.decision) as (keyof Decision)[]).filter(
 
 /** Takes out of a group what is not so of `fact`; whether anything was. */
 export function vary(group: Group, fact: Decision): boolean {
-  const { attributes } = group.event
   group.varying ??= VARYING.filter((field) => group.fact[field] !== undefined)
-  if (group.varying.length === 0) return false
-  const kept = group.varying.filter((field) => isSame(group.fact[field], fact[field]))
-  if (kept.length === group.varying.length) return false
-  group.event.separate()
-  for (const field of group.varying) if (!kept.includes(field)) delete attributes[TABLE.decision[field][0]]
-  group.varying = kept
-  return true
+  for (const field of group.varying)
+    if (!isSame(group.fact[field], fact[field])) {
+      takeOut(group, fact)
+      return true
+    }
+  return false
+}
+
+function takeOut(group: Group, fact: Decision): void {
+  const attributes = group.event.separate()
+  const { varying = [] } = group
+  group.varying = varying.filter((field) => isSame(group.fact[field], fact[field]))
+  for (const field of varying) if (!group.varying.includes(field)) delete attributes[TABLE.decision[field][0]]
 }
 
 /** The same value, or lists of the same. */

@@ -17,7 +17,7 @@ import {
 } from '@opentelemetry/api'
 import { createBackground, startOwn } from './background.ts'
 import type { Endings } from './ending.ts'
-import { cutOf, type FactEvent, PreparedFact, type SharedAttributes } from './fact-event.ts'
+import { cutOf, type FactEvent, PreparedFact, SharedAttributes } from './fact-event.ts'
 import {
   type Action,
   type Authorization,
@@ -33,6 +33,7 @@ import { createKeeping, type KeepingParts } from './keeping.ts'
 import {
   areAlike,
   createLedger,
+  decisionEventOf,
   eventOf,
   eventsOf,
   type Ledger,
@@ -41,11 +42,12 @@ import {
   vary,
 } from './ledger.ts'
 import {
-  artifactKeyOf,
+  artifactOf,
   bringIntoForce,
   certainDecision,
   fingerprintInForce,
   noteDecision,
+  repeatedOf,
   type Scope,
   type Scopes,
   takeOutOfForce,
@@ -130,16 +132,16 @@ export function createRecorder(parts: RecorderParts): Recorder {
     onTruncated(1)
   }
 
-  const countCut = (attributes: Attributes, shared?: SharedAttributes): void => {
-    const cut = shared === undefined ? cutOf(attributes) : shared.cut
+  const countCut = (attributes: Attributes | SharedAttributes): void => {
+    const cut = attributes instanceof SharedAttributes ? attributes.cut : cutOf(attributes)
     if (cut > 0) onTruncated(cut)
   }
 
   /** Takes a fact, or counts it where there are too many. `attributes` are not changed afterwards. */
-  const put = (ledger: Ledger, kind: FactKind, attributes: Attributes, shared?: SharedAttributes): void => {
+  const put = (ledger: Ledger, kind: FactKind, attributes: Attributes | SharedAttributes): void => {
     if (ledger.events.length < MAX_EVENTS) {
-      ledger.events.push(eventOf(kind, attributes, shared))
-      countCut(attributes, shared)
+      ledger.events.push(eventOf(kind, attributes))
+      countCut(attributes)
     } else omit(ledger)
   }
 
@@ -166,38 +168,39 @@ export function createRecorder(parts: RecorderParts): Recorder {
   /** Puts what is in force for the execution on a span that does not have it yet. */
   const inherit = (ledger: Ledger, scope: Scope | undefined): void => {
     if (scope === undefined) return
-    for (const { key, shared } of scope.authorizations) {
-      if (ledger.authorizations.includes(key)) continue
-      ledger.authorizations.push(key)
-      put(ledger, 'authorization', shared.attributes, shared)
+    for (const artifact of scope.authorizations) {
+      if (ledger.authorizations.includes(artifact.key)) continue
+      ledger.authorizations.push(artifact.key)
+      put(ledger, 'authorization', repeatedOf(artifact))
     }
   }
 
-  const attributesOf = <K extends FactKind>(
+  /** What an event of a fact is made of. */
+  const encoded = <K extends FactKind>(
     kind: K,
     given: FactTypes[K] | PreparedFact<FactTypes[K]>,
-  ): Attributes => (given instanceof PreparedFact ? given.attributes : encode(kind, given))
+  ): Attributes | PreparedFact<FactTypes[K]> => (given instanceof PreparedFact ? given : encode(kind, given))
 
   const authorize = (span: Span, given: Authorization | PreparedFact<Authorization>): void => {
-    const shared = given instanceof PreparedFact ? given : undefined
     const { verification, status } = factOf(given)
-    const attributes = attributesOf('authorization', given)
-    const key = artifactKeyOf(attributes)
+    const attributes = encoded('authorization', given)
+    const artifact = artifactOf(attributes)
     const ledger = ledgerOf(span)
-    const scope = scopes.of(span)
     const isVerified = verification === 'verified'
-    if (key !== undefined) {
+    if (artifact !== undefined) {
+      const { key } = artifact
       const { authorizations } = ledger
       const seen = isVerified && status === undefined ? key : `${key} ${verification} ${status}`
       if (authorizations.includes(seen)) return
       authorizations.push(seen)
       if (isVerified && seen !== key) authorizations.push(key)
     }
-    put(ledger, 'authorization', attributes, shared)
+    put(ledger, 'authorization', attributes)
     keeping.soon(span, ledger)
-    if (key === undefined || scope === undefined) return
-    if (status === 'revoked') takeOutOfForce(scope, key, attributes)
-    else if (isVerified) bringIntoForce(scope, key, attributes, shared)
+    const scope = scopes.of(span)
+    if (artifact === undefined || scope === undefined) return
+    if (status === 'revoked') takeOutOfForce(scope, artifact)
+    else if (isVerified) bringIntoForce(scope, artifact)
   }
 
   /** What a decision becomes: with an id, and with the artifact in force where it is certain. */
@@ -206,13 +209,12 @@ export function createRecorder(parts: RecorderParts): Recorder {
     id: string,
     scope: Scope | undefined,
   ): FactEvent => {
-    // An engine's own id is among what is shared.
-    const shared = given instanceof PreparedFact && given.fact.id === undefined ? given : undefined
-    const attributes: Attributes = { ...attributesOf('decision', given), [Name.decisionId]: id }
+    const attributes = encoded('decision', given)
+    countCut(attributes)
+    // An engine's own id is among its attributes, and would be sent twice beside those that are shared.
+    const hasOwnId = attributes instanceof PreparedFact && attributes.fact.id !== undefined
     const fingerprint = fingerprintInForce(scope)
-    if (fingerprint !== undefined) attributes[Name.authorizationFingerprint] = fingerprint
-    countCut(attributes, shared)
-    return eventOf('decision', attributes, shared)
+    return decisionEventOf(hasOwnId ? attributes.attributes : attributes, id, fingerprint)
   }
 
   const decide = (span: Span, fact: Decision | PreparedFact<Decision>, id: string): void => {
@@ -271,8 +273,7 @@ export function createRecorder(parts: RecorderParts): Recorder {
     verification: (fact) =>
       onSpan('verification', (span) => {
         const ledger = ledgerOf(span)
-        const shared = fact instanceof PreparedFact ? fact : undefined
-        put(ledger, 'verification', attributesOf('verification', fact), shared)
+        put(ledger, 'verification', encoded('verification', fact))
         keeping.soon(span, ledger)
       }),
     decision(fact) {

@@ -5,23 +5,26 @@
  * is known to its siblings. Scopes live as long as their spans are referenced.
  */
 import { type Attributes, type Context, type Span, trace } from '@opentelemetry/api'
-import { type PreparedFact, SharedAttributes } from './fact-event.ts'
+import { PreparedFact, SharedAttributes } from './fact-event.ts'
 import { type Authorization, Name, TABLE } from './facts.ts'
 import { knownStateOf, stateOf } from './span-state.ts'
 
-/** An artifact that was verified, as later spans repeat it. */
-export interface InForce {
-  /** Fingerprint, or the id of an artifact without one. */
+/** An artifact that was presented. */
+export interface Artifact {
+  /** Fingerprint, or the id of an artifact without one, or whom it stands for. */
   readonly key: string
-  readonly shared: SharedAttributes
+  readonly fingerprint: string | undefined
+  readonly attributes: Attributes
+  /** What later spans say of it, once one does. */
+  repeated: SharedAttributes | undefined
 }
 
 export interface Scope {
   readonly root: Span
-  /** In the order in which they were verified; bounded. */
-  readonly authorizations: InForce[]
-  /** Ids of the first decisions; the count goes on. */
-  readonly decisions: string[]
+  /** Those in force, in the order in which they were verified; bounded. */
+  readonly authorizations: Artifact[]
+  /** Id of the first decision, if it has one of its own. */
+  decision: string | undefined
   decisionCount: number
 }
 
@@ -40,6 +43,10 @@ export interface Scopes {
   nest(span: Span): void
 }
 
+function newScope(root: Span): Scope {
+  return { root, authorizations: [], decision: undefined, decisionCount: 0 }
+}
+
 export function createScopes(): Scopes {
   const of = (span: Span): Scope | undefined => knownStateOf(span)?.scope
   const find = (context: Context): Scope | undefined => {
@@ -50,7 +57,7 @@ export function createScopes(): Scopes {
     of,
     in: find,
     enter(span, parent) {
-      const scope = find(parent) ?? { root: span, authorizations: [], decisions: [], decisionCount: 0 }
+      const scope = find(parent) ?? newScope(span)
       const state = stateOf(span)
       state.scope = scope
       state.caller = parent
@@ -58,19 +65,43 @@ export function createScopes(): Scopes {
     },
     callerOf: (span) => knownStateOf(span)?.caller,
     nest(span) {
-      const { decisions = [], decisionCount = 0 } = of(span) ?? {}
-      stateOf(span).scope = { root: span, authorizations: [], decisions: [...decisions], decisionCount }
+      const { decision, decisionCount } = of(span) ?? newScope(span)
+      stateOf(span).scope = { ...newScope(span), decision, decisionCount }
     },
   }
 }
 
-/** Fingerprint of an artifact, or its id; of one that has neither, such as a password, whom it stands for. */
-export function artifactKeyOf(attributes: Attributes): string | undefined {
+/** Undefined for one by which nobody could know it again. */
+export function artifactOf(encoded: Attributes | PreparedFact<Authorization>): Artifact | undefined {
+  if (!(encoded instanceof PreparedFact)) return newArtifact(encoded)
+  encoded.artifact ??= newArtifact(encoded.attributes)
+  return encoded.artifact
+}
+
+function newArtifact(attributes: Attributes): Artifact | undefined {
   const { token, id, subject, method } = TABLE.authorization
-  const own = attributes[token[0]] ?? attributes[id[0]]
-  if (own !== undefined) return own as string
+  const fingerprint = attributes[token[0]] as string | undefined
+  let key = fingerprint ?? (attributes[id[0]] as string | undefined)
   const whom = attributes[subject[0]]
-  return whom === undefined ? undefined : `${attributes[method[0]]} ${whom}`
+  // A password, say, has neither.
+  if (key === undefined && whom !== undefined) key = `${attributes[method[0]]} ${whom}`
+  return key === undefined ? undefined : { key, fingerprint, attributes, repeated: undefined }
+}
+
+export function bringIntoForce({ authorizations }: Scope, artifact: Artifact): void {
+  if (authorizations.length >= MAX_IN_FORCE) return
+  for (const { key } of authorizations) if (key === artifact.key) return
+  authorizations.push(artifact)
+}
+
+/** Of an artifact that is known by its id alone, that one is taken that has it. */
+export function takeOutOfForce({ authorizations }: Scope, { key, fingerprint, attributes }: Artifact): void {
+  const [id] = TABLE.authorization.id
+  const isKnownById = fingerprint === undefined && attributes[id] !== undefined
+  const at = authorizations.findIndex(
+    (one) => one.key === key || (isKnownById && one.attributes[id] === attributes[id]),
+  )
+  if (at !== -1) authorizations.splice(at, 1)
 }
 
 /** What a span that inherits an artifact says of it: enough to tell which it is and whether it still holds. */
@@ -78,48 +109,27 @@ const INHERITED = (['token', 'id', 'type', 'issuer', 'subject', 'expiresAt', 've
   (field) => TABLE.authorization[field][0],
 )
 
-export function bringIntoForce(
-  scope: Scope,
-  key: string,
-  attributes: Attributes,
-  prepared: PreparedFact<Authorization> | undefined,
-): void {
-  if (scope.authorizations.length >= MAX_IN_FORCE || scope.authorizations.some((one) => one.key === key))
-    return
-  const shared = prepared?.repeated ?? repeatedOf(attributes)
-  if (prepared !== undefined) prepared.repeated = shared
-  scope.authorizations.push({ key, shared })
-}
-
-function repeatedOf(attributes: Attributes): SharedAttributes {
+export function repeatedOf(artifact: Artifact): SharedAttributes {
+  if (artifact.repeated !== undefined) return artifact.repeated
   const repeated: Attributes = { [Name.authorizationInherited]: true }
-  for (const name of INHERITED) if (attributes[name] !== undefined) repeated[name] = attributes[name]
-  return new SharedAttributes(repeated)
-}
-
-/** Of an artifact that is known by its id alone, that one is taken that has it. */
-export function takeOutOfForce(scope: Scope, key: string, attributes: Attributes): void {
-  const { token, id } = TABLE.authorization
-  const isKnownById = attributes[token[0]] === undefined && attributes[id[0]] !== undefined
-  const at = scope.authorizations.findIndex(
-    (one) => one.key === key || (isKnownById && one.shared.attributes[id[0]] === attributes[id[0]]),
-  )
-  if (at !== -1) scope.authorizations.splice(at, 1)
+  for (const name of INHERITED)
+    if (artifact.attributes[name] !== undefined) repeated[name] = artifact.attributes[name]
+  artifact.repeated = new SharedAttributes(repeated)
+  return artifact.repeated
 }
 
 /** The fingerprint of the one artifact in force, where there is exactly one. */
 export function fingerprintInForce(scope: Scope | undefined): string | undefined {
-  if (scope?.authorizations.length !== 1) return undefined
-  return scope.authorizations[0]!.shared.attributes[Name.authorizationFingerprint] as string | undefined
+  return scope?.authorizations.length === 1 ? scope.authorizations[0]!.fingerprint : undefined
 }
 
 /** The decision on which an action of this scope relies, where there is no other that it could be. */
 export function certainDecision(scope: Scope | undefined): string | undefined {
-  return scope?.decisionCount === 1 ? scope.decisions[0] : undefined
+  return scope?.decisionCount === 1 ? scope.decision : undefined
 }
 
 /** Counts a decision; `undefined` for one that has no id of its own. */
 export function noteDecision(scope: Scope | undefined, id: string | undefined): void {
   if (scope === undefined) return
-  if (scope.decisionCount++ === 0 && id !== undefined) scope.decisions.push(id)
+  if (scope.decisionCount++ === 0) scope.decision = id
 }

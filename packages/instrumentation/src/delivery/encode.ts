@@ -5,7 +5,8 @@
  * one. They are made by a writer of our own because the SDK's takes several times as long, for every span of a service.
  */
 import type { Attributes, AttributeValue, HrTime, SpanContext, SpanStatus } from '@opentelemetry/api'
-import { FactEvent, OWN_NAMES, type SharedAttributes } from '../fact-event.ts'
+import { FactEvent, type SharedAttributes } from '../fact-event.ts'
+import { Name } from '../facts.ts'
 import { type Part, ReverseWriter } from './protobuf.ts'
 import type { ReadableSpan, Resource, Scope, SpanEvent, SpanLink } from './span.ts'
 
@@ -98,25 +99,30 @@ function writeStatus({ code, message }: SpanStatus): void {
 
 function writeEvent(event: SpanEvent): void {
   const since = writer.length
-  const { name, time, attributes, droppedAttributesCount = 0 } = event
+  const { name, time, droppedAttributesCount = 0 } = event
   writer.number(0x20, droppedAttributesCount)
-  const shared = FactEvent.sharedOf(event)
-  if (shared === undefined) {
+  if (event instanceof FactEvent && event.shared !== undefined) {
+    writeOwn(event)
+    writeShared(event.shared, name)
+  } else {
+    const { attributes } = event
     if (attributes) writeAttributes(0x1a, attributes)
     writer.textField(0x12, name)
-  } else writeShared(shared, name, attributes!)
+  }
   writeTime(time)
   writer.tag(0x09)
   writer.close(0x5a, since)
 }
 
-/** What only this event has, and what it has in common with others: its name and most of its attributes. */
-function writeShared(shared: SharedAttributes, name: string, attributes: Attributes): void {
-  if (attributes !== shared.attributes)
-    for (let at = OWN_NAMES.length - 1; at >= 0; at--) {
-      const value = attributes[OWN_NAMES[at]!]
-      if (value !== undefined) writeMember(0x1a, OWN_NAMES[at]!, value, 0)
-    }
+/** What only this event has: an attribute each, behind those that it shares. */
+function writeOwn({ decisionId, authorization, count }: FactEvent): void {
+  if (count !== undefined) writeMember(0x1a, Name.decisionCount, count, 0)
+  if (authorization !== undefined) writeMember(0x1a, Name.authorizationFingerprint, authorization, 0)
+  if (decisionId !== undefined) writeMember(0x1a, Name.decisionId, decisionId, 0)
+}
+
+/** Its name and most of its attributes, as many have them. */
+function writeShared(shared: SharedAttributes, name: string): void {
   if (shared.bytes !== undefined) {
     writer.raw(shared.bytes)
     return

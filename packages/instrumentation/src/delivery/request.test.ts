@@ -238,13 +238,20 @@ test('events that share attributes: the same bytes the first time and later, alo
   )[0]!
   const shared = new SharedAttributes({ 'governance.decision.outcome': 'allow', roles: ['a', 'b'] })
   const id = { 'governance.decision.id': 'e-1' }
-  const changed = new FactEvent('changed', [1, 2], { ...shared.attributes, ...id }, shared)
-  changed.separate()
+  const counted = new FactEvent('shared', [1, 2], shared, 'e-2', 'hmac-sha256:1')
+  counted.count = 3
+  const changed = new FactEvent('changed', [1, 2], shared, 'e-3')
+  delete changed.separate().roles
+  const replaced = new FactEvent('replaced', [1, 2], shared, 'e-5')
+  replaced.attributes = { last: true }
   const events = [
-    new FactEvent('shared', [1, 2], shared.attributes, shared),
-    new FactEvent('shared', [1, 2], { ...shared.attributes, ...id, 'governance.decision.count': 3 }, shared),
+    new FactEvent('shared', [1, 2], shared),
+    new FactEvent('shared', [1, 2], shared, 'e-1'),
+    counted,
     new FactEvent('nothing shared', [1, 2], id),
-    Object.assign(changed, { attributes: { ...id, last: true } }),
+    new FactEvent('nothing shared', [1, 2], { roles: ['a'] }, 'e-4', 'hmac-sha256:2'),
+    changed,
+    replaced,
   ]
   const span = { ...one!, events }
   const plain = { ...one!, events: events.map(({ name, time, attributes }) => ({ name, time, attributes })) }
