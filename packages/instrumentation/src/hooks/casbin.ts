@@ -11,7 +11,7 @@ import { createPolicies, type Model, type Policies } from './casbin-policy.ts'
 import type { Hook, Library } from './hook.ts'
 import type { Call, CallOutcome } from './observe.ts'
 import { ownerOf, prototypeOf } from './owner.ts'
-import { MAX_KEY_LENGTH, preparedDecision } from './prepared.ts'
+import { type Part, type Parts, preparedDecision } from './prepared.ts'
 import { attempt, failure, member } from './values.ts'
 
 /** What is used of an enforcer, the same in all of 5.x. */
@@ -70,9 +70,9 @@ function decided(
   const base = model === undefined ? undefined : attempt(() => policies.digest(model))
   const facts = model !== undefined && !hasMatcher && enabled !== false ? policies.facts(model) : undefined
   return (outcome) => {
-    const key = facts && keyOf(args, outcome)
+    const parts = facts && partsOf(args, outcome)
     recorder.repeatedDecision(
-      preparedDecision(recorder, facts, key, () => ({
+      preparedDecision(recorder, facts, parts, () => ({
         ...requestOf(model, hasMatcher ? args.slice(1) : args),
         ...answerOf(outcome, model),
         ...(enabled === false && outcome.ok && { reason: 'enforcement_disabled' }),
@@ -84,15 +84,15 @@ function decided(
   }
 }
 
-/** Stands for a request of plain texts and its plain answer: the same facts under the same policy. */
-function keyOf(args: readonly unknown[], outcome: CallOutcome): string | undefined {
+/** A request of plain texts and its plain answer. */
+function partsOf(args: readonly unknown[], outcome: CallOutcome): Parts | undefined {
   if (!outcome.ok || typeof outcome.value !== 'boolean') return undefined
-  let key = outcome.value ? 'allow' : 'deny'
+  const parts: Part[] = [outcome.value]
   for (const one of args) {
     if (typeof one !== 'string') return undefined
-    key += `\n${one.length} ${one}`
+    parts.push(one)
   }
-  return key.length > MAX_KEY_LENGTH ? undefined : key
+  return parts
 }
 
 /** casbin's own names of the parts of a request, as its request definitions have them by convention. */

@@ -12,14 +12,20 @@ import type { Recorder } from '../recorder.ts'
 import { digestOf } from '../secrets.ts'
 import type { Hook } from './hook.ts'
 import type { CallOutcome } from './observe.ts'
-import { MAX_KEY_LENGTH, MAX_PREPARED, type PreparedDecisions, preparedDecision } from './prepared.ts'
+import { MAX_PREPARED, type Part, type Parts, type PreparedDecisions, preparedDecision } from './prepared.ts'
 import { attempt, type Fields, failure, isFields, member } from './values.ts'
 
 /** Policy sets that are remembered: those that were parsed beforehand, by id, and others by their text. */
 const MAX_SETS = 1000
 const MAX_TEXTS = 16
 
-type Policy = Pick<Decision, 'policySetId' | 'policyDigest'>
+/** A policy set, as decisions name it. */
+interface Policy {
+  /** No other one of this process has it. */
+  readonly serial: number
+  readonly policySetId: string | undefined
+  readonly policyDigest: string | undefined
+}
 
 export const cedarHook: Hook = {
   library: '@cedar-policy/cedar-wasm',
@@ -27,69 +33,58 @@ export const cedarHook: Hook = {
   files: ['nodejs/cedar_wasm'],
   versions: { from: '4.1.0', before: '5.0.0' },
   patch(library, recorder) {
-    const digestOfSet = createDigest()
-    /** Digests by the id under which a set was parsed. */
-    const parsed = new Map<string, string | undefined>()
+    const policies = createPolicies()
+    /** By the id under which they were parsed. */
+    const parsed = new Map<string, Policy>()
     const known: PreparedDecisions = createCache(MAX_PREPARED)
-    const decided = (call: unknown, outcome: CallOutcome, policy: Policy): void => {
-      const key = outcome.ok
-        ? attempt(() => keyOf(call as Fields, outcome.value as Fields, policy))
-        : undefined
+    const decided = (call: unknown, outcome: CallOutcome, policy: Policy | undefined): void => {
+      const parts = policy && outcome.ok ? readParts(call, outcome.value, policy) : undefined
       recorder.decision(
-        preparedDecision(recorder, known, key, () => ({
+        preparedDecision(recorder, known, parts, () => ({
           ...requestOf(call),
           ...answerOf(outcome),
-          ...policy,
+          policySetId: policy?.policySetId,
+          policyDigest: policy?.policyDigest,
           engine: 'cedar',
           engineVersion: library.version,
         })),
       )
     }
-    const observe = (name: string, policyOf: (call: Fields) => Policy, optional = false): void =>
+    for (const name of ['isAuthorized', 'isAuthorizedPartial'])
       library.observe(
         name,
         ({ args: [call] }) =>
           (outcome) =>
-            decided(call, outcome, attempt(() => policyOf(fieldsOf(call) ?? {})) ?? {}),
-        { optional },
+            decided(call, outcome, policies.of(member(call, 'policies'))),
+        { optional: name !== 'isAuthorized' },
       )
-    observe('isAuthorized', ({ policies }) => ({ policyDigest: digestOfSet(policies) }))
-    observe('isAuthorizedPartial', ({ policies }) => ({ policyDigest: digestOfSet(policies) }), true)
-    observe(
+    library.observe(
       'statefulIsAuthorized',
-      ({ preparsedPolicySetId: id }) => ({
-        policySetId: text(id),
-        policyDigest: typeof id === 'string' ? parsed.get(id) : undefined,
-      }),
-      true,
+      ({ args: [call] }) =>
+        (outcome) => {
+          const id = member(call, 'preparsedPolicySetId')
+          if (typeof id !== 'string') decided(call, outcome, undefined)
+          else decided(call, outcome, parsed.get(id) ?? policies.named(id))
+        },
+      { optional: true },
     )
     library.observe(
       'preparsePolicySet',
-      ({ args: [id, policies] }) =>
+      ({ args: [id, set] }) =>
         (outcome) => {
           const isTaken = outcome.ok && fieldsOf(outcome.value)?.type === 'success'
-          if (!isTaken || typeof id !== 'string') return
-          replaceSet(
-            recorder,
-            parsed,
-            id,
-            attempt(() => digestOfSet(policies)),
-          )
+          if (isTaken && typeof id === 'string') replaceSet(recorder, parsed, policies.named(id, set))
         },
       { optional: true },
     )
   },
 }
 
-function replaceSet(
-  recorder: Recorder,
-  parsed: Map<string, string | undefined>,
-  id: string,
-  to: string | undefined,
-): void {
-  const from = parsed.get(id)
+function replaceSet(recorder: Recorder, parsed: Map<string, Policy>, policy: Policy): void {
+  const { policySetId: id = '', policyDigest: to } = policy
+  const from = parsed.get(id)?.policyDigest
   parsed.delete(id)
-  parsed.set(id, to)
+  parsed.set(id, policy)
   if (parsed.size > MAX_SETS) parsed.delete(parsed.keys().next().value!)
   if (to !== undefined && to === from) return
   recorder.transition({
@@ -104,30 +99,40 @@ function replaceSet(
 }
 
 /**
- * Stands for a question and its answer: the same facts under the same policy. Undefined for anything but ids, a context of
- * plain values, and an answer without errors. May throw.
+ * A question and its answer under one policy. Undefined for anything but ids, a context of plain values, and an answer
+ * without errors.
  */
-function keyOf(call: Fields, { response }: Fields, policy: Policy): string | undefined {
-  const { decision, diagnostics } = response as Fields
-  const { reason, errors } = diagnostics as Fields
-  if (!Array.isArray(reason) || !Array.isArray(errors) || errors.length > 0) return undefined
-  let key = ''
-  for (const text of [policy.policySetId ?? '', policy.policyDigest ?? '', decision, ...reason]) {
-    if (typeof text !== 'string') return undefined
-    key += `${text.length} ${text}`
-  }
-  for (const part of ['principal', 'action', 'resource', 'context']) {
-    const fields = call[part]
-    if (!isPlain(fields)) return undefined
-    key += '\n'
-    for (const name of Object.keys(fields)) {
-      const value = fields[name]
-      if (typeof value === 'string') key += `${name.length} ${name} ${value.length} ${value}`
-      else if (Number.isFinite(value) || typeof value === 'boolean') key += `${name.length} ${name} ${value},`
-      else return undefined
+function readParts(call: unknown, answer: unknown, policy: Policy): Parts | undefined {
+  try {
+    const { response } = answer as Fields
+    const { decision, diagnostics } = response as Fields
+    const { reason, errors } = diagnostics as Fields
+    if (!isPart(decision) || !Array.isArray(reason) || !Array.isArray(errors) || errors.length > 0)
+      return undefined
+    const parts: Part[] = [policy.serial, decision, reason.length]
+    for (const id of reason) {
+      if (!isPart(id)) return undefined
+      parts.push(id)
     }
+    const { principal, action, resource, context } = call as Fields
+    for (const value of [principal, action, resource, context]) {
+      if (!isPlain(value)) return undefined
+      const at = parts.push(0) - 1
+      for (const name in value) {
+        const member = value[name]
+        if (!isPart(member)) return undefined
+        parts.push(name, member)
+      }
+      parts[at] = parts.length
+    }
+    return parts
+  } catch {
+    return undefined
   }
-  return key.length > MAX_KEY_LENGTH ? undefined : key
+}
+
+function isPart(value: unknown): value is string | number | boolean {
+  return typeof value === 'string' || typeof value === 'boolean' || Number.isFinite(value)
 }
 
 /** Its members, as they can be listed, are all that canonical JSON has of it. */
@@ -185,36 +190,49 @@ function text(value: unknown): string | undefined {
   return typeof value === 'string' ? value : undefined
 }
 
+interface Policies {
+  /** The one that a call brings with it. */
+  of(set: unknown): Policy | undefined
+  /** Without its text, one of which no more is known. */
+  named(id: string, set?: unknown): Policy
+}
+
 /**
- * `sha256:` over the canonical JSON of a policy set as the application gives it. Kept by the text of its policies, where
- * it has nothing else, or by its object for as long as policies, templates and links are the same ones. Known hole:
- * policies in JSON that are changed in place.
+ * Their digest is `sha256:` over the canonical JSON of a policy set as the application gives it. Kept by the text of its
+ * policies, where it has nothing else, or by its object for as long as policies, templates and links are the same ones.
+ * Known hole: policies in JSON that are changed in place.
  */
-function createDigest(): (policies: unknown) => string | undefined {
-  const texts = createCache<string, string>(MAX_TEXTS)
-  const sets = new WeakMap<
-    object,
-    { readonly parts: readonly unknown[]; readonly digest: string | undefined }
-  >()
-  const digestOfSet = (policies: Fields): string | undefined => {
-    const canonical = canonicalJson(policies)
-    return canonical === undefined ? undefined : digestOf(canonical)
+function createPolicies(): Policies {
+  const texts = createCache<string, Policy>(MAX_TEXTS)
+  const sets = new WeakMap<object, { readonly parts: readonly unknown[]; readonly policy: Policy }>()
+  let serial = 0
+  const policy = (policySetId: string | undefined, set: Fields | undefined): Policy => {
+    const canonical = set && canonicalJson(set)
+    const policyDigest = canonical === undefined ? undefined : digestOf(canonical)
+    return { serial: serial++, policySetId, policyDigest }
   }
-  return (policies) => {
-    const set = fieldsOf(policies)
-    if (set === undefined) return undefined
-    const only = Object.keys(set).length === 1 ? set.staticPolicies : undefined
+  const of = (set: unknown): Policy | undefined => {
+    const fields = fieldsOf(set)
+    if (fields === undefined) return undefined
+    const only = Object.keys(fields).length === 1 ? fields.staticPolicies : undefined
     if (typeof only === 'string') {
-      const digest = texts.get(only) ?? digestOfSet(set)
-      if (digest !== undefined) texts.set(only, digest)
-      return digest
+      let known = texts.get(only)
+      if (known === undefined) {
+        known = policy(undefined, fields)
+        texts.set(only, known)
+      }
+      return known
     }
-    const parts = partsOf(set)
-    const known = sets.get(set)
-    if (known !== undefined && areSame(known.parts, parts)) return known.digest
-    const digest = digestOfSet(set)
-    sets.set(set, { parts, digest })
-    return digest
+    const parts = partsOf(fields)
+    const known = sets.get(fields)
+    if (known !== undefined && areSame(known.parts, parts)) return known.policy
+    const made = policy(undefined, fields)
+    sets.set(fields, { parts, policy: made })
+    return made
+  }
+  return {
+    of: (set) => attempt(() => of(set)),
+    named: (id, set) => attempt(() => policy(id, fieldsOf(set))) ?? policy(id, undefined),
   }
 }
 
