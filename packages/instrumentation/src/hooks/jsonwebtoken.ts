@@ -10,7 +10,7 @@ import type { Recorder } from '../recorder.ts'
 import type { Hook } from './hook.ts'
 import { type Claims, jwtArtifact, peekJwt } from './jwt.ts'
 import type { CallOutcome } from './observe.ts'
-import { isFields, member } from './values.ts'
+import { type Fields, isFields } from './values.ts'
 
 /** Verified tokens whose facts are kept; they stay in memory, at most twice as many. */
 const MAX_KEPT = 512
@@ -44,7 +44,7 @@ function record(
   recorder: Recorder,
   verified: Cache<string, Verified>,
   token: unknown,
-  options: Readonly<Record<string, unknown>>,
+  options: Fields,
   outcome: CallOutcome,
 ): void {
   if (outcome.ok) {
@@ -69,7 +69,7 @@ function record(
 function verifiedOf(
   recorder: Recorder,
   token: unknown,
-  options: Readonly<Record<string, unknown>>,
+  options: Fields,
   verified: Cache<string, Verified>,
 ): Verified {
   const key = keyOf(token)
@@ -165,23 +165,27 @@ function reasonOf(error: unknown): string {
   return REASONS.find(([pattern]) => pattern.test(message))?.[1] ?? 'invalid'
 }
 
-/** Checks that options ask for, or take away, and what they are called. */
-const OPTIONS = [
-  ['algorithms', 'algorithm'],
-  ['audience', 'audience'],
-  ['issuer', 'issuer'],
-  ['subject', 'subject'],
-  ['maxAge', 'age'],
-] as const
-const IGNORE_EXPIRATION = 1 << OPTIONS.length
-const IGNORE_NOT_BEFORE = 2 << OPTIONS.length
+/** What options ask for, or take away, a bit each. */
+const ALGORITHM = 1
+const AUDIENCE = 2
+const ISSUER = 4
+const SUBJECT = 8
+const AGE = 16
+const IGNORE_EXPIRATION = 32
+const IGNORE_NOT_BEFORE = 64
 
-/** What the options ask for, a bit for each: what is set to something false is not looked at by the library. */
-function askedOf(options: Readonly<Record<string, unknown>>): number {
+/** What is set to something false is not looked at by the library. Up to an option that cannot be read. */
+function askedOf(options: Fields): number {
   let asked = 0
-  for (let at = 0; at < OPTIONS.length; at++) if (member(options, OPTIONS[at]![0])) asked |= 1 << at
-  if (member(options, 'ignoreExpiration')) asked |= IGNORE_EXPIRATION
-  if (member(options, 'ignoreNotBefore')) asked |= IGNORE_NOT_BEFORE
+  try {
+    if (options.algorithms) asked |= ALGORITHM
+    if (options.audience) asked |= AUDIENCE
+    if (options.issuer) asked |= ISSUER
+    if (options.subject) asked |= SUBJECT
+    if (options.maxAge) asked |= AGE
+    if (options.ignoreExpiration) asked |= IGNORE_EXPIRATION
+    if (options.ignoreNotBefore) asked |= IGNORE_NOT_BEFORE
+  } catch {}
   return asked
 }
 
@@ -190,6 +194,10 @@ function checksOf(asked: number, isSigned: boolean, claims: Claims | undefined):
   const checks = isSigned ? ['signature'] : []
   if (claims?.exp !== undefined && (asked & IGNORE_EXPIRATION) === 0) checks.push('expiry')
   if (claims?.nbf !== undefined && (asked & IGNORE_NOT_BEFORE) === 0) checks.push('not_before')
-  for (const [at, [, name]] of OPTIONS.entries()) if ((asked & (1 << at)) !== 0) checks.push(name)
+  if ((asked & ALGORITHM) !== 0) checks.push('algorithm')
+  if ((asked & AUDIENCE) !== 0) checks.push('audience')
+  if ((asked & ISSUER) !== 0) checks.push('issuer')
+  if ((asked & SUBJECT) !== 0) checks.push('subject')
+  if ((asked & AGE) !== 0) checks.push('age')
   return checks
 }

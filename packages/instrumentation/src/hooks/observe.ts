@@ -38,7 +38,8 @@ export interface ObserveOptions {
   readonly asks?: boolean
 }
 
-type Callable = (...args: never[]) => unknown
+type Callable = (...args: unknown[]) => unknown
+type Settle = (outcome: CallOutcome) => void
 
 const GROUPS = createContextKey('rootspan groups')
 const ASKS = createContextKey('rootspan asks')
@@ -71,36 +72,32 @@ export function observe<F>(original: F, observer: Observer, log: Log, options: O
   const { callback = false, group, asks = false } = options
   const proxy = new Proxy(original as F & Callable, {
     apply(target, self, args: unknown[]) {
-      const active = contexts.active()
-      let groups: readonly string[] = []
-      if (group !== undefined) {
-        groups = (active.getValue(GROUPS) as readonly string[] | undefined) ?? []
-        if (groups.includes(group)) return Reflect.apply(target, self, args)
-      }
-      let after: ((outcome: CallOutcome) => void) | undefined
-      const call = new ObservedCall(self, args, active)
+      const call = new ObservedCall(self, args)
+      if (group !== undefined && groupsOf(call.context).includes(group)) return call.make(target)
+      let after: Settle | undefined
       try {
         after = observer(call) ?? undefined
       } catch (error) {
         log.failed('a hook', error)
       }
-      let inner = call.context
-      if (group !== undefined) inner = inner.setValue(GROUPS, [...groups, group])
-      if (asks) inner = asking(inner)
-      const run = <T>(fn: () => T): T => (inner === active ? fn() : contexts.with(inner, fn))
-      if (after === undefined) return run(() => Reflect.apply(target, self, call.args))
-      const settle = once(after, active, log)
-      const passed = callback ? withCallback(call.args, settle, active) : undefined
+      if (group !== undefined) call.context = inGroup(call.context, group)
+      if (asks) call.context = asking(call.context)
+      if (after === undefined) return call.make(target)
+      let settle: Settle | undefined
+      if (callback && typeof call.args.at(-1) === 'function') {
+        settle = once(after, call.caller, log)
+        call.args = withCallback(call.args, settle, call.caller)
+      }
       let value: unknown
       try {
-        value = run(() => Reflect.apply(target, self, passed ?? call.args))
+        value = call.make(target)
       } catch (error) {
-        settle({ ok: false, error })
+        tell(settle ?? after, { ok: false, error }, log)
         throw error
       }
-      if (passed !== undefined) return value
-      if (isThenable(value)) return follow(value, settle, inner)
-      settle({ ok: true, value })
+      if (settle !== undefined) return value
+      if (isThenable(value)) return follow(value, once(after, call.caller, log), call.context)
+      tell(after, { ok: true, value }, log)
       return value
     },
   })
@@ -108,16 +105,39 @@ export function observe<F>(original: F, observer: Observer, log: Log, options: O
   return proxy
 }
 
+function groupsOf(context: Context): readonly string[] {
+  return (context.getValue(GROUPS) as readonly string[] | undefined) ?? []
+}
+
+function inGroup(context: Context, group: string): Context {
+  return context.setValue(GROUPS, [...groupsOf(context), group])
+}
+
+/** Contexts are looked up for those calls alone of which somebody asks for them. */
 class ObservedCall implements Call {
   readonly self: unknown
   args: readonly unknown[]
-  context: Context
+  #caller: Context | undefined = undefined
+  #context: Context | undefined = undefined
   #isCopied = false
 
-  constructor(self: unknown, args: readonly unknown[], context: Context) {
+  constructor(self: unknown, args: readonly unknown[]) {
     this.self = self
     this.args = args
-    this.context = context
+  }
+
+  /** The context of the caller. To be asked for where that is the active one. */
+  get caller(): Context {
+    this.#caller ??= contexts.active()
+    return this.#caller
+  }
+
+  get context(): Context {
+    return this.#context ?? this.caller
+  }
+
+  set context(context: Context) {
+    if (context !== this.context) this.#context = context
   }
 
   substitute(index: number, value: unknown): void {
@@ -125,40 +145,40 @@ class ObservedCall implements Call {
     this.#isCopied = true
     ;(this.args as unknown[])[index] = value
   }
+
+  make(target: Callable): unknown {
+    const { self, args } = this
+    if (this.#context === undefined) return Reflect.apply(target, self, args)
+    return contexts.with(this.#context, Reflect.apply, undefined, target, self, args)
+  }
+}
+
+function tell(after: Settle, outcome: CallOutcome, log: Log): void {
+  try {
+    after(outcome)
+  } catch (error) {
+    log.failed('a hook', error)
+  }
 }
 
 /** `after`, at most once, in the caller's context, and never throwing. */
-function once(
-  after: (outcome: CallOutcome) => void,
-  context: Context,
-  log: Log,
-): (outcome: CallOutcome) => void {
+function once(after: Settle, context: Context, log: Log): Settle {
   let isSettled = false
   return (outcome) => {
     if (isSettled) return
     isSettled = true
-    try {
-      if (contexts.active() === context) after(outcome)
-      else contexts.with(context, after, undefined, outcome)
-    } catch (error) {
-      log.failed('a hook', error)
-    }
+    if (contexts.active() === context) tell(after, outcome, log)
+    else contexts.with(context, tell, undefined, after, outcome, log)
   }
 }
 
-/** Arguments with their last one, a callback, observed; undefined if it is no function. */
-function withCallback(
-  args: readonly unknown[],
-  settle: (outcome: CallOutcome) => void,
-  context: Context,
-): unknown[] | undefined {
-  const last = args.at(-1)
-  if (typeof last !== 'function') return undefined
-  const seen = new Proxy(last as Callable, {
+/** Arguments with their last one, a callback, observed. */
+function withCallback(args: readonly unknown[], settle: Settle, context: Context): unknown[] {
+  const seen = new Proxy(args.at(-1) as Callable, {
     apply(target, self, results: unknown[]) {
       const [error, value] = results
       settle(error ? { ok: false, error } : { ok: true, value })
-      return contexts.with(context, () => Reflect.apply(target, self, results))
+      return contexts.with(context, Reflect.apply, undefined, target, self, results)
     },
   })
   return [...args.slice(0, -1), seen]
