@@ -3,6 +3,7 @@ import type { Attributes } from '@opentelemetry/api'
 import type { SpanEvent } from './delivery/span.ts'
 import { FactEvent, type SharedAttributes } from './fact-event.ts'
 import { type Decision, type FactKind, NAMESPACE, TABLE } from './facts.ts'
+import { areSame } from './hooks/values.ts'
 import { now } from './time.ts'
 
 /** Events that facts may have on one span. */
@@ -53,16 +54,14 @@ export function createLedger(): Ledger {
   }
 }
 
-export function eventOf(kind: FactKind, attributes: Attributes | SharedAttributes): FactEvent {
-  return new FactEvent(EVENT_NAMES[kind], now(), attributes)
-}
-
-export function decisionEventOf(
+/** `decisionId` and `authorization` are a decision's. */
+export function eventOf(
+  kind: FactKind,
   attributes: Attributes | SharedAttributes,
-  id: string | undefined,
-  authorization: string | undefined,
+  decisionId?: string,
+  authorization?: string,
 ): FactEvent {
-  return new FactEvent(EVENT_NAMES.decision, now(), attributes, id, authorization)
+  return new FactEvent(EVENT_NAMES[kind], now(), attributes, decisionId, authorization)
 }
 
 /** All that a ledger gives. */
@@ -89,24 +88,11 @@ export function areAlike(a: Decision, b: Decision): boolean {
   )
 }
 
-/** Every field of a decision that `areAlike` does not look at, but for its id. */
+/** Every field of a decision that {@link areAlike} does not look at, but for its id. */
 const VARYING = (Object.keys(TABLE.decision) as (keyof Decision)[]).filter(
   (field) =>
-    ![
-      'id',
-      'outcome',
-      'action',
-      'resourceType',
-      'reason',
-      'engine',
-      'policyDigest',
-      'policyId',
-      'policyVersion',
-      'policySetId',
-      'cached',
-      'errors',
-      'ruleIds',
-    ].includes(field),
+    field !== 'id' &&
+    areAlike({ [field]: 'a' } as unknown as Decision, { [field]: 'b' } as unknown as Decision),
 )
 
 /** Takes out of a group what is not so of `fact`; whether anything was. */
@@ -129,7 +115,5 @@ function takeOut(group: Group, fact: Decision): void {
 
 /** The same value, or lists of the same. */
 function isSame(a: unknown, b: unknown): boolean {
-  if (a === b) return true
-  if (!Array.isArray(a) || !Array.isArray(b) || a.length !== b.length) return false
-  return a.every((one, at) => one === b[at])
+  return a === b || (Array.isArray(a) && Array.isArray(b) && areSame(a, b))
 }

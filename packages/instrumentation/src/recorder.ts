@@ -33,7 +33,6 @@ import { createKeeping, type KeepingParts } from './keeping.ts'
 import {
   areAlike,
   createLedger,
-  decisionEventOf,
   eventOf,
   eventsOf,
   type Ledger,
@@ -214,7 +213,7 @@ export function createRecorder(parts: RecorderParts): Recorder {
     // An engine's own id is among its attributes, and would be sent twice beside those that are shared.
     const hasOwnId = attributes instanceof PreparedFact && attributes.fact.id !== undefined
     const fingerprint = fingerprintInForce(scope)
-    return decisionEventOf(hasOwnId ? attributes.attributes : attributes, id, fingerprint)
+    return eventOf('decision', hasOwnId ? attributes.attributes : attributes, id, fingerprint)
   }
 
   const decide = (span: Span, fact: Decision | PreparedFact<Decision>, id: string): void => {

@@ -97,6 +97,6 @@ export function setAttribute(span: Span, name: string, value: string | number | 
 /** Puts events of ours on a span that has not ended; see {@link setAttributes}. */
 export function addEvents(span: Span, events: readonly SpanEvent[]): void {
   const own = (span as Writable).events
-  if (Array.isArray(own)) for (const event of events) own.push(event)
+  if (Array.isArray(own)) own.push(...events)
   else for (const { name, attributes, time } of events) span.addEvent(name, attributes, time)
 }

@@ -13,7 +13,7 @@ import { digestOf } from '../secrets.ts'
 import type { Hook } from './hook.ts'
 import type { CallOutcome } from './observe.ts'
 import { MAX_PREPARED, type Part, type Parts, type PreparedDecisions, preparedDecision } from './prepared.ts'
-import { attempt, type Fields, failure, isFields, member } from './values.ts'
+import { areSame, attempt, type Fields, failure, isFields, member } from './values.ts'
 
 /** Policy sets that are remembered: those that were parsed beforehand, by id, and others by their text. */
 const MAX_SETS = 1000
@@ -242,8 +242,4 @@ function partsOf({ staticPolicies, templates, templateLinks }: Fields): unknown[
     const fields = fieldsOf(part)
     return fields === undefined ? [part] : [part, ...Object.entries(fields).flat()]
   })
-}
-
-function areSame(a: readonly unknown[], b: readonly unknown[]): boolean {
-  return a.length === b.length && a.every((one, at) => one === b[at])
 }

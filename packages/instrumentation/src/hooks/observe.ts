@@ -72,7 +72,7 @@ export function observe<F>(original: F, observer: Observer, log: Log, options: O
   const { callback = false, group, asks = false } = options
   const proxy = new Proxy(original as F & Callable, {
     apply(target, self, args: unknown[]) {
-      const call = new ObservedCall(self, args)
+      const call = new ObservedCall(self, args, contexts.active())
       if (group !== undefined && groupsOf(call.context).includes(group)) return call.make(target)
       let after: Settle | undefined
       try {
@@ -113,31 +113,18 @@ function inGroup(context: Context, group: string): Context {
   return context.setValue(GROUPS, [...groupsOf(context), group])
 }
 
-/** Contexts are looked up for those calls alone of which somebody asks for them. */
 class ObservedCall implements Call {
   readonly self: unknown
   args: readonly unknown[]
-  #caller: Context | undefined = undefined
-  #context: Context | undefined = undefined
+  readonly caller: Context
+  context: Context
   #isCopied = false
 
-  constructor(self: unknown, args: readonly unknown[]) {
+  constructor(self: unknown, args: readonly unknown[], caller: Context) {
     this.self = self
     this.args = args
-  }
-
-  /** The context of the caller. To be asked for where that is the active one. */
-  get caller(): Context {
-    this.#caller ??= contexts.active()
-    return this.#caller
-  }
-
-  get context(): Context {
-    return this.#context ?? this.caller
-  }
-
-  set context(context: Context) {
-    if (context !== this.context) this.#context = context
+    this.caller = caller
+    this.context = caller
   }
 
   substitute(index: number, value: unknown): void {
@@ -147,9 +134,9 @@ class ObservedCall implements Call {
   }
 
   make(target: Callable): unknown {
-    const { self, args } = this
-    if (this.#context === undefined) return Reflect.apply(target, self, args)
-    return contexts.with(this.#context, Reflect.apply, undefined, target, self, args)
+    const { self, args, caller, context } = this
+    if (context === caller) return Reflect.apply(target, self, args)
+    return contexts.with(context, Reflect.apply, undefined, target, self, args)
   }
 }
 

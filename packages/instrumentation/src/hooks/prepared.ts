@@ -8,14 +8,13 @@ import type { Cache } from '../cache.ts'
 import type { PreparedFact } from '../fact-event.ts'
 import type { Decision } from '../facts.ts'
 import type { Recorder } from '../recorder.ts'
+import { areSame } from './values.ts'
 
 /** What is kept of one engine or policy; it stays in memory, at most twice as many. */
 export const MAX_PREPARED = 512
 /** Parts, and their characters, beyond which a decision is not kept: such requests are read each time. */
 const MAX_PARTS = 64
 const MAX_CHARACTERS = 512
-/** What counts of each end of a long text when a decision is looked for. */
-const MAX_END = 16
 
 /** A member of what a decision is about; no NaN. */
 export type Part = string | number | boolean | undefined
@@ -47,19 +46,16 @@ export function preparedDecision(
   return fact
 }
 
-/** 32 bits by FNV-1a, over all but the middle of long texts; undefined where there is too much. */
+/** 32 bits by FNV-1a; undefined where there is too much. */
 function numberOf(parts: Parts): number | undefined {
   if (parts.length > MAX_PARTS) return undefined
   let number = 0x811c9dc5
   let left = MAX_CHARACTERS
   for (const part of parts)
     if (typeof part === 'string') {
-      const { length } = part
-      left -= length
+      left -= part.length
       if (left < 0) return undefined
-      const skipped = length > 2 * MAX_END ? length - MAX_END : MAX_END
-      for (let at = 0; at < length; at = at + 1 === MAX_END ? skipped : at + 1)
-        number = mixed(number, part.charCodeAt(at))
+      for (let at = 0; at < part.length; at++) number = mixed(number, part.charCodeAt(at))
     } else if (typeof part === 'number') number = mixed(number, part ^ (part * 2 ** 20))
     else if (part === true) number = mixed(number, 1)
   return number
@@ -67,10 +63,4 @@ function numberOf(parts: Parts): number | undefined {
 
 function mixed(number: number, more: number): number {
   return Math.imul(number ^ more, 0x01000193)
-}
-
-function areSame(one: Parts, other: Parts): boolean {
-  if (one.length !== other.length) return false
-  for (let at = 0; at < one.length; at++) if (one[at] !== other[at]) return false
-  return true
 }
