@@ -43,6 +43,9 @@ export class PreparedFact<F> extends SharedAttributes {
  * An event of a fact. What it has in common with others and what it has alone are put together for whoever asks for its
  * attributes, and for nobody else: that takes longer than all else that recording a decision does, and its bytes are
  * made without.
+ *
+ * Known holes: what a processor of the application changes within the attributes is not sent, only what it puts in their
+ * place; `{...event}` and `structuredClone` leave them out.
  */
 export class FactEvent implements SpanEvent {
   readonly name: string
