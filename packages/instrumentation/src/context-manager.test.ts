@@ -13,7 +13,7 @@ const named = (name: string): Context => ROOT_CONTEXT.setValue(KEY, name)
 const A = named('a')
 const B = named('b')
 
-const ours = (): ContextManager => contextManager(AsyncLocalStorageContextManager).enable()
+const ours = (): ContextManager => contextManager().enable()
 const theirs = (): ContextManager => new AsyncLocalStorageContextManager().enable()
 const active = (manager: ContextManager): unknown => manager.active().getValue(KEY)
 

@@ -1,31 +1,24 @@
 /**
- * The SDK's own context manager with another `bind`: instrumentations of servers bind two emitters and some ten functions
- * for each request, and the SDK's takes longer for it than for the spans.
+ * A context manager that does what the SDK's does, which takes longer for contexts than for spans: instrumentations of
+ * servers bind two emitters and some ten functions for each request, and enter a context as often.
  *
  * An emitter that is bound emits in its context, where the SDK wraps each listener that is added: listeners stay what they
  * are, and the context is changed once for all of them. What differs is that those that were there before, which are
  * Node's own, run in it, too.
  */
 // biome-ignore-all lint/complexity/noArguments: functions that say how many parameters they have cannot have a rest of them.
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { EventEmitter } from 'node:events'
-import type { Context, ContextManager } from '@opentelemetry/api'
+import { type Context, type ContextManager, ROOT_CONTEXT } from '@opentelemetry/api'
+import { frameClass, runnerOf } from './async-frame.ts'
 
-type Callable = (this: unknown, ...args: unknown[]) => unknown
+type Callable = (this: unknown, ...args: never[]) => unknown
 
 const BOUND = Symbol('rootspan bound')
 
-/** `Base` is the SDK's `AsyncLocalStorageContextManager`, of whichever version. */
-export function contextManager(Base: new () => ContextManager): ContextManager {
-  const manager = new (class extends Base {
-    override bind<T>(context: Context, target: T): T {
-      if (typeof target === 'function') return boundTo(context, target as Callable) as T
-      if (target instanceof EventEmitter) bindEmitter(context, target)
-      return target
-    }
-  })()
-
-  const run = <T>(context: Context, target: unknown, self: unknown, args: ArrayLike<unknown>): T =>
-    manager.with(context, Reflect.apply, undefined, target as Callable, self, args)
+export function contextManager(): ContextManager {
+  const storage = new AsyncLocalStorage<Context>()
+  const run = runnerOf(storage, frameClass())
 
   /** Literals for the usual numbers of parameters: a `length` that is defined afterwards costs more than all the rest. */
   const boundTo = (context: Context, target: Callable): Callable => {
@@ -64,5 +57,22 @@ export function contextManager(Base: new () => ContextManager): ContextManager {
     }
   }
 
-  return manager
+  return {
+    active: () => storage.getStore() ?? ROOT_CONTEXT,
+    with: (context, target, self, ...args) =>
+      run(context, target as unknown as Callable, self, args) as ReturnType<typeof target>,
+    bind(context, target) {
+      if (typeof target === 'function')
+        return boundTo(context, target as unknown as Callable) as typeof target
+      if (target instanceof EventEmitter) bindEmitter(context, target)
+      return target
+    },
+    enable() {
+      return this
+    },
+    disable() {
+      storage.disable()
+      return this
+    },
+  }
 }

@@ -6,7 +6,6 @@
  * environment are made here, out of the parts that NodeSDK itself is made of.
  */
 
-import type { ContextManager } from '@opentelemetry/api'
 import { contextManager } from './context-manager.ts'
 import { packed, type SpanProcessor } from './delivery/exporter.ts'
 import { openDelivery, openExporter } from './delivery/open.ts'
@@ -43,10 +42,6 @@ interface TraceSdk {
 interface Resources {
   defaultResource(): { merge(other: unknown): unknown }
   resourceFromAttributes(attributes: Record<string, unknown>): unknown
-}
-
-interface Contexts {
-  readonly AsyncLocalStorageContextManager: new () => ContextManager
 }
 
 /** Packages that patch modules say which in a field that is theirs alone. */
@@ -110,17 +105,11 @@ export async function createSdk(
     Object.assign(own, { shutdown: () => own.forceFlush() }),
     ...(await processorsFromEnv(inner, trace, current !== undefined, runtime)),
   ]
-  const contexts = await load<Contexts>(
-    inner,
-    '@opentelemetry/context-async-hooks',
-    'AsyncLocalStorageContextManager',
-  )
   const ids = idGenerator()
   const sampler = rootspanSampler(samplerFromEnv(trace, log), runtime)
   const sdk = new sdkNode.NodeSDK({
     instrumentations,
-    // Without one the SDK makes its own.
-    contextManager: contexts && contextManager(contexts.AsyncLocalStorageContextManager),
+    contextManager: contextManager(),
     idGenerator: ids,
     resource: resources.defaultResource().merge(resources.resourceFromAttributes(attributes)),
     sampler,
