@@ -16,8 +16,8 @@ test('frames are known where Node has them', () => {
 
 /** One thing that a program does with three storages, the first of which is that of the runner. */
 type Step =
-  | { readonly does: 'run' | 'runOther' | 'exit'; readonly value: number; readonly steps: readonly Step[] }
-  | { readonly does: 'later' | 'bound' | 'throwing'; readonly steps: readonly Step[] }
+  | { readonly does: 'run' | 'runOther'; readonly value: number; readonly steps: readonly Step[] }
+  | { readonly does: 'exit' | 'later' | 'bound' | 'throwing'; readonly steps: readonly Step[] }
   | { readonly does: 'enter'; readonly storage: number; readonly value: number }
   | { readonly does: 'disable'; readonly storage: number }
   | { readonly does: 'look' }
@@ -36,8 +36,8 @@ const programs = (does: 'later' | 'disable'): fc.Arbitrary<Step[]> =>
         one(3, fc.record({ does: fc.constant('look' as const) })),
         one(2, fc.record({ does: fc.constant('enter' as const), storage, value })),
         one(8, fc.record({ does: fc.constant('run' as const), value, steps })),
-        one(3, fc.record({ does: fc.constantFrom('runOther', 'exit'), value, steps })),
-        one(3, fc.record({ does: fc.constantFrom('bound', 'throwing'), steps })),
+        one(2, fc.record({ does: fc.constant('runOther' as const), value, steps })),
+        one(4, fc.record({ does: fc.constantFrom('exit', 'bound', 'throwing'), steps })),
         does === 'later'
           ? one(3, fc.record({ does: fc.constant('later' as const), steps }))
           : one(2, fc.record({ does: fc.constant('disable' as const), storage })),
@@ -145,9 +145,11 @@ test.runIf(Frame !== undefined)('a frame with nothing else in it is made anew, a
   const run = runnerOf(storage, Class as unknown as FrameClass)
   const nested = (): number | undefined =>
     run(1, () => run(2, () => storage.getStore(), undefined, []), undefined, [])
+  const prior = Frame!.current()
   Frame!.set(undefined)
   expect(nested()).toBe(2)
   expect(copied).toEqual([false, false])
   expect(other.run(3, nested)).toBe(2)
   expect(copied).toEqual([false, false, true, true])
+  Frame!.set(prior)
 })

@@ -1,5 +1,5 @@
 /**
- * A context manager that does what the SDK's does, which takes longer for contexts than for spans: instrumentations of
+ * A context manager that does what the SDK's `AsyncLocalStorageContextManager` does, in less time: instrumentations of
  * servers bind two emitters and some ten functions for each request, and enter a context as often.
  *
  * An emitter that is bound emits in its context, where the SDK wraps each listener that is added: listeners stay what they
