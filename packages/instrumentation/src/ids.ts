@@ -24,7 +24,7 @@ export function idGenerator(random: (count: number) => Buffer = randomBytes): Id
       }
       const id = digits.slice(at, at + length)
       at += length
-      if (!ZEROS.test(id)) return id
+      if (!id.startsWith('0') || !ZEROS.test(id)) return id
     }
   }
   return { generateTraceId: () => next(32), generateSpanId: () => next(16) }

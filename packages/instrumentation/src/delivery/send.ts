@@ -4,7 +4,13 @@
  * `rootspan-receipt: 1` asks the collector to say at which place of its journal the request is durable. Connections
  * never keep the process alive, and no span is made of the requests.
  */
-import { Agent, request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from 'node:http'
+import {
+  Agent,
+  type ClientRequest,
+  request as httpRequest,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+} from 'node:http'
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
 import { context as contexts, createContextKey, ROOT_CONTEXT } from '@opentelemetry/api'
 import type { Endpoint } from './endpoint.ts'
@@ -56,36 +62,48 @@ function createHttpSender({ url, headers, tls }: Endpoint): Sender {
   const agent = isSecure ? new HttpsAgent({ ...options, ...tls }) : new Agent(options)
   const request = isSecure ? httpsRequest : httpRequest
 
-  const exchange = (body: Uint8Array, millis: number): Promise<Answer> =>
-    new Promise((resolve) => {
-      const fail = (why: string): void => resolve({ is: 'later', afterMillis: undefined, why })
-      const outgoing = request(url, {
-        method: 'POST',
-        agent,
-        headers: headersOf(headers, body),
-      })
-      const timer = setTimeout(() => {
-        fail('no answer in time')
-        outgoing.destroy()
-      }, millis)
-      timer.unref()
-      outgoing.on('socket', (socket) => socket.unref())
-      outgoing.on('error', (error: NodeJS.ErrnoException) => {
-        // The server had closed the connection meanwhile: tried on another one.
-        if (outgoing.reusedSocket && error.code === 'ECONNRESET') resolve(exchange(body, millis))
-        else fail(error.code ?? 'a connection error')
-      })
-      outgoing.on('close', () => clearTimeout(timer))
-      outgoing.on('response', (response) => {
-        void read(response).then(
-          (content) => resolve(answerOf(response, content)),
-          () => fail('a broken answer'),
-        )
-      })
-      outgoing.end(body)
-    })
+  const exchange = (body: Uint8Array, millis: number): Promise<Answer> => {
+    const outgoing = request(url, { method: 'POST', agent, headers: headersOf(headers, body) })
+    const answer = answerTo(outgoing, millis, () => exchange(body, millis))
+    outgoing.end(body)
+    return answer
+  }
 
   return { send: exchange, close: () => agent.destroy() }
+}
+
+/**
+ * `again` makes the same request on another connection. It is let go of with the answer, and the body with it: requests
+ * that have ended hang on their connection, which lives long, so that V8 finds them late; with their bodies they would have
+ * it look for all garbage twice as often.
+ */
+function answerTo(outgoing: ClientRequest, millis: number, again: () => Promise<Answer>): Promise<Answer> {
+  let retry: typeof again | undefined = again
+  return new Promise((resolve) => {
+    const settle = (answer: Answer | Promise<Answer>): void => {
+      retry = undefined
+      resolve(answer)
+    }
+    const fail = (why: string): void => settle({ is: 'later', afterMillis: undefined, why })
+    const timer = setTimeout(() => {
+      fail('no answer in time')
+      outgoing.destroy()
+    }, millis)
+    timer.unref()
+    outgoing.on('socket', (socket) => socket.unref())
+    outgoing.on('error', (error: NodeJS.ErrnoException) => {
+      // The server had closed the connection meanwhile.
+      if (outgoing.reusedSocket && error.code === 'ECONNRESET' && retry !== undefined) settle(retry())
+      else fail(error.code ?? 'a connection error')
+    })
+    outgoing.on('close', () => clearTimeout(timer))
+    outgoing.on('response', (response) => {
+      void read(response).then(
+        (content) => settle(answerOf(response, content)),
+        () => fail('a broken answer'),
+      )
+    })
+  })
 }
 
 /** By events: an async iterator costs as much as all else that is done for an answer. */
