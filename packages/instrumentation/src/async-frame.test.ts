@@ -22,7 +22,7 @@ type Step =
   | { readonly does: 'disable'; readonly storage: number }
   | { readonly does: 'look' }
 
-/** Programs that start work for later or disable storages, and not both: see the known hole. */
+/** Programs that start or bind work, or disable storages, and not both: see the known hole. */
 const programs = (does: 'later' | 'disable'): fc.Arbitrary<Step[]> =>
   fc.letrec<{ steps: Step[]; step: Step }>((tie) => {
     const value = fc.nat(3)
@@ -37,9 +37,9 @@ const programs = (does: 'later' | 'disable'): fc.Arbitrary<Step[]> =>
         one(2, fc.record({ does: fc.constant('enter' as const), storage, value })),
         one(8, fc.record({ does: fc.constant('run' as const), value, steps })),
         one(2, fc.record({ does: fc.constant('runOther' as const), value, steps })),
-        one(4, fc.record({ does: fc.constantFrom('exit', 'bound', 'throwing'), steps })),
+        one(3, fc.record({ does: fc.constantFrom('exit', 'throwing'), steps })),
         does === 'later'
-          ? one(3, fc.record({ does: fc.constant('later' as const), steps }))
+          ? one(5, fc.record({ does: fc.constantFrom('later', 'bound'), steps }))
           : one(2, fc.record({ does: fc.constant('disable' as const), storage })),
       ),
     }

@@ -5,8 +5,8 @@
  * does at its beginning and again at its end. Here the frame of before is put back, and a frame with nothing else in it is
  * made anew and not copied.
  *
- * Known hole: what was started before a `run` no longer sees a storage that is disabled after it, which with Node's it does,
- * against what Node says of `disable`.
+ * Known hole: what was started or bound before a `run` no longer sees a storage that is disabled after it, which with Node's
+ * it does, against what Node says of `disable`.
  *
  * Frames are Node's own affair. An `AsyncResource` holds one, by which their class is found; it is tried first, and
  * where it is not what it is known to be, `run` it is.
