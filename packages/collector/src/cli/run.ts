@@ -44,10 +44,15 @@ export function addRun(program: Command, io: RunIo): void {
       const { init, ...shared } = options
       const config = configOf(shared, io)
       const logger = createLogger(config.logs, io.stdout)
-      if (init === true) await initialiseFirst(config, logger, io)
-      const identity = await requireLog(config, shared)
-      checkConfiguredOrigin(identity, config.log.origin)
-      await runCollector(config, identity, logger, io)
+      const stop = listenForStop(config.shutdown.gracePeriod, logger, io)
+      try {
+        if (init === true) await initialiseFirst(config, logger, io)
+        const identity = await requireLog(config, shared)
+        checkConfiguredOrigin(identity, config.log.origin)
+        await runCollector(config, identity, logger, io, stop.asked)
+      } finally {
+        stop.endListening()
+      }
     },
   )
 }
@@ -70,12 +75,18 @@ async function initialiseFirst(config: Config, logger: Logger, io: Io): Promise<
     )
 }
 
-/** A signal while the collector still starts stops it as soon as it has. */
-async function runCollector(config: Config, identity: Identity, logger: Logger, io: RunIo): Promise<void> {
+interface Stop {
+  /** Resolves at the first signal. */
+  readonly asked: Promise<void>
+  endListening(): void
+}
+
+/** From before there is a log: a signal while the collector still starts stops it as soon as it has. */
+function listenForStop(graceMillis: number, logger: Logger, io: RunIo): Stop {
   const stop = Promise.withResolvers<void>()
   let isStopping = false
   let stoppingSince = 0
-  const stopListening = io.onSignal((signal) => {
+  const endListening = io.onSignal((signal) => {
     // One Ctrl-C comes twice where npm hands on what the terminal has sent to both.
     if (isStopping && performance.now() - stoppingSince < SAME_SIGNAL_MILLIS) return
     if (isStopping) {
@@ -84,20 +95,27 @@ async function runCollector(config: Config, identity: Identity, logger: Logger, 
     }
     isStopping = true
     stoppingSince = performance.now()
-    logger.info({ signal, graceMillis: config.shutdown.gracePeriod }, 'stopping')
+    logger.info({ signal, graceMillis }, 'stopping')
     stop.resolve()
   })
-  try {
-    const { startCollector } = await import('../collector.ts')
-    const collector = await startCollector(config, identity, logger)
-    announce(plainEndpoints(collector.endpoints), config, identity, logger, io)
-    // What goes wrong in closing is what `closed` rejects with.
-    stop.promise.then(() => collector.close()).catch(() => {})
-    await collector.closed
-    logger.info('stopped')
-  } finally {
-    stopListening()
-  }
+  return { asked: stop.promise, endListening }
+}
+
+/** Until a stop is asked for, and what it has is finished. */
+async function runCollector(
+  config: Config,
+  identity: Identity,
+  logger: Logger,
+  io: Io,
+  stop: Promise<void>,
+): Promise<void> {
+  const { startCollector } = await import('../collector.ts')
+  const collector = await startCollector(config, identity, logger)
+  announce(plainEndpoints(collector.endpoints), config, identity, logger, io)
+  // What goes wrong in closing is what `closed` rejects with.
+  stop.then(() => collector.close()).catch(() => {})
+  await collector.closed
+  logger.info('stopped')
 }
 
 /** `host:port` of each, whether the collector says it with a scheme or without. */
