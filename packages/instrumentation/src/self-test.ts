@@ -1,12 +1,15 @@
 /**
  * The self-test: loads the supported libraries that the application itself depends on, as it would load them, and
  * asks whether the functions that it gets are really observed. "Hooks not effective" is then visible and not silent.
+ *
+ * Others that these bring along, as express-jwt does jsonwebtoken, are loaded with them, and named. One that something else
+ * brings along is not: to load what the application may never load is not for us.
  */
 import { readFileSync } from 'node:fs'
 import { findPackageJSON } from 'node:module'
 import { dirname, join, sep } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import type { RootspanInstrumentation } from './hooks/install.ts'
+import type { HookReport, RootspanInstrumentation } from './hooks/install.ts'
 import type { Log } from './log.ts'
 import type { Resolver } from './require.ts'
 
@@ -47,12 +50,25 @@ export async function runSelfTest(
     )
   }
   const bad = found.filter((line) => !/@\S+ effective$| not tested$/.test(line))
+  found.push(...broughtAlong(instrumentation.reports, found))
   if (found.length > 0) log.info(`hooks: ${found.join(', ')}`)
   if (bad.length > 0)
     log.warn(
       `hooks that have not taken hold: ${bad.join(', ')}; a module loader or agent that was started before may be in the way: start this one first`,
     )
   return found
+}
+
+/** A line for each copy that others have loaded meanwhile. What is wrong with one was said then. */
+function broughtAlong(reports: readonly HookReport[], found: readonly string[]): string[] {
+  const states = new Map<string, HookReport['state']>()
+  for (const { library, version, state } of reports) {
+    const copy = `${library}@${version}`
+    if (found.some((line) => line.startsWith(`${copy} `))) continue
+    const known = states.get(copy)
+    if (known === undefined || known === 'effective') states.set(copy, state)
+  }
+  return [...states].map(([copy, state]) => `${copy} ${state}`)
 }
 
 interface Application {
