@@ -36,43 +36,52 @@ export function createGrpcSender({ url, headers, timeoutMillis, tls }: Endpoint)
     return fresh
   }
 
-  const exchange = (body: Uint8Array, millis: number): Promise<Answer> =>
-    new Promise((resolve) => {
-      const fail = (why: string): void => resolve({ is: 'later', afterMillis: undefined, why })
-      let stream: ClientHttp2Stream
-      try {
-        stream = connected().request({
-          ...headers,
-          ':method': 'POST',
-          ':path': PATH,
-          te: 'trailers',
-          'content-type': 'application/grpc+proto',
-          'grpc-timeout': `${Math.min(99_999_999, Math.max(1, Math.floor(millis)))}m`,
-          'rootspan-receipt': '1',
-        })
-      } catch (error) {
-        fail(codeOf(error))
-        return
-      }
-      const timer = setTimeout(() => {
-        fail('no answer in time')
-        stream.close(constants.NGHTTP2_CANCEL)
-        // A peer that is gone without a word is found out only by silence: the next request has another connection.
-        session?.destroy()
-      }, millis)
-      timer.unref()
-      collect(stream).then(
-        ({ first, last, content }) => resolve(answerOf({ ...first, ...last }, content)),
-        (error: unknown) => fail(codeOf(error)),
-      )
-      stream.on('close', () => clearTimeout(timer))
-      stream.end(frameOf(body))
-    })
+  const exchange = async (body: Uint8Array, millis: number): Promise<Answer> => {
+    let stream: ClientHttp2Stream
+    try {
+      stream = connected().request({
+        ...headers,
+        ':method': 'POST',
+        ':path': PATH,
+        te: 'trailers',
+        'content-type': 'application/grpc+proto',
+        'grpc-timeout': `${Math.min(99_999_999, Math.max(1, Math.floor(millis)))}m`,
+        'rootspan-receipt': '1',
+      })
+    } catch (error) {
+      return later(codeOf(error))
+    }
+    // A peer that is gone without a word is found out only by silence: the next request has another connection.
+    const answer = answerTo(stream, millis, () => session?.destroy())
+    stream.end(frameOf(body))
+    return answer
+  }
 
   return {
     send: (body, millis = timeoutMillis) => exchange(body, millis),
     close: () => session?.destroy(),
   }
+}
+
+/** Calls `onSilence` where none comes in time. Holds nothing of what was asked, for the reason said in send.ts. */
+function answerTo(stream: ClientHttp2Stream, millis: number, onSilence: () => void): Promise<Answer> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => {
+      resolve(later('no answer in time'))
+      stream.close(constants.NGHTTP2_CANCEL)
+      onSilence()
+    }, millis)
+    timer.unref()
+    collect(stream).then(
+      ({ first, last, content }) => resolve(answerOf({ ...first, ...last }, content)),
+      (error: unknown) => resolve(later(codeOf(error))),
+    )
+    stream.on('close', () => clearTimeout(timer))
+  })
+}
+
+function later(why: string, seconds?: number): Answer {
+  return { is: 'later', afterMillis: pauseOf(seconds), why }
 }
 
 interface Received {
@@ -116,11 +125,6 @@ function collect(stream: ClientHttp2Stream): Promise<Received> {
  */
 function answerOf(headers: IncomingHttpHeaders, content: Uint8Array): Answer {
   const httpStatus = Number(headers[':status'])
-  const later = (why: string, seconds?: number): Answer => ({
-    is: 'later',
-    afterMillis: pauseOf(seconds),
-    why,
-  })
   if (httpStatus !== 200) return later(`status ${httpStatus}`, Number(headers['retry-after']))
   const text = headers['grpc-status']
   if (typeof text !== 'string' || !/^\d{1,2}$/.test(text)) return later('an answer without a gRPC status')

@@ -62,7 +62,7 @@ function createHttpSender({ url, headers, tls }: Endpoint): Sender {
   const agent = isSecure ? new HttpsAgent({ ...options, ...tls }) : new Agent(options)
   const request = isSecure ? httpsRequest : httpRequest
 
-  const exchange = (body: Uint8Array, millis: number): Promise<Answer> => {
+  const exchange = async (body: Uint8Array, millis: number): Promise<Answer> => {
     const outgoing = request(url, { method: 'POST', agent, headers: headersOf(headers, body) })
     const answer = answerTo(outgoing, millis, () => exchange(body, millis))
     outgoing.end(body)
