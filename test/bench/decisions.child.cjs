@@ -2,7 +2,7 @@
 // that were loaded before there were hooks, and with the same ones loaded once more, in turns. In two processes the same
 // code differs by more than a hook costs, by what the compilers and the memory make of it.
 const { context, SpanKind, trace } = require('@opentelemetry/api')
-const { createHmac } = require('node:crypto')
+const { createHmac, createSecretKey } = require('node:crypto')
 const { CEDAR, MODEL, POLICY } = require('./policies.cjs')
 
 const KEY = 'the key of the service that signs tokens'
@@ -24,6 +24,10 @@ async function load() {
   const casbin = require('casbin')
   const { defineAbility } = require('@casl/ability')
   const jwt = require('jsonwebtoken')
+  const jose = require('jose')
+  const { requiredScopes } = require('express-oauth2-jwt-bearer')
+  const secret = createSecretKey(KEY, 'utf8')
+  const checkScopes = requiredScopes('orders:read')
   const users = Array.from({ length: USERS }, (_, at) => `user-${at}`)
   const tokens = users.map(tokenOf)
   const enforcer = await casbin.newEnforcer(
@@ -50,6 +54,9 @@ async function load() {
   cedar.preparsePolicySet('orders', CEDAR)
   return {
     jsonwebtoken: (at) => jwt.verify(tokens[at % USERS], KEY, { algorithms: ['HS256'], audience: 'orders' }),
+    jose: (at) => jose.jwtVerify(tokens[at % USERS], secret, { algorithms: ['HS256'], audience: 'orders' }),
+    'express-oauth2-jwt-bearer': (at) =>
+      checkScopes({ auth: { payload: { sub: users[at % USERS], scope: 'orders:read' } } }, {}, () => {}),
     casbin: (at) => enforcer.enforce(users[at % USERS], 'orders', 'read'),
     'casbin, synchronous': (at) => enforcer.enforceSync(users[at % USERS], 'orders', 'read'),
     CASL: () => ability.can('update', order),
@@ -66,7 +73,7 @@ async function load() {
 }
 
 /** Engines that answer with a promise. */
-const ASYNC = new Set(['casbin'])
+const ASYNC = new Set(['casbin', 'jose'])
 /** Decisions in a row before it is the other ones' turn. */
 const TURN = 20
 

@@ -5,11 +5,13 @@
  * A signed claim set gives an authorization and a verification of it. A signature over anything else is a check of
  * integrity and nobody's authority. A proof of possession (RFC 9449) is a verification only.
  */
+import type { Verification } from '../facts.ts'
 import type { Recorder } from '../recorder.ts'
 import type { Hook } from './hook.ts'
 import { type Claims, jwtArtifact, peekJwt } from './jwt.ts'
 import type { CallOutcome, Observer } from './observe.ts'
 import { attempt, isBytes, isFields, member } from './values.ts'
+import { type RecordVerified, recordVerified, type VerifiedFacts } from './verified.ts'
 
 /** Calls below another hook that records what they amount to are not observed: it names this group. */
 export const JOSE_GROUP = 'jose'
@@ -44,12 +46,19 @@ export const joseHook: Hook = {
           isKeyEmbedded: embedded !== undefined && key === embedded,
           outcome,
         })
-    observeOne('jwtVerify', judge('jwtVerify', recordJwt))
+    const accept = recordVerified(recorder)
+    observeOne(
+      'jwtVerify',
+      judge('jwtVerify', (call) => recordJwt(call, accept)),
+    )
     observeOne('jwtDecrypt', judge('jwtDecrypt', recordDecrypted))
     for (const name of ['compactVerify', 'flattenedVerify', 'generalVerify'])
       observeOne(name, judge(name, recordSignature))
   },
 }
+
+/** Type of a proof of possession (RFC 9449, 4.2). */
+const POSSESSION = 'dpop+jwt'
 
 interface JoseCall {
   readonly recorder: Recorder
@@ -63,22 +72,36 @@ interface JoseCall {
   readonly outcome: CallOutcome
 }
 
-function recordJwt(call: JoseCall): void {
+function recordJwt(call: JoseCall, accept: RecordVerified): void {
   const text = textOf(call.token)
+  const { recorder, options } = call
+  if (call.outcome.ok && !call.isKeyEmbedded) {
+    const isRecorded = accept(text, askedOf(options), () => acceptedOf(call, text))
+    if (isRecorded) return
+  }
   const { header, claims } = peekJwt(text)
   const reason = reasonOf(call)
-  const { outcome, options } = call
-  if (call.isKeyEmbedded || header?.typ === 'dpop+jwt') {
+  if (call.isKeyEmbedded || header?.typ === POSSESSION) {
     check(call, text, reason, ['signature', 'possession'])
     return
   }
-  const isSigned = outcome.ok || AFTER_SIGNATURE.has(reason!)
-  call.recorder.authorization({
-    ...jwtArtifact(text, header, isSigned ? claims : undefined),
-    verification: outcome.ok ? 'verified' : isJudgement(reason!) ? 'failed' : 'unverified',
+  recorder.authorization({
+    ...jwtArtifact(text, header, AFTER_SIGNATURE.has(reason!) ? claims : undefined),
+    verification: isJudgement(reason!) ? 'failed' : 'unverified',
     status: reason === 'expired' ? 'expired' : undefined,
   })
-  check(call, text, reason, checksOf('signature', options, claims))
+  check(call, text, reason, [])
+}
+
+/** Undefined for a proof of possession. */
+function acceptedOf(call: JoseCall, text: string | undefined): VerifiedFacts | undefined {
+  const { header, claims } = peekJwt(text)
+  if (header?.typ === POSSESSION) return undefined
+  const checks = checksOf('signature', call.options, claims)
+  return {
+    authorization: { ...jwtArtifact(text, header, claims), verification: 'verified' },
+    verification: verificationOf(call, text, undefined, checks),
+  }
 }
 
 /** Who encrypted a token is known only if the key is shared: to a public key anybody can encrypt. */
@@ -118,23 +141,31 @@ function recordSignature(call: JoseCall): void {
   check(call, text, reason, ['signature'], isClaimSet ? 'credential' : 'integrity')
 }
 
-/** The verification. A reason that is no judgement leaves the result unknown. */
-function check(
-  { recorder, method, outcome }: JoseCall,
+function check(call: JoseCall, ...judged: Judged): void {
+  call.recorder.verification(verificationOf(call, ...judged))
+}
+
+type Judged = [
   token: string | undefined,
   reason: string | undefined,
   checks: readonly string[],
-  type: 'credential' | 'integrity' = 'credential',
-): void {
+  type?: 'credential' | 'integrity',
+]
+
+/** A reason that is no judgement leaves the result unknown. */
+function verificationOf(
+  { method, outcome }: JoseCall,
+  ...[token, reason, checks, type = 'credential']: Judged
+): Verification {
   const isKnown = reason === undefined || isJudgement(reason)
-  recorder.verification({
+  return {
     type,
     result: !isKnown ? 'unknown' : outcome.ok ? 'pass' : 'fail',
     method,
     reason,
     checks: outcome.ok ? checks : undefined,
     token,
-  })
+  }
 }
 
 const NO_JUDGEMENT: ReadonlySet<string> = new Set(['key_unavailable', 'misuse', 'issuer_unknown'])
@@ -197,19 +228,40 @@ function reasonOf({ outcome, isKeyAsked }: JoseCall): string | undefined {
   return why === 'check_failed' ? (CLAIM_REASONS.get(claim) ?? reason) : reason
 }
 
+/** Options that ask for a check. */
+const ASKING = [
+  'algorithms',
+  'keyManagementAlgorithms',
+  'audience',
+  'issuer',
+  'subject',
+  'typ',
+  'maxTokenAge',
+] as const
+
+/** All that {@link checksOf} looks at of the options, a bit each. */
+function askedOf(options: Claims): number {
+  let asked = 0
+  for (let at = 0; at < ASKING.length; at++) if (isAsked(options, ASKING[at]!)) asked |= 1 << at
+  return asked
+}
+
+function isAsked(options: Claims, name: (typeof ASKING)[number]): boolean {
+  return member(options, name) !== undefined
+}
+
 /** Checks that were made: those that the options ask for, and those that the claims bring with them. */
 function checksOf(first: string, options: Claims, claims: Claims | undefined): string[] {
-  const isAsked = (name: string): boolean => member(options, name) !== undefined
   const made: readonly (readonly [string, boolean])[] = [
     [first, true],
     ['expiry', claims?.exp !== undefined],
     ['not_before', claims?.nbf !== undefined],
-    ['algorithm', isAsked('algorithms') || isAsked('keyManagementAlgorithms')],
-    ['audience', isAsked('audience')],
-    ['issuer', isAsked('issuer')],
-    ['subject', isAsked('subject')],
-    ['type', isAsked('typ')],
-    ['age', isAsked('maxTokenAge')],
+    ['algorithm', isAsked(options, 'algorithms') || isAsked(options, 'keyManagementAlgorithms')],
+    ['audience', isAsked(options, 'audience')],
+    ['issuer', isAsked(options, 'issuer')],
+    ['subject', isAsked(options, 'subject')],
+    ['type', isAsked(options, 'typ')],
+    ['age', isAsked(options, 'maxTokenAge')],
   ]
   return made.flatMap(([name, isMade]) => (isMade ? [name] : []))
 }

@@ -3,38 +3,24 @@
  *
  * Each call gives the token as an authorization, and a verification of it with what was checked and why it failed.
  */
-import { type Cache, createCache } from '../cache.ts'
-import type { PreparedFact } from '../fact-event.ts'
-import type { Authorization, Verification } from '../facts.ts'
+import type { Authorization } from '../facts.ts'
 import type { Recorder } from '../recorder.ts'
 import type { Hook } from './hook.ts'
 import { type Claims, jwtArtifact, peekJwt } from './jwt.ts'
 import type { CallOutcome } from './observe.ts'
 import { type Fields, isFields } from './values.ts'
-
-/** Verified tokens whose facts are kept; they stay in memory, at most twice as many. */
-const MAX_KEPT = 512
-const MAX_KEPT_LENGTH = 4096
-const KEY_LENGTH = 12
-
-interface Verified {
-  readonly token: unknown
-  /** What the options asked for. */
-  readonly asked: number
-  readonly artifact: PreparedFact<Authorization>
-  readonly verification: PreparedFact<Verification>
-}
+import { type RecordVerified, recordVerified, type VerifiedFacts } from './verified.ts'
 
 export const jsonwebtokenHook: Hook = {
   library: 'jsonwebtoken',
   versions: { from: '8.0.0', before: '10.0.0' },
   patch(library, recorder) {
-    const verified = createCache<string, Verified>(MAX_KEPT)
+    const accept = recordVerified(recorder)
     library.observe(
       'verify',
       ({ args: [token, , options] }) =>
         (outcome) =>
-          record(recorder, verified, token, isFields(options) ? options : {}, outcome),
+          record(recorder, accept, token, isFields(options) ? options : {}, outcome),
       { callback: true },
     )
   },
@@ -42,15 +28,14 @@ export const jsonwebtokenHook: Hook = {
 
 function record(
   recorder: Recorder,
-  verified: Cache<string, Verified>,
+  accept: RecordVerified,
   token: unknown,
   options: Fields,
   outcome: CallOutcome,
 ): void {
   if (outcome.ok) {
-    const { artifact, verification } = verifiedOf(recorder, token, options, verified)
-    recorder.authorization(artifact)
-    recorder.verification(verification)
+    const asked = askedOf(options)
+    accept(token, asked, () => verifiedOf(token, asked))
     return
   }
   const reason = reasonOf(outcome.error)
@@ -65,45 +50,23 @@ function record(
   })
 }
 
-/** The facts of a verified token, made once for each token and kind of check. */
-function verifiedOf(
-  recorder: Recorder,
-  token: unknown,
-  options: Fields,
-  verified: Cache<string, Verified>,
-): Verified {
-  const key = keyOf(token)
-  const found = key === undefined ? undefined : verified.get(key)
-  const known = found?.token === token ? found : undefined
-  const asked = askedOf(options)
-  if (known?.asked === asked) return known
+function verifiedOf(token: unknown, asked: number): VerifiedFacts {
   const { header, claims } = peekJwt(token)
   const isSigned = !isUnsigned(token)
-  const artifact =
-    known?.artifact ??
-    recorder.prepare('authorization', {
+  return {
+    authorization: {
       ...jwtArtifact(token, header, isSigned ? claims : undefined),
       verification: isSigned ? 'verified' : 'unverified',
-    })
-  const verification = recorder.prepare('verification', {
-    type: 'credential',
-    result: isSigned ? 'pass' : 'unknown',
-    method: 'jsonwebtoken.verify',
-    reason: isSigned ? undefined : 'unsigned',
-    checks: checksOf(asked, isSigned, claims),
-    token: typeof token === 'string' ? token : undefined,
-  })
-  const facts = { token, asked, artifact, verification }
-  if (key !== undefined) verified.set(key, facts)
-  return facts
-}
-
-/**
- * The end of a token, which is of its signature and differs between any two: to look a whole one up costs as much as all
- * else that is done for it.
- */
-function keyOf(token: unknown): string | undefined {
-  return typeof token === 'string' && token.length <= MAX_KEPT_LENGTH ? token.slice(-KEY_LENGTH) : undefined
+    },
+    verification: {
+      type: 'credential',
+      result: isSigned ? 'pass' : 'unknown',
+      method: 'jsonwebtoken.verify',
+      reason: isSigned ? undefined : 'unsigned',
+      checks: checksOf(asked, isSigned, claims),
+      token: typeof token === 'string' ? token : undefined,
+    },
+  }
 }
 
 /** Without a signature, which `verify` lets pass where no key is given: by `algorithms` in 9, by itself in 8. */
