@@ -13,7 +13,7 @@ import {
 } from 'node:http2'
 import type { Endpoint } from './endpoint.ts'
 import { rejectedSpans, retryDelay } from './response.ts'
-import { type Answer, MAX_ANSWER, pauseOf, positionOf, type Sender } from './send.ts'
+import { type Answer, later, MAX_ANSWER, positionOf, type Sender } from './send.ts'
 
 const PATH = '/opentelemetry.proto.collector.trace.v1.TraceService/Export'
 /** Flag byte and length of a message. */
@@ -78,10 +78,6 @@ function answerTo(stream: ClientHttp2Stream, millis: number, onSilence: () => vo
     )
     stream.on('close', () => clearTimeout(timer))
   })
-}
-
-function later(why: string, seconds?: number): Answer {
-  return { is: 'later', afterMillis: pauseOf(seconds), why }
 }
 
 interface Received {

@@ -84,7 +84,7 @@ function answerTo(outgoing: ClientRequest, millis: number, again: () => Promise<
       retry = undefined
       resolve(answer)
     }
-    const fail = (why: string): void => settle({ is: 'later', afterMillis: undefined, why })
+    const fail = (why: string): void => settle(later(why))
     const timer = setTimeout(() => {
       fail('no answer in time')
       outgoing.destroy()
@@ -133,7 +133,7 @@ function answerOf(response: IncomingMessage, content: Uint8Array): Answer {
     return { is: 'taken', position: positionOf(headers), rejected: rejectedSpans(content) }
   }
   if (statusCode === 400 || statusCode === 413) return { is: 'refused' }
-  return { is: 'later', afterMillis: pauseOf(Number(headers['retry-after'])), why: `status ${statusCode}` }
+  return later(`status ${statusCode}`, Number(headers['retry-after']))
 }
 
 /** The collector's receipt, from headers or metadata. */
@@ -142,7 +142,12 @@ export function positionOf(headers: IncomingHttpHeaders): string | undefined {
   return typeof position === 'string' && /^\d{1,16}$/.test(position) ? position : undefined
 }
 
+/** Not taken now; `seconds` is what a receiver asks to wait, if it does. */
+export function later(why: string, seconds?: number): Answer {
+  return { is: 'later', afterMillis: pauseOf(seconds), why }
+}
+
 /** What a receiver asks to wait, within bounds, in milliseconds. */
-export function pauseOf(seconds: number | undefined): number | undefined {
+function pauseOf(seconds: number | undefined): number | undefined {
   return seconds !== undefined && seconds > 0 ? Math.min(seconds * 1000, MAX_RETRY_AFTER_MILLIS) : undefined
 }

@@ -82,7 +82,7 @@ function recordJwt(call: JoseCall, accept: RecordVerified): void {
   const { header, claims } = peekJwt(text)
   const reason = reasonOf(call)
   if (call.isKeyEmbedded || header?.typ === POSSESSION) {
-    check(call, text, reason, ['signature', 'possession'])
+    recorder.verification(verificationOf(call, text, reason, ['signature', 'possession']))
     return
   }
   recorder.authorization({
@@ -90,7 +90,7 @@ function recordJwt(call: JoseCall, accept: RecordVerified): void {
     verification: isJudgement(reason!) ? 'failed' : 'unverified',
     status: reason === 'expired' ? 'expired' : undefined,
   })
-  check(call, text, reason, [])
+  recorder.verification(verificationOf(call, text, reason, []))
 }
 
 /** Undefined for a proof of possession. */
@@ -118,12 +118,9 @@ function recordDecrypted(call: JoseCall): void {
     verification: isTrusted ? 'verified' : call.outcome.ok || !isJudgement(reason!) ? 'unverified' : 'failed',
     status: reason === 'expired' ? 'expired' : undefined,
   })
-  check(
-    call,
-    text,
-    call.outcome.ok && !isShared ? 'issuer_unknown' : reason,
-    checksOf('decryption', call.options, claims),
-  )
+  const doubt = call.outcome.ok && !isShared ? 'issuer_unknown' : reason
+  const checks = checksOf('decryption', call.options, claims)
+  call.recorder.verification(verificationOf(call, text, doubt, checks))
 }
 
 /** A signature alone: claims are read, but neither expiry nor audience was looked at. */
@@ -138,24 +135,17 @@ function recordSignature(call: JoseCall): void {
       ...jwtArtifact(text, header, outcome.ok ? claims : undefined),
       verification: outcome.ok ? 'verified' : isJudgement(reason!) ? 'failed' : 'unverified',
     })
-  check(call, text, reason, ['signature'], isClaimSet ? 'credential' : 'integrity')
+  const type = isClaimSet ? 'credential' : 'integrity'
+  recorder.verification(verificationOf(call, text, reason, ['signature'], type))
 }
-
-function check(call: JoseCall, ...judged: Judged): void {
-  call.recorder.verification(verificationOf(call, ...judged))
-}
-
-type Judged = [
-  token: string | undefined,
-  reason: string | undefined,
-  checks: readonly string[],
-  type?: 'credential' | 'integrity',
-]
 
 /** A reason that is no judgement leaves the result unknown. */
 function verificationOf(
   { method, outcome }: JoseCall,
-  ...[token, reason, checks, type = 'credential']: Judged
+  token: string | undefined,
+  reason: string | undefined,
+  checks: readonly string[],
+  type: Verification['type'] = 'credential',
 ): Verification {
   const isKnown = reason === undefined || isJudgement(reason)
   return {

@@ -31,7 +31,11 @@ export type RecordVerified = (token: unknown, asked: number, make: () => Verifie
 
 export function recordVerified(recorder: Recorder): RecordVerified {
   const known: Cache<string, Verified> = createCache(MAX_KEPT)
-  const factsOf = (...[token, asked, make]: Parameters<RecordVerified>): Verified | undefined => {
+  const factsOf = (
+    token: unknown,
+    asked: number,
+    make: () => VerifiedFacts | undefined,
+  ): Verified | undefined => {
     const key = keyOf(token)
     const kept = key === undefined ? undefined : known.get(key)
     const same = kept?.token === token ? kept : undefined
