@@ -69,9 +69,6 @@ export function createEmitter(endings: Endings, isKeeping: () => boolean): Emitt
     if (count % LINKED !== 0) putLink(span)
     number(span)
   }
-  // Last of all tasks: those that are added later run before it.
-  const numberLast = (span: Span): void => endings.before(span, number)
-  const numberWithLinkLast = (span: Span): void => endings.before(span, numberWithLink)
 
   const begin = (span: Span, task: (span: Span) => void): void => {
     const state = stateOf(span)
@@ -83,7 +80,7 @@ export function createEmitter(endings: Endings, isKeeping: () => boolean): Emitt
       unended.add(span)
       if (unended.size > MAX_UNENDED) unended.delete(unended.values().next().value!)
     }
-    endings.before(span, task)
+    endings.last(span, task)
   }
   return {
     id,
@@ -94,8 +91,8 @@ export function createEmitter(endings: Endings, isKeeping: () => boolean): Emitt
       return begun - count
     },
     unended,
-    govern: (span) => begin(span, numberLast),
-    link: (span) => begin(span, numberWithLinkLast),
+    govern: (span) => begin(span, number),
+    link: (span) => begin(span, numberWithLink),
     isGoverned: (span) => knownStateOf(span)?.isGoverned === true,
     nextId: () => prefix + (ids++).toString(36),
   }

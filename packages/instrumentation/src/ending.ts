@@ -8,25 +8,31 @@
 import type { Span } from '@opentelemetry/api'
 import { ownerOf } from './hooks/owner.ts'
 import type { Log } from './log.ts'
-import { knownStateOf, stateOf } from './span-state.ts'
+import { knownStateOf, type SpanState, stateOf } from './span-state.ts'
 
 export type Task = (span: Span) => void
 
 export interface Endings {
   /** Runs `task` when the span ends, in the order in which tasks were added. Nothing happens on a span that ended. */
   before(span: Span, task: Task): void
+  /** Runs `task` after all of those, also such as they add. A span has one: the first that is given. */
+  last(span: Span, task: Task): void
 }
 
 export function createEndings(log: Log): Endings {
+  const watchedState = (span: Span): SpanState => {
+    const state = stateOf(span)
+    if (state.tasks === undefined && state.lastTask === undefined) watch(span, log)
+    return state
+  }
   return {
     before(span, task) {
-      const state = stateOf(span)
-      if (state.tasks !== undefined) {
-        state.tasks.push(task)
-        return
-      }
-      state.tasks = [task]
-      watch(span, log)
+      const state = watchedState(span)
+      if (state.tasks === undefined) state.tasks = [task]
+      else state.tasks.push(task)
+    },
+    last(span, task) {
+      watchedState(span).lastTask ??= task
     },
   }
 }
@@ -67,16 +73,25 @@ function ending(end: End, log: Log): End {
 function runTasks(span: Span, log: Log): void {
   try {
     const state = knownStateOf(span)
-    if (state?.tasks === undefined) return
-    const { tasks } = state
+    if (state === undefined) return
     // Tasks may add tasks, also after the first round where an `end` within this one runs them.
-    while (state.done < tasks.length && span.isRecording())
+    for (;;) {
+      const task = nextTask(state)
+      if (task === undefined || !span.isRecording()) return
       try {
-        tasks[state.done++]!(span)
+        task(span)
       } catch (error) {
         log.failed('a task at the end of a span', error)
       }
+    }
   } catch (error) {
     log.failed('the end of a span', error)
   }
+}
+
+function nextTask(state: SpanState): Task | undefined {
+  const { tasks, lastTask } = state
+  if (tasks !== undefined && state.done < tasks.length) return tasks[state.done++]
+  state.lastTask = undefined
+  return lastTask
 }

@@ -87,6 +87,11 @@ export class FactEvent implements SpanEvent {
     return this.#authorization
   }
 
+  /** Values of its fact that were cut. */
+  get cut(): number {
+    return this.#shared === undefined ? cutOf(this.#base) : this.#shared.cut
+  }
+
   /** How many decisions it stands for, where that is known. */
   get count(): number | undefined {
     return this.#count

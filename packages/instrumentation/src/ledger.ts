@@ -13,10 +13,10 @@ export const MAX_GROUPS = 32
 
 /** What facts have put on one span that is open. */
 export interface Ledger {
-  readonly events: SpanEvent[]
+  events: FactEvent[]
   omitted: number
   /** Authorizations that are on it, by key and verification. */
-  readonly authorizations: string[]
+  authorizations: string[] | undefined
   groups: Group[] | undefined
   /** It will be kept once the code that runs now has ended. */
   isToBeKept: boolean
@@ -47,7 +47,7 @@ export function createLedger(): Ledger {
   return {
     events: [],
     omitted: 0,
-    authorizations: [],
+    authorizations: undefined,
     groups: undefined,
     isToBeKept: false,
     isGrowing: false,
@@ -64,8 +64,22 @@ export function eventOf(
   return new FactEvent(EVENT_NAMES[kind], now(), attributes, decisionId, authorization)
 }
 
+/** Adds events that have room. The first ones stay the list that they are: one that grows takes room for seventeen. */
+export function addTo(ledger: Ledger, events: FactEvent[]): void {
+  if (ledger.events.length === 0) ledger.events = events
+  else ledger.events.push(...events)
+}
+
+/** Whether the ledger has taken an authorization of this key before; it has now. */
+export function hasTaken(ledger: Ledger, key: string): boolean {
+  if (ledger.authorizations === undefined) ledger.authorizations = [key]
+  else if (ledger.authorizations.includes(key)) return true
+  else ledger.authorizations.push(key)
+  return false
+}
+
 /** All that a ledger gives. */
-export function eventsOf({ events, groups }: Ledger): readonly SpanEvent[] {
+export function eventsOf({ events, groups }: Ledger): SpanEvent[] {
   if (groups === undefined) return events
   for (const { event, count } of groups) event.count = count
   return [...events, ...groups.map(({ event }) => event)]

@@ -17,7 +17,7 @@ import {
 } from '@opentelemetry/api'
 import { createBackground, startOwn } from './background.ts'
 import type { Endings } from './ending.ts'
-import { cutOf, type FactEvent, PreparedFact, SharedAttributes } from './fact-event.ts'
+import { cutOf, type FactEvent, PreparedFact } from './fact-event.ts'
 import {
   type Action,
   type Authorization,
@@ -31,10 +31,12 @@ import {
 } from './facts.ts'
 import { createKeeping, type KeepingParts } from './keeping.ts'
 import {
+  addTo,
   areAlike,
   createLedger,
   eventOf,
   eventsOf,
+  hasTaken,
   type Ledger,
   MAX_EVENTS,
   MAX_GROUPS,
@@ -66,6 +68,8 @@ export interface Recorder {
    */
   authorization(fact: Authorization | PreparedFact<Authorization>): void
   verification(fact: Verification | PreparedFact<Verification>): void
+  /** An artifact and a verification of it, as the two above, in less time; without a span, on one of our own. */
+  verified(artifact: PreparedFact<Authorization>, verification: PreparedFact<Verification>): void
   /** Returns the decision's id, made here if the engine gave none. */
   decision(fact: Decision | PreparedFact<Decision>): string
   /**
@@ -131,17 +135,19 @@ export function createRecorder(parts: RecorderParts): Recorder {
     onTruncated(1)
   }
 
-  const countCut = (attributes: Attributes | SharedAttributes): void => {
-    const cut = attributes instanceof SharedAttributes ? attributes.cut : cutOf(attributes)
+  const countCut = (cut: number): void => {
     if (cut > 0) onTruncated(cut)
   }
 
-  /** Takes a fact, or counts it where there are too many. `attributes` are not changed afterwards. */
-  const put = (ledger: Ledger, kind: FactKind, attributes: Attributes | SharedAttributes): void => {
-    if (ledger.events.length < MAX_EVENTS) {
-      ledger.events.push(eventOf(kind, attributes))
-      countCut(attributes)
-    } else omit(ledger)
+  /** Takes facts, in a list that is the ledger's from now on, or counts those for which there is no room. */
+  const put = (ledger: Ledger, events: FactEvent[]): void => {
+    const room = MAX_EVENTS - ledger.events.length
+    while (events.length > room) {
+      events.pop()
+      omit(ledger)
+    }
+    for (const { cut } of events) countCut(cut)
+    addTo(ledger, events)
   }
 
   /** Calls `use` with the active span if it records, else with a short one of our own. */
@@ -168,9 +174,7 @@ export function createRecorder(parts: RecorderParts): Recorder {
   const inherit = (ledger: Ledger, scope: Scope | undefined): void => {
     if (scope === undefined) return
     for (const artifact of scope.authorizations) {
-      if (ledger.authorizations.includes(artifact.key)) continue
-      ledger.authorizations.push(artifact.key)
-      put(ledger, 'authorization', repeatedOf(artifact))
+      if (!hasTaken(ledger, artifact.key)) put(ledger, [eventOf('authorization', repeatedOf(artifact))])
     }
   }
 
@@ -180,26 +184,26 @@ export function createRecorder(parts: RecorderParts): Recorder {
     given: FactTypes[K] | PreparedFact<FactTypes[K]>,
   ): Attributes | PreparedFact<FactTypes[K]> => (given instanceof PreparedFact ? given : encode(kind, given))
 
-  const authorize = (span: Span, given: Authorization | PreparedFact<Authorization>): void => {
+  /** An artifact, which is in force from now on or no longer; undefined where the span has an equal one. */
+  const authorizationEvent = (
+    span: Span,
+    ledger: Ledger,
+    given: Authorization | PreparedFact<Authorization>,
+  ): FactEvent | undefined => {
     const { verification, status } = factOf(given)
     const attributes = encoded('authorization', given)
     const artifact = artifactOf(attributes)
-    const ledger = ledgerOf(span)
     const isVerified = verification === 'verified'
     if (artifact !== undefined) {
       const { key } = artifact
-      const { authorizations } = ledger
       const seen = isVerified && status === undefined ? key : `${key} ${verification} ${status}`
-      if (authorizations.includes(seen)) return
-      authorizations.push(seen)
-      if (isVerified && seen !== key) authorizations.push(key)
+      if (hasTaken(ledger, seen)) return undefined
+      if (isVerified && seen !== key) hasTaken(ledger, key)
+      const scope = scopes.of(span)
+      if (scope !== undefined && status === 'revoked') takeOutOfForce(scope, artifact)
+      else if (scope !== undefined && isVerified) bringIntoForce(scope, artifact)
     }
-    put(ledger, 'authorization', attributes)
-    keeping.soon(span, ledger)
-    const scope = scopes.of(span)
-    if (artifact === undefined || scope === undefined) return
-    if (status === 'revoked') takeOutOfForce(scope, artifact)
-    else if (isVerified) bringIntoForce(scope, artifact)
+    return eventOf('authorization', attributes)
   }
 
   /** What a decision becomes: with an id, and with the artifact in force where it is certain. */
@@ -209,7 +213,6 @@ export function createRecorder(parts: RecorderParts): Recorder {
     scope: Scope | undefined,
   ): FactEvent => {
     const attributes = encoded('decision', given)
-    countCut(attributes)
     // An engine's own id is among its attributes, and would be sent twice beside those that are shared.
     const hasOwnId = attributes instanceof PreparedFact && attributes.fact.id !== undefined
     const fingerprint = fingerprintInForce(scope)
@@ -221,7 +224,7 @@ export function createRecorder(parts: RecorderParts): Recorder {
     const scope = scopes.of(span)
     inherit(ledger, scope)
     let isNew = ledger.events.length < MAX_EVENTS
-    if (isNew) ledger.events.push(decisionEvent(fact, id, scope))
+    if (isNew) put(ledger, [decisionEvent(fact, id, scope)])
     else isNew = group(span, ledger, fact, () => id)
     noteDecision(scope, id)
     if (isNew) keeping.now(span, ledger)
@@ -249,6 +252,7 @@ export function createRecorder(parts: RecorderParts): Recorder {
     }
     const scope = scopes.of(span)
     const event = decisionEvent(given, idOf(scope), scope)
+    countCut(event.cut)
     ledger.groups.push({ fact, event, varying: undefined, count: 1 })
     return true
   }
@@ -268,11 +272,26 @@ export function createRecorder(parts: RecorderParts): Recorder {
 
   return {
     prepare: (kind, fact) => new PreparedFact(fact, encode(kind, fact)),
-    authorization: (fact) => onSpan('authorization', (span) => authorize(span, fact)),
+    authorization: (fact) =>
+      onSpan('authorization', (span) => {
+        const ledger = ledgerOf(span)
+        const event = authorizationEvent(span, ledger, fact)
+        if (event === undefined) return
+        put(ledger, [event])
+        keeping.soon(span, ledger)
+      }),
     verification: (fact) =>
       onSpan('verification', (span) => {
         const ledger = ledgerOf(span)
-        put(ledger, 'verification', encoded('verification', fact))
+        put(ledger, [eventOf('verification', encoded('verification', fact))])
+        keeping.soon(span, ledger)
+      }),
+    verified: (artifact, verification) =>
+      onSpan('authorization', (span) => {
+        const ledger = ledgerOf(span)
+        const event = authorizationEvent(span, ledger, artifact)
+        const check = eventOf('verification', verification)
+        put(ledger, event === undefined ? [check] : [event, check])
         keeping.soon(span, ledger)
       }),
     decision(fact) {
@@ -296,7 +315,7 @@ export function createRecorder(parts: RecorderParts): Recorder {
     transition: (fact) =>
       onSpan('transition', (span) => {
         const ledger = ledgerOf(span)
-        put(ledger, 'transition', encode('transition', fact))
+        put(ledger, [eventOf('transition', encode('transition', fact))])
         keeping.soon(span, ledger)
       }),
     action(span, fact) {
@@ -306,7 +325,7 @@ export function createRecorder(parts: RecorderParts): Recorder {
         setAttribute(span, Name.recordKind, 'action')
         const attributes = encode('action', fact)
         setAttributes(span, attributes)
-        countCut(attributes)
+        countCut(cutOf(attributes))
         const ledger = ledgerOf(span)
         inherit(ledger, scope)
         const certain = certainDecision(scope)
@@ -329,18 +348,20 @@ export function createRecorder(parts: RecorderParts): Recorder {
         const ledger = ledgerOf(span)
         inherit(ledger, scope)
         const causeId = decision?.id ?? certainDecision(scope)
-        put(ledger, 'transition', {
-          ...encode('transition', {
-            type: 'state',
-            from: 'permitted',
-            to: 'executing',
-            trigger: 'gate',
-            causeId,
-          }),
+        const fact: Transition = {
+          type: 'state',
+          from: 'permitted',
+          to: 'executing',
+          trigger: 'gate',
+          causeId,
+        }
+        const attributes = {
+          ...encode('transition', fact),
           ...(causeId !== undefined && { [Name.decisionId]: causeId }),
           ...(decision !== undefined && encode('decision', decision)),
           ...encode('action', action),
-        })
+        }
+        put(ledger, [eventOf('transition', attributes)])
       } catch (error) {
         log.failed('recording an intent', error)
       }

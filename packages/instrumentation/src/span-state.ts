@@ -10,7 +10,7 @@ import type { Task } from './ending.ts'
 import type { Ledger } from './ledger.ts'
 import type { Scope } from './scope.ts'
 
-interface SpanState {
+export interface SpanState {
   scope: Scope | undefined
   /** The context in which it was started. */
   caller: Context | undefined
@@ -18,6 +18,8 @@ interface SpanState {
   tasks: Task[] | undefined
   /** How many of them were done. */
   done: number
+  /** What is done after all of them. */
+  lastTask: Task | undefined
   isGoverned: boolean
   ledger: Ledger | undefined
 }
@@ -55,6 +57,7 @@ export function stateOf(span: Span): SpanState {
     caller: undefined,
     tasks: undefined,
     done: 0,
+    lastTask: undefined,
     isGoverned: false,
     ledger: undefined,
   }
@@ -68,13 +71,14 @@ export function release(span: Span): void {
   if (state === undefined) return
   state.caller = undefined
   state.tasks = undefined
+  state.lastTask = undefined
   state.ledger = undefined
 }
 
 /** The members of an SDK's span to which it adds. */
 interface Writable {
   readonly attributes?: Attributes
-  readonly events?: SpanEvent[]
+  events?: SpanEvent[]
 }
 
 /**
@@ -94,9 +98,15 @@ export function setAttribute(span: Span, name: string, value: string | number | 
   else span.setAttribute(name, value)
 }
 
-/** Puts events of ours on a span that has not ended; see {@link setAttributes}. */
-export function addEvents(span: Span, events: readonly SpanEvent[]): void {
-  const own = (span as Writable).events
-  if (Array.isArray(own)) own.push(...events)
-  else for (const { name, attributes, time } of events) span.addEvent(name, attributes, time)
+/**
+ * Puts events of ours on a span that has not ended; see {@link setAttributes}. The list becomes the span's where that has
+ * no other: one to which they are added would take room for seventeen.
+ */
+export function addEvents(span: Span, events: SpanEvent[]): void {
+  const writable = span as Writable
+  const own = writable.events
+  if (Array.isArray(own)) {
+    if (own.length === 0) writable.events = events
+    else own.push(...events)
+  } else for (const { name, attributes, time } of events) span.addEvent(name, attributes, time)
 }

@@ -31,7 +31,9 @@ export const joseHook: Hook = {
     const observeOne = (name: string, observer: Observer): void => {
       // A file of its own has one function.
       const optional = library.file !== '' && library.export(name) === undefined
-      library.observe(name, observer, { group: JOSE_GROUP, optional })
+      // This one tries signature after signature, and awaits each.
+      const atOnce = name !== 'generalVerify'
+      library.observe(name, observer, { group: JOSE_GROUP, atOnce, optional })
     }
     const judge =
       (method: string, judgeCall: (call: JoseCall) => void): Observer =>

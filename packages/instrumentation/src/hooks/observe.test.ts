@@ -165,6 +165,52 @@ test('calls within a call of the same group belong to it, also after awaits', as
   expect(seen).toEqual(['outer', 'inner'])
 })
 
+test('calls that are made at once belong to a call without a context, and later ones do not', async () => {
+  const seen: string[] = []
+  const contextsOf: unknown[] = []
+  const inner = observe(
+    () => {
+      contextsOf.push(context.active())
+    },
+    () => void seen.push('inner') as undefined,
+    log,
+    { group: 'g', atOnce: true },
+  )
+  const options = { group: 'g', atOnce: true }
+  const outer = observe(
+    async () => {
+      inner()
+      await undefined
+      inner()
+    },
+    () => void seen.push('outer') as undefined,
+    log,
+    options,
+  )
+  const failing = observe(
+    () => {
+      throw new Error('broken')
+    },
+    () => undefined,
+    log,
+    options,
+  )
+  const other = observe(
+    () => inner(),
+    () => undefined,
+    log,
+    { group: 'other', atOnce: true },
+  )
+  const running = outer()
+  expect(seen).toEqual(['outer'])
+  await running
+  expect(seen).toEqual(['outer', 'inner'])
+  expect(failing).toThrow('broken')
+  other()
+  expect(seen).toEqual(['outer', 'inner', 'inner'])
+  expect(new Set(contextsOf)).toEqual(new Set([ROOT_CONTEXT]))
+})
+
 test('a call can be marked as asking, given a context and another argument', () => {
   const key = Symbol('key')
   const fn = observe(

@@ -34,6 +34,8 @@ export interface ObserveOptions {
   readonly callback?: boolean
   /** While a call runs, calls of functions with the same group are not observed: they are part of it. */
   readonly group?: string
+  /** Such calls are made before it returns, and none after an `await`: they are known without a context to know them by. */
+  readonly atOnce?: boolean
   /** Spans below the call are how the library asks (HTTP, gRPC), and no actions of the application. */
   readonly asks?: boolean
 }
@@ -43,6 +45,9 @@ type Settle = (outcome: CallOutcome) => void
 
 const GROUPS = createContextKey('rootspan groups')
 const ASKS = createContextKey('rootspan asks')
+
+/** Groups of the calls on the stack that make others {@link ObserveOptions.atOnce}. */
+const onStack: string[] = []
 
 /** Originals by observed function, so that none is observed twice. */
 const observed = new WeakMap<object, object>()
@@ -69,18 +74,19 @@ export function notAsking(context: Context): Context {
 /** The observed function; `original` itself if it is observed already, or no function. */
 export function observe<F>(original: F, observer: Observer, log: Log, options: ObserveOptions = {}): F {
   if (typeof original !== 'function' || observed.has(original)) return original
-  const { callback = false, group, asks = false } = options
+  const { callback = false, group, atOnce = false, asks = false } = options
   const proxy = new Proxy(original as F & Callable, {
     apply(target, self, args: unknown[]) {
       const call = new ObservedCall(self, args, contexts.active())
-      if (group !== undefined && groupsOf(call.context).includes(group)) return call.make(target)
+      if (group !== undefined && isPart(call.context, group)) return call.make(target)
       let after: Settle | undefined
       try {
         after = observer(call) ?? undefined
       } catch (error) {
         log.failed('a hook', error)
       }
-      if (group !== undefined) call.context = inGroup(call.context, group)
+      if (group !== undefined && atOnce) call.group = group
+      else if (group !== undefined) call.context = inGroup(call.context, group)
       if (asks) call.context = asking(call.context)
       if (after === undefined) return call.make(target)
       let settle: Settle | undefined
@@ -105,6 +111,11 @@ export function observe<F>(original: F, observer: Observer, log: Log, options: O
   return proxy
 }
 
+/** Whether a call belongs to one of the group that runs. */
+function isPart(context: Context, group: string): boolean {
+  return onStack.includes(group) || groupsOf(context).includes(group)
+}
+
 function groupsOf(context: Context): readonly string[] {
   return (context.getValue(GROUPS) as readonly string[] | undefined) ?? []
 }
@@ -118,6 +129,8 @@ class ObservedCall implements Call {
   args: readonly unknown[]
   readonly caller: Context
   context: Context
+  /** On the stack while it runs. */
+  group: string | undefined = undefined
   #isCopied = false
 
   constructor(self: unknown, args: readonly unknown[], caller: Context) {
@@ -134,6 +147,16 @@ class ObservedCall implements Call {
   }
 
   make(target: Callable): unknown {
+    if (this.group === undefined) return this.#apply(target)
+    onStack.push(this.group)
+    try {
+      return this.#apply(target)
+    } finally {
+      onStack.pop()
+    }
+  }
+
+  #apply(target: Callable): unknown {
     const { self, args, caller, context } = this
     if (context === caller) return Reflect.apply(target, self, args)
     return contexts.with(context, Reflect.apply, undefined, target, self, args)

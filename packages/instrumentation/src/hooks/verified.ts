@@ -55,8 +55,7 @@ export function recordVerified(recorder: Recorder): RecordVerified {
   return (token, asked, make) => {
     const facts = factsOf(token, asked, make)
     if (facts === undefined) return false
-    recorder.authorization(facts.artifact)
-    recorder.verification(facts.verification)
+    recorder.verified(facts.artifact, facts.verification)
     return true
   }
 }
