@@ -6,14 +6,24 @@ const { createHmac, createSecretKey } = require('node:crypto')
 const { CEDAR, MODEL, POLICY } = require('./policies.cjs')
 
 const KEY = 'the key of the service that signs tokens'
+const ISSUER = 'https://login.example.com/'
+const END = Math.floor(Date.now() / 1000) + 7200
 const USERS = 100
 
 function tokenOf(user) {
   const encode = (value) => Buffer.from(JSON.stringify(value)).toString('base64url')
-  const now = Math.floor(Date.now() / 1000)
-  const claims = { iss: 'https://login.example.com', sub: user, aud: 'orders', iat: now, exp: now + 3600 }
+  const claims = { iss: ISSUER, sub: user, aud: 'orders', iat: END - 7200, exp: END }
   const signed = `${encode({ alg: 'HS256', typ: 'JWT', kid: 'key-1' })}.${encode({ ...claims, scope: 'orders:read', jti: user })}`
   return `${signed}.${createHmac('sha256', KEY).update(signed).digest('base64url')}`
+}
+
+/** When a middleware lets a request through. */
+function passed(middleware, token) {
+  return new Promise((resolve, reject) => {
+    const headers = { authorization: `Bearer ${token}` }
+    const next = (error) => (error === undefined ? resolve() : reject(error))
+    middleware({ method: 'GET', url: '/', headers, is: () => false, logIn: undefined }, {}, next)
+  })
 }
 
 /** Functions that decide, of libraries as they are loaded now. */
@@ -25,9 +35,23 @@ async function load() {
   const { defineAbility } = require('@casl/ability')
   const jwt = require('jsonwebtoken')
   const jose = require('jose')
-  const { requiredScopes } = require('express-oauth2-jwt-bearer')
+  const { auth, requiredScopes } = require('express-oauth2-jwt-bearer')
+  const { expressjwt } = require('express-jwt')
+  const { Passport } = require('passport')
+  const { Strategy } = require('passport-http-bearer')
+  const { requireBearerAuth } = require('@modelcontextprotocol/sdk/server/auth/middleware/bearerAuth.js')
   const secret = createSecretKey(KEY, 'utf8')
   const checkScopes = requiredScopes('orders:read')
+  const checkToken = auth({ issuer: ISSUER, audience: 'orders', secret: KEY, tokenSigningAlg: 'HS256' })
+  const checkRevoked = expressjwt({ secret: KEY, algorithms: ['HS256'], isRevoked: async () => false })
+  const passport = new Passport()
+  const info = { scope: 'orders:read' }
+  passport.use(new Strategy((token, done) => done(null, { id: token.slice(-8) }, info)))
+  const authenticate = passport.authenticate('bearer', { session: false })
+  const verifier = {
+    verifyAccessToken: async (token) => ({ token, clientId: 'client', scopes: ['orders:read'], expiresAt: END }),
+  }
+  const checkBearer = requireBearerAuth({ verifier, requiredScopes: ['orders:read'] })
   const users = Array.from({ length: USERS }, (_, at) => `user-${at}`)
   const tokens = users.map(tokenOf)
   const enforcer = await casbin.newEnforcer(
@@ -54,9 +78,13 @@ async function load() {
   cedar.preparsePolicySet('orders', CEDAR)
   return {
     jsonwebtoken: (at) => jwt.verify(tokens[at % USERS], KEY, { algorithms: ['HS256'], audience: 'orders' }),
+    'express-jwt, with isRevoked': (at) => passed(checkRevoked, tokens[at % USERS]),
     jose: (at) => jose.jwtVerify(tokens[at % USERS], secret, { algorithms: ['HS256'], audience: 'orders' }),
-    'express-oauth2-jwt-bearer': (at) =>
+    'express-oauth2-jwt-bearer, auth': (at) => passed(checkToken, tokens[at % USERS]),
+    'the same, requiredScopes': (at) =>
       checkScopes({ auth: { payload: { sub: users[at % USERS], scope: 'orders:read' } } }, {}, () => {}),
+    'passport, http-bearer': (at) => passed(authenticate, tokens[at % USERS]),
+    'MCP, requireBearerAuth': (at) => passed(checkBearer, tokens[at % USERS]),
     casbin: (at) => enforcer.enforce(users[at % USERS], 'orders', 'read'),
     'casbin, synchronous': (at) => enforcer.enforceSync(users[at % USERS], 'orders', 'read'),
     CASL: () => ability.can('update', order),
@@ -73,7 +101,14 @@ async function load() {
 }
 
 /** Engines that answer with a promise. */
-const ASYNC = new Set(['casbin', 'jose'])
+const ASYNC = new Set([
+  'express-jwt, with isRevoked',
+  'jose',
+  'express-oauth2-jwt-bearer, auth',
+  'passport, http-bearer',
+  'MCP, requireBearerAuth',
+  'casbin',
+])
 /** Decisions in a row before it is the other ones' turn. */
 const TURN = 20
 
@@ -82,42 +117,55 @@ async function main() {
   await import(process.env.REGISTER)
   const hooked = await load()
   const tracer = trace.getTracer('bench')
-  let requests = 0
 
-  /** Microseconds a decision, of so many requests in a row. */
-  async function turn(decide, isAsync, count, most) {
-    const begin = process.hrtime.bigint()
-    for (let request = 0; request < most; request++) {
-      const span = tracer.startSpan('GET /', { kind: SpanKind.SERVER })
-      const inside = trace.setSpan(context.active(), span)
-      // The user is the same for all of a request.
-      const user = requests + request
-      if (isAsync)
-        await context.with(inside, async () => {
-          for (let one = 0; one < count; one++) await decide(user)
-        })
-      else
-        context.with(inside, () => {
-          for (let one = 0; one < count; one++) decide(user)
-        })
-      span.end()
+  /** Requests with one set of libraries, of `count` decisions each. */
+  function client(decide, isAsync, count) {
+    let request = 0
+    let left = 0
+    let span
+    let inside
+    const some = (many) => {
+      for (let one = 0; one < many; one++) decide(request)
     }
-    return Number(process.hrtime.bigint() - begin) / 1000 / (most * count)
+    const someAsync = async (many) => {
+      for (let one = 0; one < many; one++) await decide(request)
+    }
+    /** Takes its turn; returns nanoseconds. The user is the same for all of a request. */
+    return async function turn() {
+      const begin = process.hrtime.bigint()
+      for (let done = 0; done < TURN; ) {
+        if (left === 0) {
+          span = tracer.startSpan('GET /', { kind: SpanKind.SERVER })
+          inside = trace.setSpan(context.active(), span)
+          left = count
+        }
+        const many = Math.min(left, TURN - done)
+        if (isAsync) await context.with(inside, someAsync, undefined, many)
+        else context.with(inside, some, undefined, many)
+        done += many
+        left -= many
+        if (left > 0) continue
+        span.end()
+        request++
+      }
+      return Number(process.hrtime.bigint() - begin)
+    }
   }
 
+  /** Microseconds a decision, of whole requests. */
   async function measure(library, count, millis) {
-    const isAsync = ASYNC.has(library)
-    const most = Math.ceil(TURN / count)
+    const sides = [plain, hooked].map((libraries) => client(libraries[library], ASYNC.has(library), count))
+    const turns = Math.ceil(count / TURN)
     const without = []
     const added = []
     const end = performance.now() + millis
-    for (let round = 0; performance.now() < end; round++) {
-      const isFirst = round % 2 === 0
-      const first = await turn((isFirst ? plain : hooked)[library], isAsync, count, most)
-      const second = await turn((isFirst ? hooked : plain)[library], isAsync, count, most)
-      requests += most
-      without.push(isFirst ? first : second)
-      added.push(isFirst ? second - first : first - second)
+    for (let round = 0; performance.now() < end; ) {
+      const nanos = [0, 0]
+      for (let turn = 0; turn < turns; turn++, round++)
+        for (const side of round % 2 === 0 ? [0, 1] : [1, 0]) nanos[side] += await sides[side]()
+      const decisions = 1000 * turns * TURN
+      without.push(nanos[0] / decisions)
+      added.push((nanos[1] - nanos[0]) / decisions)
     }
     return { without, added }
   }

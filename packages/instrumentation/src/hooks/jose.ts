@@ -78,7 +78,8 @@ function recordJwt(call: JoseCall, accept: RecordVerified): void {
   const text = textOf(call.token)
   const { recorder, options } = call
   if (call.outcome.ok && !call.isKeyEmbedded) {
-    const isRecorded = accept(text, askedOf(options), () => acceptedOf(call, text))
+    const asked = askedOf(options)
+    const isRecorded = accept(text, asked, () => acceptedOf(call, text, asked))
     if (isRecorded) return
   }
   const { header, claims } = peekJwt(text)
@@ -96,10 +97,10 @@ function recordJwt(call: JoseCall, accept: RecordVerified): void {
 }
 
 /** Undefined for a proof of possession. */
-function acceptedOf(call: JoseCall, text: string | undefined): VerifiedFacts | undefined {
+function acceptedOf(call: JoseCall, text: string | undefined, asked: number): VerifiedFacts | undefined {
   const { header, claims } = peekJwt(text)
   if (header?.typ === POSSESSION) return undefined
-  const checks = checksOf('signature', call.options, claims)
+  const checks = checksOf('signature', asked, claims)
   return {
     authorization: { ...jwtArtifact(text, header, claims), verification: 'verified' },
     verification: verificationOf(call, text, undefined, checks),
@@ -121,7 +122,7 @@ function recordDecrypted(call: JoseCall): void {
     status: reason === 'expired' ? 'expired' : undefined,
   })
   const doubt = call.outcome.ok && !isShared ? 'issuer_unknown' : reason
-  const checks = checksOf('decryption', call.options, claims)
+  const checks = checksOf('decryption', askedOf(call.options), claims)
   call.recorder.verification(verificationOf(call, text, doubt, checks))
 }
 
@@ -220,42 +221,41 @@ function reasonOf({ outcome, isKeyAsked }: JoseCall): string | undefined {
   return why === 'check_failed' ? (CLAIM_REASONS.get(claim) ?? reason) : reason
 }
 
-/** Options that ask for a check. */
-const ASKING = [
-  'algorithms',
-  'keyManagementAlgorithms',
-  'audience',
-  'issuer',
-  'subject',
-  'typ',
-  'maxTokenAge',
-] as const
+/** What options ask for, a bit each. */
+const ALGORITHM = 1
+const AUDIENCE = 2
+const ISSUER = 4
+const SUBJECT = 8
+const TYPE = 16
+const AGE = 32
 
-/** All that {@link checksOf} looks at of the options, a bit each. */
+/** Up to an option that cannot be read. */
 function askedOf(options: Claims): number {
   let asked = 0
-  for (let at = 0; at < ASKING.length; at++) if (isAsked(options, ASKING[at]!)) asked |= 1 << at
+  try {
+    if (options.algorithms !== undefined) asked |= ALGORITHM
+    if (options.keyManagementAlgorithms !== undefined) asked |= ALGORITHM
+    if (options.audience !== undefined) asked |= AUDIENCE
+    if (options.issuer !== undefined) asked |= ISSUER
+    if (options.subject !== undefined) asked |= SUBJECT
+    if (options.typ !== undefined) asked |= TYPE
+    if (options.maxTokenAge !== undefined) asked |= AGE
+  } catch {}
   return asked
 }
 
-function isAsked(options: Claims, name: (typeof ASKING)[number]): boolean {
-  return member(options, name) !== undefined
-}
-
 /** Checks that were made: those that the options ask for, and those that the claims bring with them. */
-function checksOf(first: string, options: Claims, claims: Claims | undefined): string[] {
-  const made: readonly (readonly [string, boolean])[] = [
-    [first, true],
-    ['expiry', claims?.exp !== undefined],
-    ['not_before', claims?.nbf !== undefined],
-    ['algorithm', isAsked(options, 'algorithms') || isAsked(options, 'keyManagementAlgorithms')],
-    ['audience', isAsked(options, 'audience')],
-    ['issuer', isAsked(options, 'issuer')],
-    ['subject', isAsked(options, 'subject')],
-    ['type', isAsked(options, 'typ')],
-    ['age', isAsked(options, 'maxTokenAge')],
-  ]
-  return made.flatMap(([name, isMade]) => (isMade ? [name] : []))
+function checksOf(first: string, asked: number, claims: Claims | undefined): string[] {
+  const checks = [first]
+  if (claims?.exp !== undefined) checks.push('expiry')
+  if (claims?.nbf !== undefined) checks.push('not_before')
+  if ((asked & ALGORITHM) !== 0) checks.push('algorithm')
+  if ((asked & AUDIENCE) !== 0) checks.push('audience')
+  if ((asked & ISSUER) !== 0) checks.push('issuer')
+  if ((asked & SUBJECT) !== 0) checks.push('subject')
+  if ((asked & TYPE) !== 0) checks.push('type')
+  if ((asked & AGE) !== 0) checks.push('age')
+  return checks
 }
 
 /** Tokens in bytes beyond this are not read: no fact would hold them. */
