@@ -108,40 +108,52 @@ function stop(children: readonly ChildProcess[]): void {
   for (const child of children) child.disconnect()
 }
 
-/** Processes, as the compiler does not treat two alike, and rounds in which each measures every library once. */
+/** Of each library, as the compiler does not treat two alike. */
 const DECISION_PROCESSES = 5
-/** After four, hooks take up to a quarter longer than after ten: the compiler is not done with them. */
-const DECISION_ROUNDS = 10
-const DECISION_MILLIS = 200
+/** Until the compiler is done: hooks take twice as long for the first second, and get faster for two more. */
+const DECISION_WARM_UP_MILLIS = 3000
+const DECISION_MILLIS = 1500
 
-/** Spans are made and governed with and without hooks, and exported in neither case: the difference is the hooks. */
+/**
+ * Each library in processes of its own, as a service has one or two of them. Spans are made and governed with and without
+ * hooks, and exported in neither case: the difference is the hooks.
+ */
 async function measureDecisions(): Promise<DecisionFigures[]> {
-  const figures: DecisionFigures[][] = []
-  for (let process = 0; process < DECISION_PROCESSES; process++) {
-    const child = start('decisions.child.cjs', [], { OTEL_TRACES_EXPORTER: 'none', REGISTER })
-    const { libraries } = await answer<{ libraries: string[] }>(child)
-    const cases = libraries.flatMap((library) => [1, 1000].map((count) => ({ library, count })))
-    const last: DecisionFigures[] = []
-    // The last round counts: the ones before it are for the compiler.
-    for (let round = 0; round < DECISION_ROUNDS; round++)
-      for (const [at, { library, count }] of cases.entries()) {
-        const one = { library, count, millis: DECISION_MILLIS }
-        const { without, added } = await ask<{ without: number[]; added: number[] }>(child, one)
-        last[at] = {
-          library,
-          perRequest: count,
-          microsWithout: median(without),
-          microsAdded: median(added),
-        }
+  const lister = start('decisions.child.cjs', [], {})
+  const libraries = await answer<string[]>(lister)
+  stop([lister])
+  const cases = libraries.flatMap((library) => [1, 1000].map((perRequest) => ({ library, perRequest })))
+  const figures = cases.map((one) => ({ ...one, without: [] as number[], added: [] as number[] }))
+  for (let process = 0; process < DECISION_PROCESSES; process++)
+    for (const library of libraries) {
+      const child = start('decisions.child.cjs', [], {
+        OTEL_TRACES_EXPORTER: 'none',
+        REGISTER,
+        LIBRARY: library,
+      })
+      await answer(child)
+      await ask(child, { count: 1, millis: DECISION_WARM_UP_MILLIS })
+      for (const figure of figures) {
+        if (figure.library !== library) continue
+        const { perRequest: count } = figure
+        const measured = await ask<Measured>(child, { count, millis: DECISION_MILLIS })
+        figure.without.push(median(measured.without))
+        figure.added.push(median(measured.added))
       }
-    figures.push(last)
-    stop([child])
-  }
-  return figures[0]!.map((one, at) => ({
-    ...one,
-    microsWithout: median(figures.map((figure) => figure[at]!.microsWithout)),
-    microsAdded: median(figures.map((figure) => figure[at]!.microsAdded)),
+      stop([child])
+    }
+  return figures.map(({ library, perRequest, without, added }) => ({
+    library,
+    perRequest,
+    microsWithout: median(without),
+    microsAdded: median(added),
   }))
+}
+
+/** Microseconds a decision, of samples. */
+interface Measured {
+  readonly without: number[]
+  readonly added: number[]
 }
 
 const VARIANTS = [
@@ -394,7 +406,7 @@ export function printInstrumentation({ decisions, service }: InstrumentationFigu
   console.log('\ninstrumentation: microseconds a decision, and what the hook adds')
   for (const { library, perRequest, microsWithout, microsAdded } of decisions)
     console.log(
-      `  ${library.padEnd(25)} ${String(perRequest).padStart(5)} a request  ${microsWithout.toFixed(2).padStart(8)}  + ${microsAdded.toFixed(2)}`,
+      `  ${library.padEnd(42)} ${String(perRequest).padStart(5)} a request  ${microsWithout.toFixed(2).padStart(8)}  + ${microsAdded.toFixed(2)}`,
     )
   console.log('instrumentation: Express, a JWT and casbin for each request, and ms of other work')
   for (const one of service)

@@ -2,13 +2,14 @@
  * express-jwt: verifies through jsonwebtoken, whose hook records the token. What goes beyond that is here: the
  * application's own list of revoked tokens, `isRevoked`, which is asked after the signature held.
  */
+import type { Verification } from '../facts.ts'
 import type { Recorder } from '../recorder.ts'
 import { runtime } from '../runtime.ts'
 import { bearerOf } from './bearer.ts'
 import type { Hook } from './hook.ts'
-
 import { type CallOutcome, observe } from './observe.ts'
 import { isFields } from './values.ts'
+import { type RecordVerified, recordVerified } from './verified.ts'
 
 export const expressJwtHook: Hook = {
   library: 'express-jwt',
@@ -16,6 +17,7 @@ export const expressJwtHook: Hook = {
   patch(library, recorder) {
     /** What the application's `getToken` found in a request, where there is one. */
     const found = new WeakMap<object, unknown>()
+    const accept = recordVerified(recorder)
     library.observe('expressjwt', ({ args: [options] }) => {
       if (!isFields(options) || !isWritable(options, 'isRevoked')) return undefined
       // In place: the middleware reads its options at each request, and a copy would not see them change.
@@ -35,7 +37,7 @@ export const expressJwtHook: Hook = {
         ({ args: [request, token] }) =>
           (outcome) => {
             const presented = isFields(request) ? (found.get(request) ?? bearerOf(request)) : undefined
-            record(recorder, presented, token, outcome)
+            record(recorder, accept, presented, token, outcome)
           },
         log,
       )
@@ -50,22 +52,29 @@ function isWritable(options: object, name: string): boolean {
 }
 
 /** `text` is the token if it is that; `token` what jsonwebtoken decoded: header, payload and signature as text. */
-function record(recorder: Recorder, text: unknown, token: unknown, outcome: CallOutcome): void {
+function record(
+  recorder: Recorder,
+  accept: RecordVerified,
+  text: unknown,
+  token: unknown,
+  outcome: CallOutcome,
+): void {
   const { signature, payload } = isFields(token) ? token : {}
   const isIt = typeof text === 'string' && typeof signature === 'string' && text.endsWith(`.${signature}`)
   const presented = {
     token: isIt ? text : undefined,
     id: isFields(payload) && typeof payload.jti === 'string' ? payload.jti : undefined,
   }
-  const isRevoked = outcome.ok && Boolean(outcome.value)
-  if (isRevoked)
-    recorder.authorization({ ...presented, type: 'jwt', verification: 'failed', status: 'revoked' })
-  recorder.verification({
+  const judged: Verification = {
     type: 'revocation',
-    result: !outcome.ok ? 'unknown' : isRevoked ? 'fail' : 'pass',
+    result: 'pass',
     method: 'express-jwt.isRevoked',
-    reason: !outcome.ok ? 'error' : isRevoked ? 'revoked' : undefined,
     token: presented.token,
     targetId: presented.id,
-  })
+  }
+  if (!outcome.ok) recorder.verification({ ...judged, result: 'unknown', reason: 'error' })
+  else if (outcome.value) {
+    recorder.authorization({ ...presented, type: 'jwt', verification: 'failed', status: 'revoked' })
+    recorder.verification({ ...judged, result: 'fail', reason: 'revoked' })
+  } else accept(presented.token, [presented.id], () => ({ verification: judged }))
 }

@@ -4,17 +4,19 @@
  * It verifies signatures by its own copy of jose but looks at issuer, audience and more itself, afterwards. A token for
  * somebody else is one that jose accepts, so jose's part is not recorded: the middleware's answer is.
  */
-import { context as contexts } from '@opentelemetry/api'
 import type { Recorder } from '../recorder.ts'
 import { runtime } from '../runtime.ts'
 import { bearerOf } from './bearer.ts'
 import type { Hook } from './hook.ts'
 import { JOSE_GROUP } from './jose.ts'
 import { type Claims, jwtArtifact, peekJwt } from './jwt.ts'
+import { watchNext } from './middleware.ts'
 import { type Observer, observe } from './observe.ts'
 import { attempt, isFields, member } from './values.ts'
+import { type RecordVerified, recordVerified, type VerifiedFacts } from './verified.ts'
 
 const NAME = 'express-oauth2-jwt-bearer'
+const METHOD = `${NAME}.auth`
 
 /** Factories of middleware that looks at the claims of a verified token. */
 const CHECKS = ['claimCheck', 'claimEquals', 'claimIncludes', 'requiredScopes', 'scopeIncludesAny']
@@ -35,15 +37,13 @@ export const expressOauth2JwtBearerHook: Hook = {
               group === undefined ? {} : { group },
             ),
         })
+    const accept = recordVerified(recorder)
     library.replace(
       'auth',
-      watchMade(
-        ([options]) =>
-          watchNext((request, error) =>
-            recordToken(recorder, request, error, isFields(options) ? options : {}),
-          ),
-        JOSE_GROUP,
-      ),
+      watchMade(([given]) => {
+        const options = isFields(given) ? given : {}
+        return watching((request, error) => recordToken(recorder, accept, request, error, options))
+      }, JOSE_GROUP),
     )
     for (const name of CHECKS) {
       // Later than the others.
@@ -51,69 +51,70 @@ export const expressOauth2JwtBearerHook: Hook = {
       library.replace(
         name,
         watchMade((args) =>
-          watchNext((request, error) => recordCheck(recorder, library.version, name, args, request, error)),
+          watching((request, error) => recordCheck(recorder, library.version, name, args, request, error)),
         ),
       )
     }
   },
 }
 
-/** Tells what a middleware called `next` with, once; what comes behind it runs in the context that it had before. */
-function watchNext(told: (request: unknown, error: unknown) => void): Observer {
+function watching(told: (request: unknown, error: unknown) => void): Observer {
   return (call) => {
-    const [request, , next] = call.args
-    if (typeof next !== 'function') return undefined
-    const outer = call.context
-    const { log } = runtime()
-    const once = observe(
-      next,
-      ({ args: [error] }) => {
-        if (!isTold) told(request, error)
-        isTold = true
-        return undefined
-      },
-      log,
-    )
-    let isTold = false
-    call.substitute(2, (...args: unknown[]) =>
-      contexts.with(outer, () => Reflect.apply(once, undefined, args)),
-    )
+    watchNext(call, (error) => told(call.args[0], error))
     return undefined
   }
 }
 
-function recordToken(recorder: Recorder, request: unknown, error: unknown, options: Claims): void {
+function recordToken(
+  recorder: Recorder,
+  accept: RecordVerified,
+  request: unknown,
+  error: unknown,
+  options: Claims,
+): void {
   const accepted = isFields(request) && isFields(request.auth) ? request.auth : undefined
   const isAccepted = error === undefined && accepted !== undefined
   const token = isAccepted ? accepted.token : bearerOf(request)
   if (typeof token !== 'string') {
     // With `authRequired: false` nothing needs to be presented.
     if (error !== undefined)
-      recorder.verification({
-        type: 'credential',
-        result: 'fail',
-        method: `${NAME}.auth`,
-        reason: 'token_missing',
-      })
+      recorder.verification({ type: 'credential', result: 'fail', method: METHOD, reason: 'token_missing' })
+    return
+  }
+  if (isAccepted) {
+    const asked = attempt(() => askedOf(request, options)) ?? UNREADABLE
+    accept(token, asked, () => acceptedOf(token, asked))
     return
   }
   const { header, claims } = peekJwt(token)
-  const reason = isAccepted ? undefined : reasonOf(error)
+  const reason = reasonOf(error)
   const isUnknown = reason === 'key_unavailable'
-  const isSigned = reason === undefined || AFTER_SIGNATURE.has(reason)
   recorder.authorization({
-    ...jwtArtifact(token, header, isSigned ? claims : undefined),
-    verification: isAccepted ? 'verified' : isUnknown ? 'unverified' : 'failed',
+    ...jwtArtifact(token, header, AFTER_SIGNATURE.has(reason) ? claims : undefined),
+    verification: isUnknown ? 'unverified' : 'failed',
     status: reason === 'expired' ? 'expired' : undefined,
   })
   recorder.verification({
     type: 'credential',
-    result: isAccepted ? 'pass' : isUnknown ? 'unknown' : 'fail',
-    method: `${NAME}.auth`,
+    result: isUnknown ? 'unknown' : 'fail',
+    method: METHOD,
     reason,
-    checks: isAccepted ? attempt(() => checksOf(request, options, claims)) : undefined,
     token,
   })
+}
+
+function acceptedOf(token: string, asked: number): VerifiedFacts {
+  const { header, claims } = peekJwt(token)
+  return {
+    authorization: { ...jwtArtifact(token, header, claims), verification: 'verified' },
+    verification: {
+      type: 'credential',
+      result: 'pass',
+      method: METHOD,
+      checks: asked === UNREADABLE ? undefined : checksOf(asked, claims),
+      token,
+    },
+  }
 }
 
 /** A check that refuses ends the request with 401 or 403, so its answer is enforced. */
@@ -186,28 +187,53 @@ function reasonOf(error: unknown): string {
   return REASONS.find(([pattern]) => pattern.test(error.message))?.[1] ?? 'invalid'
 }
 
-/** What the options leave on; `validators` may put functions of the application in the place of some, or nothing. */
-function checksOf(request: unknown, options: Claims, claims: Claims | undefined): string[] {
+/** What the options leave on, a bit each. */
+const EXPIRY = 1
+const ALGORITHM = 2
+const AUDIENCE = 4
+const ISSUER = 8
+const TYPE = 16
+const AGE = 32
+const DPOP = 64
+const CERTIFICATE = 128
+const UNREADABLE = -1
+
+/** `validators` may put functions of the application in the place of some, or nothing. Throws where they cannot be read. */
+function askedOf(request: unknown, options: Claims): number {
   const validators = isFields(options.validators) ? options.validators : {}
-  const cnf = isFields(claims?.cnf) ? claims.cnf : {}
   // Versions without DPoP take such a token as if it were not bound, but not by this scheme.
   const headers = isFields(request) && isFields(request.headers) ? request.headers : {}
   const isDpop = /^DPoP /i.test(String(headers.authorization))
   const isOn = (part: unknown, otherwise: boolean): boolean =>
     isFields(part) && typeof part.enabled === 'boolean' ? part.enabled : otherwise
+  let asked = 0
+  if (validators.exp !== false) asked |= EXPIRY
+  if (validators.alg !== false) asked |= ALGORITHM
+  if (validators.aud !== false) asked |= AUDIENCE
+  if (validators.iss !== false) asked |= ISSUER
+  if (options.strict === true && validators.typ !== false) asked |= TYPE
+  if (options.maxTokenAge !== undefined && validators.iat !== false) asked |= AGE
+  if (isDpop && isOn(options.dpop, true)) asked |= DPOP
+  if (isOn(options.mtls, options.getCertificate !== undefined)) asked |= CERTIFICATE
+  return asked
+}
+
+/** Checks that were made: those that are left on, and those that the claims bring with them. */
+function checksOf(asked: number, claims: Claims | undefined): string[] {
+  const cnf = isFields(claims?.cnf) ? claims.cnf : {}
+  const isAsked = (bit: number): boolean => (asked & bit) !== 0
   const made: readonly (readonly [string, boolean])[] = [
     ['signature', true],
-    ['expiry', validators.exp !== false || claims?.exp !== undefined],
+    ['expiry', isAsked(EXPIRY) || claims?.exp !== undefined],
     ['not_before', claims?.nbf !== undefined],
-    ['algorithm', validators.alg !== false],
-    ['audience', validators.aud !== false],
-    ['issuer', validators.iss !== false],
-    ['type', options.strict === true && validators.typ !== false],
-    ['age', options.maxTokenAge !== undefined && validators.iat !== false],
+    ['algorithm', isAsked(ALGORITHM)],
+    ['audience', isAsked(AUDIENCE)],
+    ['issuer', isAsked(ISSUER)],
+    ['type', isAsked(TYPE)],
+    ['age', isAsked(AGE)],
     [
       'possession',
-      (cnf.jkt !== undefined && isDpop && isOn(options.dpop, true)) ||
-        (cnf['x5t#S256'] !== undefined && isOn(options.mtls, options.getCertificate !== undefined)),
+      (cnf.jkt !== undefined && isAsked(DPOP)) || (cnf['x5t#S256'] !== undefined && isAsked(CERTIFICATE)),
     ],
   ]
   return made.flatMap(([name, isMade]) => (isMade ? [name] : []))

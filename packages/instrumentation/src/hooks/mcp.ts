@@ -25,9 +25,11 @@ import type { Recorder } from '../recorder.ts'
 import { runtime } from '../runtime.ts'
 import type { Hook } from './hook.ts'
 import { type Claims, jwtArtifact, peekJwt } from './jwt.ts'
+import { watchNext } from './middleware.ts'
 import { type CallOutcome, notAsking, type Observer, observe } from './observe.ts'
 import { UNSEEN } from './thenable.ts'
 import { attempt, isFields, member, textOf } from './values.ts'
+import { type RecordVerified, recordVerified, type VerifiedFacts } from './verified.ts'
 
 const FORMATS = ['esm', 'cjs'] as const
 /** Transports of clients that send headers, by the files that they are in. */
@@ -119,7 +121,7 @@ function serving(recorder: Recorder): Observer {
     if (isFields(authInfo))
       contexts.with(call.context, () =>
         recorder.authorization({
-          ...artifactOf(authInfo),
+          ...artifactOf(authInfoOf(authInfo)),
           // Who else puts it there says by that that it was verified, but nobody saw it.
           verification: accepted.has(authInfo) ? 'verified' : undefined,
         }),
@@ -241,23 +243,30 @@ function parentOf(meta: unknown, active: Context): { parent: Context; links: Lin
 /** Auth infos that `requireBearerAuth` let through, as handlers get them. */
 const accepted = new WeakSet<object>()
 
-/** The SDK's `AuthInfo`. */
-function artifactOf(info: Claims): Authorization {
-  const [token, clientId, scopes, expiresAt, resource] = [
-    'token',
-    'clientId',
-    'scopes',
-    'expiresAt',
-    'resource',
-  ].map((name) => member(info, name))
-  const said = resource instanceof URL ? resource.href : resource
+/** What is read of the SDK's `AuthInfo`. */
+interface AuthInfo {
+  readonly token: string | undefined
+  readonly clientId: string | undefined
+  readonly scope: readonly string[] | undefined
+  readonly audience: string | undefined
+  readonly expiresAt: number | undefined
+}
+
+function authInfoOf(info: Claims): AuthInfo {
+  const scopes = member(info, 'scopes')
+  const expiresAt = member(info, 'expiresAt')
+  const resource = member(info, 'resource')
   return {
-    ...tokenOf(textOf(token)),
-    clientId: textOf(clientId),
+    token: textOf(member(info, 'token')),
+    clientId: textOf(member(info, 'clientId')),
     scope: Array.isArray(scopes) ? scopes.filter((one) => typeof one === 'string') : undefined,
-    audience: textOf(said),
+    audience: textOf(resource instanceof URL ? resource.href : resource),
     expiresAt: typeof expiresAt === 'number' ? expiresAt : undefined,
   }
+}
+
+function artifactOf({ token, clientId, scope, audience, expiresAt }: AuthInfo): Authorization {
+  return { ...tokenOf(token), clientId, scope, audience, expiresAt }
 }
 
 /** Of its claims nothing: nobody showed here that its signature holds. */
@@ -270,42 +279,37 @@ function bearerAuth(original: unknown, recorder: Recorder): unknown {
   if (typeof original !== 'function') return original
   // Versions before 1.32 ignore the option, and so no audience is checked there whatever it says.
   const knowsResource = Function.prototype.toString.call(original).includes('expectedResource')
+  const accept = recordVerified(recorder)
   return new Proxy(original, {
     apply(target, self, args: unknown[]) {
       const middleware: unknown = Reflect.apply(target, self, args)
-      return observe(middleware, presenting(recorder, args[0], knowsResource), runtime().log)
+      return observe(middleware, presenting(recorder, accept, args[0], knowsResource), runtime().log)
     },
   })
 }
 
 /** One request before the middleware: it calls `next` or answers itself. */
-function presenting(recorder: Recorder, given: unknown, knowsResource: boolean): Observer {
+function presenting(
+  recorder: Recorder,
+  accept: RecordVerified,
+  given: unknown,
+  knowsResource: boolean,
+): Observer {
   return (call) => {
-    const [request, response, next] = call.args
-    const method = 'requireBearerAuth'
+    const [request, response] = call.args
     let isDone = false
-    const accept: Observer = ({ args: [error] }) => {
-      const info = isFields(request) ? request.auth : undefined
-      if (isDone || error !== undefined || !isFields(info)) return undefined
+    watchNext(call, (error) => {
+      const auth = isFields(request) ? request.auth : undefined
+      if (error !== undefined || !isFields(auth)) return
       isDone = true
-      accepted.add(info)
-      recorder.authorization({ ...artifactOf(info), verification: 'verified' })
-      const asked: readonly (readonly [string, boolean])[] = [
-        ['expiry', typeof member(info, 'expiresAt') === 'number'],
-        ['scope', isFilled(member(given, 'requiredScopes'))],
-        ['audience', knowsResource && member(given, 'expectedResource') !== undefined],
-      ]
-      recorder.verification({
-        type: 'credential',
-        result: 'pass',
-        method,
-        checks: asked.flatMap(([name, isMade]) => (isMade ? [name] : [])),
-        unchecked: asked.flatMap(([name, isMade]) => (isMade ? [] : [name])),
-        token: textOf(member(info, 'token')),
-      })
-      return undefined
-    }
-    call.substitute(2, observe(next, accept, runtime().log))
+      accepted.add(auth)
+      const info = authInfoOf(auth)
+      const isScopeAsked = isFilled(member(given, 'requiredScopes'))
+      const isAudienceAsked = knowsResource && member(given, 'expectedResource') !== undefined
+      const { token, clientId, scope, audience, expiresAt } = info
+      const found = [isScopeAsked, isAudienceAsked, clientId, audience, expiresAt, ...(scope ?? [undefined])]
+      accept(token, found, () => acceptedOf(info, isScopeAsked, isAudienceAsked))
+    })
     return () => {
       if (isDone) return
       const reason = reasonOf(response)
@@ -321,11 +325,32 @@ function presenting(recorder: Recorder, given: unknown, knowsResource: boolean):
       recorder.verification({
         type: 'credential',
         result: isJudged ? 'fail' : 'unknown',
-        method,
+        method: METHOD,
         reason,
         token,
       })
     }
+  }
+}
+
+const METHOD = 'requireBearerAuth'
+
+function acceptedOf(info: AuthInfo, isScopeAsked: boolean, isAudienceAsked: boolean): VerifiedFacts {
+  const asked: readonly (readonly [string, boolean])[] = [
+    ['expiry', info.expiresAt !== undefined],
+    ['scope', isScopeAsked],
+    ['audience', isAudienceAsked],
+  ]
+  return {
+    authorization: { ...artifactOf(info), verification: 'verified' },
+    verification: {
+      type: 'credential',
+      result: 'pass',
+      method: METHOD,
+      checks: asked.flatMap(([name, isMade]) => (isMade ? [name] : [])),
+      unchecked: asked.flatMap(([name, isMade]) => (isMade ? [] : [name])),
+      token: info.token,
+    },
   }
 }
 

@@ -34,7 +34,7 @@ export interface ObserveOptions {
   readonly callback?: boolean
   /** While a call runs, calls of functions with the same group are not observed: they are part of it. */
   readonly group?: string
-  /** Such calls are made before it returns, and none after an `await`: they are known without a context to know them by. */
+  /** With a group: such calls are made before it returns, and none after an `await`. No context is needed to know them by. */
   readonly atOnce?: boolean
   /** Spans below the call are how the library asks (HTTP, gRPC), and no actions of the application. */
   readonly asks?: boolean
@@ -76,33 +76,41 @@ export function observe<F>(original: F, observer: Observer, log: Log, options: O
   if (typeof original !== 'function' || observed.has(original)) return original
   const { callback = false, group, atOnce = false, asks = false } = options
   const proxy = new Proxy(original as F & Callable, {
+    // The library is called from here, and not from a function below: a library that throws has the engine walk the stack,
+    // half a microsecond and more for each function on it.
     apply(target, self, args: unknown[]) {
-      const call = new ObservedCall(self, args, contexts.active())
-      if (group !== undefined && isPart(call.context, group)) return call.make(target)
+      const caller = contexts.active()
+      if (group !== undefined && isPart(caller, group)) return Reflect.apply(target, self, args)
+      const call = new ObservedCall(self, args, caller)
       let after: Settle | undefined
       try {
         after = observer(call) ?? undefined
       } catch (error) {
         log.failed('a hook', error)
       }
-      if (group !== undefined && atOnce) call.group = group
-      else if (group !== undefined) call.context = inGroup(call.context, group)
+      if (group !== undefined && !atOnce) call.context = inGroup(call.context, group)
       if (asks) call.context = asking(call.context)
-      if (after === undefined) return call.make(target)
       let settle: Settle | undefined
-      if (callback && typeof call.args.at(-1) === 'function') {
-        settle = once(after, call.caller, log)
-        call.args = withCallback(call.args, settle, call.caller)
+      if (after !== undefined && callback && typeof call.args.at(-1) === 'function') {
+        settle = once(after, caller, log)
+        call.args = withCallback(call.args, settle, caller)
       }
+      const { context } = call
       let value: unknown
+      if (atOnce) onStack.push(group!)
       try {
-        value = call.make(target)
+        value =
+          context === caller
+            ? Reflect.apply(target, self, call.args)
+            : contexts.with(context, Reflect.apply, undefined, target, self, call.args)
       } catch (error) {
-        tell(settle ?? after, { ok: false, error }, log)
+        if (after !== undefined) tell(settle ?? after, { ok: false, error }, log)
         throw error
+      } finally {
+        if (atOnce) onStack.pop()
       }
-      if (settle !== undefined) return value
-      if (isThenable(value)) return follow(value, once(after, call.caller, log), call.context)
+      if (after === undefined || settle !== undefined) return value
+      if (isThenable(value)) return follow(value, once(after, caller, log), context)
       tell(after, { ok: true, value }, log)
       return value
     },
@@ -127,39 +135,19 @@ function inGroup(context: Context, group: string): Context {
 class ObservedCall implements Call {
   readonly self: unknown
   args: readonly unknown[]
-  readonly caller: Context
   context: Context
-  /** On the stack while it runs. */
-  group: string | undefined = undefined
   #isCopied = false
 
-  constructor(self: unknown, args: readonly unknown[], caller: Context) {
+  constructor(self: unknown, args: readonly unknown[], context: Context) {
     this.self = self
     this.args = args
-    this.caller = caller
-    this.context = caller
+    this.context = context
   }
 
   substitute(index: number, value: unknown): void {
     if (!this.#isCopied) this.args = [...this.args]
     this.#isCopied = true
     ;(this.args as unknown[])[index] = value
-  }
-
-  make(target: Callable): unknown {
-    if (this.group === undefined) return this.#apply(target)
-    onStack.push(this.group)
-    try {
-      return this.#apply(target)
-    } finally {
-      onStack.pop()
-    }
-  }
-
-  #apply(target: Callable): unknown {
-    const { self, args, caller, context } = this
-    if (context === caller) return Reflect.apply(target, self, args)
-    return contexts.with(context, Reflect.apply, undefined, target, self, args)
   }
 }
 

@@ -14,16 +14,18 @@ import type { Hook } from './hook.ts'
 import { tokenType } from './jwt.ts'
 import { isObserved, type Observer, observe } from './observe.ts'
 import { isFields, member } from './values.ts'
+import { type RecordVerified, recordVerified } from './verified.ts'
 
 export const passportHook: Hook = {
   library: 'passport',
   versions: { from: '0.4.0', before: '0.8.0' },
   patch(library, recorder) {
+    const accept = recordVerified(recorder)
     const watch = (strategy: unknown): void => {
       if (typeof strategy !== 'object' || strategy === null) return
       const own = strategy as { authenticate?: unknown }
       if (typeof own.authenticate !== 'function' || isObserved(own.authenticate)) return
-      const value = observe(own.authenticate, observerOf(recorder), runtime().log)
+      const value = observe(own.authenticate, observerOf(recorder, accept), runtime().log)
       Object.defineProperty(own, 'authenticate', { value, writable: true, configurable: true })
     }
     // Strategies by name are looked up at each request; others are handed over as they are.
@@ -39,6 +41,7 @@ export const passportHook: Hook = {
 
 interface Attempt {
   readonly recorder: Recorder
+  readonly accept: RecordVerified
   /** Where the strategy was asked: its answer may come in another context. */
   readonly context: Context
   readonly method: string
@@ -48,29 +51,38 @@ interface Attempt {
 
 type Answers = Record<string, unknown>
 
-function observerOf(recorder: Recorder): Observer {
+/** On functions of ours: proxies for four of them at each request would take longer than all else. */
+const WATCHED = Symbol('rootspan watched')
+
+function observerOf(recorder: Recorder, accept: RecordVerified): Observer {
   return ({ self, args: [request], context }) => {
     const answers = self as Answers
     const name = typeof answers.name === 'string' ? answers.name : 'strategy'
     const presented = presentedTo(name, request, answers._key)
-    const attempt: Attempt = { recorder, context, method: name, request, presented }
+    const attempt: Attempt = { recorder, accept, context, method: name, request, presented }
     const on = (answer: string, told: (args: readonly unknown[]) => void): void => {
       const original = answers[answer]
-      if (typeof original !== 'function') return
-      answers[answer] = observe(
-        original,
-        ({ args }) => {
-          contexts.with(context, () => told(args))
-          return undefined
-        },
-        runtime().log,
-      )
+      // A strategy may leave its answer to another one, which finds it watched.
+      if (typeof original !== 'function' || WATCHED in original) return
+      const watched = function (this: unknown, ...args: unknown[]): unknown {
+        contexts.with(context, tell, undefined, told, args)
+        return Reflect.apply(original, this, args)
+      }
+      answers[answer] = Object.assign(watched, { [WATCHED]: true })
     }
     on('success', ([user, info]) => succeed(attempt, user, info))
     on('fail', ([challenge, status]) => fail(attempt, challenge, status))
     on('error', () => unknown(attempt))
     on('pass', () => restore(attempt))
     return undefined
+  }
+}
+
+function tell(told: (args: readonly unknown[]) => void, args: readonly unknown[]): void {
+  try {
+    told(args)
+  } catch (error) {
+    runtime().log.failed('a hook', error)
   }
 }
 
@@ -82,7 +94,7 @@ function presentedTo(name: string, request: unknown, key: unknown): Authorizatio
   if (!isFields(request)) return undefined
   if (name === 'bearer') {
     const token = bearerOf(request)
-    return token === undefined ? undefined : { token, type: tokenType(token) }
+    return token === undefined ? undefined : { token }
   }
   if (name === 'session') {
     const session = member(request, 'session')
@@ -99,26 +111,28 @@ function presentedTo(name: string, request: unknown, key: unknown): Authorizatio
   return name === 'local' ? { type: 'password' } : {}
 }
 
-function succeed({ recorder, method, presented }: Attempt, user: unknown, info: unknown): void {
-  recorder.authorization({
-    ...presented,
-    method,
-    subject: subjectOf(user),
-    scope: scopeOf(info),
-    verification: 'verified',
-  })
-  recorder.verification({
-    type: 'credential',
-    result: 'pass',
-    method: `passport.${method}`,
-    token: presented?.token,
-  })
+function succeed({ accept, method, presented }: Attempt, user: unknown, info: unknown): void {
+  const subject = subjectOf(user)
+  const scope = scopeOf(info)
+  const { token, expiresAt } = presented ?? {}
+  accept(token, [method, subject, expiresAt, ...(scope ?? [undefined])], () => ({
+    authorization: { ...typed(method, presented), method, subject, scope, verification: 'verified' },
+    verification: { type: 'credential', result: 'pass', method: `passport.${method}`, token },
+  }))
+}
+
+/** With the type of a bearer token, which takes longer to tell than all else of one that was seen before. */
+function typed(method: string, presented: Authorization | undefined): Authorization {
+  const { token } = presented ?? {}
+  return method === 'bearer' && typeof token === 'string'
+    ? { ...presented, type: tokenType(token) }
+    : { ...presented }
 }
 
 function fail({ recorder, method, presented }: Attempt, challenge: unknown, status: unknown): void {
   const reason = reasonOf(method, presented, challenge, status)
   if (presented !== undefined && reason !== 'credentials_missing')
-    recorder.authorization({ ...presented, method, verification: 'failed' })
+    recorder.authorization({ ...typed(method, presented), method, verification: 'failed' })
   recorder.verification({
     type: 'credential',
     result: 'fail',
@@ -129,7 +143,8 @@ function fail({ recorder, method, presented }: Attempt, challenge: unknown, stat
 }
 
 function unknown({ recorder, method, presented }: Attempt): void {
-  if (presented !== undefined) recorder.authorization({ ...presented, method, verification: 'unverified' })
+  if (presented !== undefined)
+    recorder.authorization({ ...typed(method, presented), method, verification: 'unverified' })
   recorder.verification({
     type: 'credential',
     result: 'unknown',

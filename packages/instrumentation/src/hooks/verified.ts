@@ -1,63 +1,87 @@
-/** Facts of tokens that were verified before, made once for each token and kind of check. */
+/** Facts of tokens that were verified before, made once for each token and what was found of it. */
 import { type Cache, createCache } from '../cache.ts'
 import type { PreparedFact } from '../fact-event.ts'
 import type { Authorization, Verification } from '../facts.ts'
 import type { Recorder } from '../recorder.ts'
+import type { Parts } from './prepared.ts'
+import { areSame } from './values.ts'
 
 /** Tokens whose facts are kept; they stay in memory, at most twice as many. */
 const MAX_KEPT = 512
 const MAX_KEPT_LENGTH = 4096
 const KEY_LENGTH = 12
+const MAX_PARTS = 64
+const MAX_PART_LENGTH = 256
+
+/** What facts say beside what stands in the token: a bit each, or in words. */
+type Found = number | Parts
 
 interface Verified {
   readonly token: unknown
-  /** What was asked to be checked, a bit each. */
-  readonly asked: number
-  readonly artifact: PreparedFact<Authorization>
+  readonly found: Found
+  readonly artifact: PreparedFact<Authorization> | undefined
   readonly verification: PreparedFact<Verification>
+  /** Those before it with the same end: a token may be verified in two ways by turns. */
+  readonly other: Verified | undefined
 }
 
 export interface VerifiedFacts {
-  readonly authorization: Authorization
+  /** Undefined where another hook records it. */
+  readonly authorization?: Authorization
   readonly verification: Verification
 }
 
 /**
  * Records a token that a library has just accepted. `make` is called where its facts are not known: they must follow from
- * the token and from what was asked, and those of a token that is asked about otherwise have the same authorization.
- * False where it gave none: nothing was recorded.
+ * the token and from what was found. False where it gave none: nothing was recorded.
  */
-export type RecordVerified = (token: unknown, asked: number, make: () => VerifiedFacts | undefined) => boolean
+export type RecordVerified = (token: unknown, found: Found, make: () => VerifiedFacts | undefined) => boolean
 
 export function recordVerified(recorder: Recorder): RecordVerified {
+  /** By the ends of tokens. */
   const known: Cache<string, Verified> = createCache(MAX_KEPT)
   const factsOf = (
     token: unknown,
-    asked: number,
+    found: Found,
     make: () => VerifiedFacts | undefined,
   ): Verified | undefined => {
-    const key = keyOf(token)
-    const kept = key === undefined ? undefined : known.get(key)
-    const same = kept?.token === token ? kept : undefined
-    if (same?.asked === asked) return same
+    const key = isShort(found) ? keyOf(token) : undefined
+    const last = key === undefined ? undefined : known.get(key)
+    for (let kept = last; kept !== undefined; kept = kept.other)
+      if (kept.token === token && isSame(kept.found, found)) return kept
     const made = make()
     if (made === undefined) return undefined
     const { authorization, verification } = made
-    const facts = {
+    const facts: Verified = {
       token,
-      asked,
-      artifact: same?.artifact ?? recorder.prepare('authorization', authorization),
+      found,
+      artifact: authorization && recorder.prepare('authorization', authorization),
       verification: recorder.prepare('verification', verification),
+      other: last && { ...last, other: undefined },
     }
     if (key !== undefined) known.set(key, facts)
     return facts
   }
-  return (token, asked, make) => {
-    const facts = factsOf(token, asked, make)
+  return (token, found, make) => {
+    const facts = factsOf(token, found, make)
     if (facts === undefined) return false
-    recorder.verified(facts.artifact, facts.verification)
+    const { artifact, verification } = facts
+    if (artifact === undefined) recorder.verification(verification)
+    else recorder.verified(artifact, verification)
     return true
   }
+}
+
+function isSame(one: Found, other: Found): boolean {
+  return one === other || (typeof one === 'object' && typeof other === 'object' && areSame(one, other))
+}
+
+function isShort(found: Found): boolean {
+  if (typeof found === 'number') return true
+  return (
+    found.length <= MAX_PARTS &&
+    found.every((part) => typeof part !== 'string' || part.length <= MAX_PART_LENGTH)
+  )
 }
 
 /**
