@@ -190,17 +190,14 @@ export function createRecorder(parts: RecorderParts): Recorder {
     ledger: Ledger,
     given: Authorization | PreparedFact<Authorization>,
   ): FactEvent | undefined => {
-    const { verification, status } = factOf(given)
     const attributes = encoded('authorization', given)
     const artifact = artifactOf(attributes)
-    const isVerified = verification === 'verified'
     if (artifact !== undefined) {
-      const { key } = artifact
-      const seen = isVerified && status === undefined ? key : `${key} ${verification} ${status}`
-      if (hasTaken(ledger, seen)) return undefined
-      if (isVerified && seen !== key) hasTaken(ledger, key)
+      const { key, found, isVerified, isRevoked } = artifact
+      if (hasTaken(ledger, found)) return undefined
+      if (isVerified && found !== key) hasTaken(ledger, key)
       const scope = scopes.of(span)
-      if (scope !== undefined && status === 'revoked') takeOutOfForce(scope, artifact)
+      if (scope !== undefined && isRevoked) takeOutOfForce(scope, artifact)
       else if (scope !== undefined && isVerified) bringIntoForce(scope, artifact)
     }
     return eventOf('authorization', attributes)

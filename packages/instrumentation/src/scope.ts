@@ -13,6 +13,10 @@ import { knownStateOf, stateOf } from './span-state.ts'
 export interface Artifact {
   /** Fingerprint, or the id of an artifact without one, or whom it stands for. */
   readonly key: string
+  /** What was found of it, after the key. Of one that is verified and no more, the key. */
+  readonly found: string
+  readonly isVerified: boolean
+  readonly isRevoked: boolean
   readonly fingerprint: string | undefined
   readonly attributes: Attributes
   /** What later spans say of it, once one does. */
@@ -79,13 +83,24 @@ export function artifactOf(encoded: Attributes | PreparedFact<Authorization>): A
 }
 
 function newArtifact(attributes: Attributes): Artifact | undefined {
-  const { token, id, subject, method } = TABLE.authorization
+  const { token, id, subject, method, verification, status } = TABLE.authorization
   const fingerprint = attributes[token[0]] as string | undefined
   let key = fingerprint ?? (attributes[id[0]] as string | undefined)
   const whom = attributes[subject[0]]
   // A password, say, has neither.
   if (key === undefined && whom !== undefined) key = `${attributes[method[0]]} ${whom}`
-  return key === undefined ? undefined : { key, fingerprint, attributes, repeated: undefined }
+  if (key === undefined) return undefined
+  const [said, state] = [attributes[verification[0]], attributes[status[0]]]
+  const isVerified = said === 'verified'
+  return {
+    key,
+    found: isVerified && state === undefined ? key : `${key} ${said} ${state}`,
+    isVerified,
+    isRevoked: state === 'revoked',
+    fingerprint,
+    attributes,
+    repeated: undefined,
+  }
 }
 
 export function bringIntoForce({ authorizations }: Scope, artifact: Artifact): void {

@@ -51,6 +51,11 @@ function isWritable(options: object, name: string): boolean {
   return property?.writable === true && typeof property.value === 'function'
 }
 
+/** Whether a token ends in a point and this. */
+function isSignedBy(token: string, signature: string): boolean {
+  return token.endsWith(signature) && token.at(-signature.length - 1) === '.'
+}
+
 /** `text` is the token if it is that; `token` what jsonwebtoken decoded: header, payload and signature as text. */
 function record(
   recorder: Recorder,
@@ -60,7 +65,7 @@ function record(
   outcome: CallOutcome,
 ): void {
   const { signature, payload } = isFields(token) ? token : {}
-  const isIt = typeof text === 'string' && typeof signature === 'string' && text.endsWith(`.${signature}`)
+  const isIt = typeof text === 'string' && typeof signature === 'string' && isSignedBy(text, signature)
   const presented = {
     token: isIt ? text : undefined,
     id: isFields(payload) && typeof payload.jti === 'string' ? payload.jti : undefined,

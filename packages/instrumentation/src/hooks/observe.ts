@@ -75,44 +75,52 @@ export function notAsking(context: Context): Context {
 export function observe<F>(original: F, observer: Observer, log: Log, options: ObserveOptions = {}): F {
   if (typeof original !== 'function' || observed.has(original)) return original
   const { callback = false, group, atOnce = false, asks = false } = options
+  const begin = (self: unknown, args: readonly unknown[], caller: Context): ObservedCall => {
+    const call = new ObservedCall(self, args, caller)
+    try {
+      call.after = observer(call) ?? undefined
+    } catch (error) {
+      log.failed('a hook', error)
+    }
+    if (group !== undefined && !atOnce) call.context = inGroup(call.context, group)
+    if (asks) call.context = asking(call.context)
+    const { after } = call
+    if (after !== undefined && callback && typeof call.args.at(-1) === 'function') {
+      call.settle = once(after, caller, log)
+      call.args = withCallback(call.args, call.settle, caller)
+    }
+    if (atOnce) onStack.push(group!)
+    return call
+  }
+  const fail = ({ after, settle }: ObservedCall, error: unknown): void => {
+    if (atOnce) onStack.pop()
+    if (after !== undefined) tell(settle ?? after, { ok: false, error }, log)
+  }
+  const end = ({ after, settle, caller, context }: ObservedCall, value: unknown): unknown => {
+    if (atOnce) onStack.pop()
+    if (after === undefined || settle !== undefined) return value
+    if (isThenable(value)) return follow(value, once(after, caller, log), context)
+    tell(after, { ok: true, value }, log)
+    return value
+  }
   const proxy = new Proxy(original as F & Callable, {
-    // The library is called from here, and not from a function below: a library that throws has the engine walk the stack,
-    // half a microsecond and more for each function on it.
+    // Alone on the stack while the library runs, and short: where a library throws and catches, as jsonwebtoken does for
+    // each secret that is a text, the engine walks the stack, and a function as long as all of this costs 4 us then.
     apply(target, self, args: unknown[]) {
       const caller = contexts.active()
       if (group !== undefined && isPart(caller, group)) return Reflect.apply(target, self, args)
-      const call = new ObservedCall(self, args, caller)
-      let after: Settle | undefined
-      try {
-        after = observer(call) ?? undefined
-      } catch (error) {
-        log.failed('a hook', error)
-      }
-      if (group !== undefined && !atOnce) call.context = inGroup(call.context, group)
-      if (asks) call.context = asking(call.context)
-      let settle: Settle | undefined
-      if (after !== undefined && callback && typeof call.args.at(-1) === 'function') {
-        settle = once(after, caller, log)
-        call.args = withCallback(call.args, settle, caller)
-      }
-      const { context } = call
+      const call = begin(self, args, caller)
       let value: unknown
-      if (atOnce) onStack.push(group!)
       try {
         value =
-          context === caller
+          call.context === caller
             ? Reflect.apply(target, self, call.args)
-            : contexts.with(context, Reflect.apply, undefined, target, self, call.args)
+            : contexts.with(call.context, Reflect.apply, undefined, target, self, call.args)
       } catch (error) {
-        if (after !== undefined) tell(settle ?? after, { ok: false, error }, log)
+        fail(call, error)
         throw error
-      } finally {
-        if (atOnce) onStack.pop()
       }
-      if (after === undefined || settle !== undefined) return value
-      if (isThenable(value)) return follow(value, once(after, caller, log), context)
-      tell(after, { ok: true, value }, log)
-      return value
+      return end(call, value)
     },
   })
   observed.set(proxy, original)
@@ -135,13 +143,18 @@ function inGroup(context: Context, group: string): Context {
 class ObservedCall implements Call {
   readonly self: unknown
   args: readonly unknown[]
+  readonly caller: Context
   context: Context
+  after: Settle | undefined = undefined
+  /** What is told by the callback. */
+  settle: Settle | undefined = undefined
   #isCopied = false
 
-  constructor(self: unknown, args: readonly unknown[], context: Context) {
+  constructor(self: unknown, args: readonly unknown[], caller: Context) {
     this.self = self
     this.args = args
-    this.context = context
+    this.caller = caller
+    this.context = caller
   }
 
   substitute(index: number, value: unknown): void {

@@ -1,15 +1,15 @@
 /** Facts of tokens that were verified before, made once for each token and what was found of it. */
-import { type Cache, createCache } from '../cache.ts'
 import type { PreparedFact } from '../fact-event.ts'
 import type { Authorization, Verification } from '../facts.ts'
 import type { Recorder } from '../recorder.ts'
 import type { Parts } from './prepared.ts'
 import { areSame } from './values.ts'
 
-/** Tokens whose facts are kept; they stay in memory, at most twice as many. */
-const MAX_KEPT = 512
+/** Tokens whose facts are kept; at most twice as many. */
+const PLACES = 1024
 const MAX_KEPT_LENGTH = 4096
-const KEY_LENGTH = 12
+/** Characters at the end of a token that say its place. */
+const LAST = 6
 const MAX_PARTS = 64
 const MAX_PART_LENGTH = 256
 
@@ -21,7 +21,7 @@ interface Verified {
   readonly found: Found
   readonly artifact: PreparedFact<Authorization> | undefined
   readonly verification: PreparedFact<Verification>
-  /** Those before it with the same end: a token may be verified in two ways by turns. */
+  /** That before it in the same place: a token may be verified in two ways by turns. */
   readonly other: Verified | undefined
 }
 
@@ -38,15 +38,14 @@ export interface VerifiedFacts {
 export type RecordVerified = (token: unknown, found: Found, make: () => VerifiedFacts | undefined) => boolean
 
 export function recordVerified(recorder: Recorder): RecordVerified {
-  /** By the ends of tokens. */
-  const known: Cache<string, Verified> = createCache(MAX_KEPT)
+  const known: (Verified | undefined)[] = new Array<undefined>(PLACES).fill(undefined)
   const factsOf = (
     token: unknown,
     found: Found,
     make: () => VerifiedFacts | undefined,
   ): Verified | undefined => {
-    const key = isShort(found) ? keyOf(token) : undefined
-    const last = key === undefined ? undefined : known.get(key)
+    const place = placeOf(token)
+    const last = place === NOWHERE ? undefined : known[place]
     for (let kept = last; kept !== undefined; kept = kept.other)
       if (kept.token === token && isSame(kept.found, found)) return kept
     const made = make()
@@ -59,7 +58,7 @@ export function recordVerified(recorder: Recorder): RecordVerified {
       verification: recorder.prepare('verification', verification),
       other: last && { ...last, other: undefined },
     }
-    if (key !== undefined) known.set(key, facts)
+    if (place !== NOWHERE && isShort(found)) known[place] = facts
     return facts
   }
   return (token, found, make) => {
@@ -84,10 +83,16 @@ function isShort(found: Found): boolean {
   )
 }
 
+const NOWHERE = -1
+
 /**
- * The end of a token, which is of its signature and differs between any two: to look a whole one up costs as much as all
- * else that is done for it.
+ * By the end of a token, which is of its signature and differs between any two: to look one up by all of it, or by a text
+ * that is cut out of it, costs as much as all else that is done for it.
  */
-function keyOf(token: unknown): string | undefined {
-  return typeof token === 'string' && token.length <= MAX_KEPT_LENGTH ? token.slice(-KEY_LENGTH) : undefined
+function placeOf(token: unknown): number {
+  if (typeof token !== 'string' || token.length > MAX_KEPT_LENGTH) return NOWHERE
+  let number = 0
+  for (let at = Math.max(0, token.length - LAST); at < token.length; at++)
+    number = Math.imul(number, 31) + token.charCodeAt(at)
+  return number & (PLACES - 1)
 }
