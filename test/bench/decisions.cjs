@@ -42,6 +42,11 @@ const DECIDERS = {
     const key = createSecretKey(KEY, 'utf8')
     return (at) => jose.jwtVerify(tokenAt(at), key, CHECKS)
   },
+  'express-jwt'() {
+    const { expressjwt } = require('express-jwt')
+    const middleware = expressjwt({ secret: KEY, algorithms: ['HS256'] })
+    return (at) => passed(middleware, at)
+  },
   'express-jwt, with isRevoked'() {
     const { expressjwt } = require('express-jwt')
     const middleware = expressjwt({ secret: KEY, algorithms: ['HS256'], isRevoked: async () => false })

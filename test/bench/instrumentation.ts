@@ -57,7 +57,7 @@ export interface InstrumentationFigures {
   readonly service: readonly ServiceFigures[]
 }
 
-/** About seventeen minutes. */
+/** About twenty-three minutes. */
 export async function measureInstrumentation(): Promise<InstrumentationFigures> {
   const decisions = await measureDecisions()
   const service = await measureService()

@@ -151,6 +151,47 @@ test.each([
   expect(finished('pay').events.map(({ name }) => name)).toEqual(expected)
 })
 
+test('a token and its verification in one go are what they are one after the other', () => {
+  const check = { type: 'credential', result: 'pass', method: 'test.verify', token: TOKEN.token } as const
+  const { recorder } = runtime
+  const artifact = recorder.prepare('authorization', TOKEN)
+  const verification = recorder.prepare('verification', check)
+  const fill = (count: number) => {
+    for (let at = 0; at < count; at++)
+      recorder.transition({ type: 'state', to: `state ${at}`, trigger: 'test' })
+  }
+  const ways = {
+    together: () => recorder.verified(artifact, verification),
+    apart: () => {
+      recorder.authorization(artifact)
+      recorder.verification(verification)
+    },
+  }
+  const said = Object.entries(ways).map(([way, record]) =>
+    [0, MAX_EVENTS - 1, MAX_EVENTS].map((before) => {
+      const name = `${way} after ${before}`
+      inSpan(name, SpanKind.SERVER, () => {
+        fill(before)
+        record()
+        record()
+        recorder.decision({ id: 'd', outcome: 'allow' })
+      })
+      const { events, attributes } = finished(name)
+      const { 'governance.truncated.facts': omitted } = attributes
+      return [omitted, events.map((event) => [event.name, event.attributes])]
+    }),
+  )
+  expect(said[0]).toEqual(said[1])
+  const [omitted, events] = said[0]![0]!
+  expect(omitted).toBeUndefined()
+  expect((events as unknown[][]).map(([name]) => name)).toEqual([
+    'governance.authorization',
+    'governance.verification',
+    'governance.verification',
+    'governance.decision',
+  ])
+})
+
 test('without a span that records, a short one of our own carries the fact', () => {
   runtime.recorder.decision({ outcome: 'deny' })
   expect(finished('governance.decision').events[0]!.attributes).toMatchObject({
