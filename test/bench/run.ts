@@ -5,7 +5,7 @@
  *     npm run bench -- --only sustained   one of them
  *     npm run bench -- --spans 500000     less of it
  *     npm run bench -- --only stages      CPU microseconds a span by stage, without sockets and disk
- *     npm run bench -- --only instrumentation   what the hooks cost a service, about twenty-three minutes
+ *     npm run bench -- --only instrumentation   what the hooks cost a service, about twenty-four minutes
  *
  * Every scenario starts the real collector on an empty store in a temporary directory, and a load generator in
  * another process on the same machine. It prints a table, and all figures as JSON with --json FILE.
