@@ -11,6 +11,7 @@ import { hash, randomBytes } from 'node:crypto'
 import type { Span } from '@opentelemetry/api'
 import type { Endings } from './ending.ts'
 import { Name } from './facts.ts'
+import { putFacts } from './ledger.ts'
 import { knownStateOf, setAttribute, stateOf } from './span-state.ts'
 
 export interface Emitter {
@@ -69,6 +70,18 @@ export function createEmitter(endings: Endings, isKeeping: () => boolean): Emitt
     if (count % LINKED !== 0) putLink(span)
     number(span)
   }
+  /** Last of all: what other tasks of the span record is among its facts. */
+  const finishing =
+    (task: (span: Span) => void) =>
+    (span: Span): void => {
+      try {
+        putFacts(span)
+      } finally {
+        task(span)
+      }
+    }
+  const finish = finishing(number)
+  const finishWithLink = finishing(numberWithLink)
 
   const begin = (span: Span, task: (span: Span) => void): void => {
     const state = stateOf(span)
@@ -91,8 +104,8 @@ export function createEmitter(endings: Endings, isKeeping: () => boolean): Emitt
       return begun - count
     },
     unended,
-    govern: (span) => begin(span, number),
-    link: (span) => begin(span, numberWithLink),
+    govern: (span) => begin(span, finish),
+    link: (span) => begin(span, finishWithLink),
     isGoverned: (span) => knownStateOf(span)?.isGoverned === true,
     nextId: () => prefix + (ids++).toString(36),
   }

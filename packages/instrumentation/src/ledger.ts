@@ -1,9 +1,10 @@
 /** What the facts of one open span come to: its events, and the decisions that are aggregated. */
-import type { Attributes } from '@opentelemetry/api'
+import type { Attributes, Span } from '@opentelemetry/api'
 import type { SpanEvent } from './delivery/span.ts'
 import { FactEvent, type SharedAttributes } from './fact-event.ts'
-import { type Decision, type FactKind, NAMESPACE, TABLE } from './facts.ts'
+import { type Decision, type FactKind, NAMESPACE, Name, TABLE } from './facts.ts'
 import { areSame } from './hooks/values.ts'
+import { addEvents, knownStateOf, setAttribute } from './span-state.ts'
 import { now } from './time.ts'
 
 /** Events that facts may have on one span. */
@@ -76,6 +77,14 @@ export function hasTaken(ledger: Ledger, key: string): boolean {
   else if (ledger.authorizations.includes(key)) return true
   else ledger.authorizations.push(key)
   return false
+}
+
+/** Puts the facts of a span that ends on it. */
+export function putFacts(span: Span): void {
+  const ledger = knownStateOf(span)?.ledger
+  if (ledger === undefined) return
+  addEvents(span, eventsOf(ledger))
+  if (ledger.omitted > 0) setAttribute(span, Name.omitted, ledger.omitted)
 }
 
 /** All that a ledger gives. */

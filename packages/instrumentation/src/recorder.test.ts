@@ -151,6 +151,25 @@ test.each([
   expect(finished('pay').events.map(({ name }) => name)).toEqual(expected)
 })
 
+test('what came into force while an action ran is on it at its end, beside events of its own', () => {
+  const tool = { 'gen_ai.operation.name': 'execute_tool', 'gen_ai.tool.name': 'pay' }
+  inSpan('root', SpanKind.SERVER, () => {
+    const work = () => {
+      trace.getActiveSpan()?.addEvent('own')
+      inSpan('check', SpanKind.INTERNAL, () => runtime.recorder.authorization(TOKEN))
+    }
+    inSpan('execute_tool pay', SpanKind.INTERNAL, work, tool)
+  })
+  const { events, attributes } = finished('execute_tool pay')
+  expect(attributes['governance.emitter.seq']).toBeTypeOf('number')
+  expect(
+    events.map(({ name, attributes }) => [name, attributes?.['governance.authorization.inherited']]),
+  ).toEqual([
+    ['own', undefined],
+    ['governance.authorization', true],
+  ])
+})
+
 test('a token and its verification in one go are what they are one after the other', () => {
   const check = { type: 'credential', result: 'pass', method: 'test.verify', token: TOKEN.token } as const
   const { recorder } = runtime

@@ -16,7 +16,6 @@ import {
   trace,
 } from '@opentelemetry/api'
 import { createBackground, startOwn } from './background.ts'
-import type { Endings } from './ending.ts'
 import { cutOf, type FactEvent, PreparedFact } from './fact-event.ts'
 import {
   type Action,
@@ -35,7 +34,6 @@ import {
   areAlike,
   createLedger,
   eventOf,
-  eventsOf,
   hasTaken,
   type Ledger,
   MAX_EVENTS,
@@ -53,7 +51,7 @@ import {
   type Scopes,
   takeOutOfForce,
 } from './scope.ts'
-import { addEvents, knownStateOf, setAttribute, setAttributes, stateOf } from './span-state.ts'
+import { knownStateOf, setAttribute, setAttributes, stateOf } from './span-state.ts'
 
 export interface Recorder {
   /** Encodes a fact once, for whoever has the same again and again and can tell at little cost. */
@@ -95,10 +93,9 @@ export interface Recorder {
 
 export interface RecorderParts extends KeepingParts {
   readonly scopes: Scopes
-  readonly endings: Endings
   readonly encode: FactEncoder
   readonly tracer: () => Tracer
-  /** Told of every span that carries facts. */
+  /** Told of every span that carries facts: `putFacts` is called when it ends. */
   readonly govern: (span: Span) => void
   /** A decision id that no other has. */
   readonly nextId: () => string
@@ -109,7 +106,7 @@ export interface RecorderParts extends KeepingParts {
 }
 
 export function createRecorder(parts: RecorderParts): Recorder {
-  const { scopes, endings, encode, log, tracer, govern, nextId, onUnrecorded, onTruncated } = parts
+  const { scopes, encode, log, tracer, govern, nextId, onUnrecorded, onTruncated } = parts
   const keeping = createKeeping(parts)
 
   const ledgerOf = (span: Span): Ledger => {
@@ -117,17 +114,8 @@ export function createRecorder(parts: RecorderParts): Recorder {
     if (state.ledger === undefined) {
       state.ledger = createLedger()
       govern(span)
-      endings.before(span, close)
     }
     return state.ledger
-  }
-
-  /** Puts all of it on a span that ends. */
-  const close = (span: Span): void => {
-    const { ledger } = stateOf(span)
-    if (ledger === undefined) return
-    addEvents(span, eventsOf(ledger))
-    if (ledger.omitted > 0) setAttribute(span, Name.omitted, ledger.omitted)
   }
 
   const omit = (ledger: Ledger): void => {

@@ -74,7 +74,6 @@ export function createRuntime(config: Config, log: Log = createLog(config.logLev
   const tracer = ownTracer
   const recorder = createRecorder({
     scopes,
-    endings,
     encode,
     log,
     tracer,
