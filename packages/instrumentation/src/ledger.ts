@@ -3,7 +3,7 @@ import type { Attributes, Span } from '@opentelemetry/api'
 import type { SpanEvent } from './delivery/span.ts'
 import { FactEvent, type SharedAttributes } from './fact-event.ts'
 import { type Decision, type FactKind, NAMESPACE, Name, TABLE } from './facts.ts'
-import { areSame } from './hooks/values.ts'
+import { isSame } from './hooks/values.ts'
 import { addEvents, knownStateOf, setAttribute } from './span-state.ts'
 import { now } from './time.ts'
 
@@ -134,9 +134,4 @@ function takeOut(group: Group, fact: Decision): void {
   const { varying = [] } = group
   group.varying = varying.filter((field) => isSame(group.fact[field], fact[field]))
   for (const field of varying) if (!group.varying.includes(field)) delete attributes[TABLE.decision[field][0]]
-}
-
-/** The same value, or lists of the same. */
-function isSame(a: unknown, b: unknown): boolean {
-  return a === b || (Array.isArray(a) && Array.isArray(b) && areSame(a, b))
 }

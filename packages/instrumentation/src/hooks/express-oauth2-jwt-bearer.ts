@@ -9,7 +9,7 @@ import { runtime } from '../runtime.ts'
 import { bearerOf } from './bearer.ts'
 import type { Hook } from './hook.ts'
 import { JOSE_GROUP } from './jose.ts'
-import { type Claims, jwtArtifact, peekJwt } from './jwt.ts'
+import { Check, type Claims, checkNames, jwtArtifact, peekJwt } from './jwt.ts'
 import { watchNext } from './middleware.ts'
 import { type Observer, observe } from './observe.ts'
 import { attempt, isFields, member } from './values.ts'
@@ -187,15 +187,10 @@ function reasonOf(error: unknown): string {
   return REASONS.find(([pattern]) => pattern.test(error.message))?.[1] ?? 'invalid'
 }
 
-/** What the options leave on, a bit each. */
-const EXPIRY = 1
-const ALGORITHM = 2
-const AUDIENCE = 4
-const ISSUER = 8
-const TYPE = 16
-const AGE = 32
-const DPOP = 64
-const CERTIFICATE = 128
+/** What the options leave on beside the usual checks. */
+const EXPIRY = Check.OTHER
+const DPOP = Check.OTHER << 1
+const CERTIFICATE = Check.OTHER << 2
 const UNREADABLE = -1
 
 /** `validators` may put functions of the application in the place of some, or nothing. Throws where they cannot be read. */
@@ -208,11 +203,11 @@ function askedOf(request: unknown, options: Claims): number {
     isFields(part) && typeof part.enabled === 'boolean' ? part.enabled : otherwise
   let asked = 0
   if (validators.exp !== false) asked |= EXPIRY
-  if (validators.alg !== false) asked |= ALGORITHM
-  if (validators.aud !== false) asked |= AUDIENCE
-  if (validators.iss !== false) asked |= ISSUER
-  if (options.strict === true && validators.typ !== false) asked |= TYPE
-  if (options.maxTokenAge !== undefined && validators.iat !== false) asked |= AGE
+  if (validators.alg !== false) asked |= Check.algorithm
+  if (validators.aud !== false) asked |= Check.audience
+  if (validators.iss !== false) asked |= Check.issuer
+  if (options.strict === true && validators.typ !== false) asked |= Check.type
+  if (options.maxTokenAge !== undefined && validators.iat !== false) asked |= Check.age
   if (isDpop && isOn(options.dpop, true)) asked |= DPOP
   if (isOn(options.mtls, options.getCertificate !== undefined)) asked |= CERTIFICATE
   return asked
@@ -222,19 +217,11 @@ function askedOf(request: unknown, options: Claims): number {
 function checksOf(asked: number, claims: Claims | undefined): string[] {
   const cnf = isFields(claims?.cnf) ? claims.cnf : {}
   const isAsked = (bit: number): boolean => (asked & bit) !== 0
-  const made: readonly (readonly [string, boolean])[] = [
-    ['signature', true],
-    ['expiry', isAsked(EXPIRY) || claims?.exp !== undefined],
-    ['not_before', claims?.nbf !== undefined],
-    ['algorithm', isAsked(ALGORITHM)],
-    ['audience', isAsked(AUDIENCE)],
-    ['issuer', isAsked(ISSUER)],
-    ['type', isAsked(TYPE)],
-    ['age', isAsked(AGE)],
-    [
-      'possession',
-      (cnf.jkt !== undefined && isAsked(DPOP)) || (cnf['x5t#S256'] !== undefined && isAsked(CERTIFICATE)),
-    ],
-  ]
-  return made.flatMap(([name, isMade]) => (isMade ? [name] : []))
+  const checks = ['signature']
+  if (isAsked(EXPIRY) || claims?.exp !== undefined) checks.push('expiry')
+  if (claims?.nbf !== undefined) checks.push('not_before')
+  checks.push(...checkNames(asked))
+  const isBound = cnf['x5t#S256'] !== undefined && isAsked(CERTIFICATE)
+  if (isBound || (cnf.jkt !== undefined && isAsked(DPOP))) checks.push('possession')
+  return checks
 }

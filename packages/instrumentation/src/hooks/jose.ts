@@ -8,7 +8,7 @@
 import type { Verification } from '../facts.ts'
 import type { Recorder } from '../recorder.ts'
 import type { Hook } from './hook.ts'
-import { type Claims, jwtArtifact, peekJwt } from './jwt.ts'
+import { Check, type Claims, checkNames, jwtArtifact, peekJwt } from './jwt.ts'
 import type { CallOutcome, Observer } from './observe.ts'
 import { attempt, isBytes, isFields, member } from './values.ts'
 import { type RecordVerified, recordVerified, type VerifiedFacts } from './verified.ts'
@@ -221,25 +221,17 @@ function reasonOf({ outcome, isKeyAsked }: JoseCall): string | undefined {
   return why === 'check_failed' ? (CLAIM_REASONS.get(claim) ?? reason) : reason
 }
 
-/** What options ask for, a bit each. */
-const ALGORITHM = 1
-const AUDIENCE = 2
-const ISSUER = 4
-const SUBJECT = 8
-const TYPE = 16
-const AGE = 32
-
-/** Up to an option that cannot be read. */
+/** What options ask for, up to one that cannot be read. */
 function askedOf(options: Claims): number {
   let asked = 0
   try {
-    if (options.algorithms !== undefined) asked |= ALGORITHM
-    if (options.keyManagementAlgorithms !== undefined) asked |= ALGORITHM
-    if (options.audience !== undefined) asked |= AUDIENCE
-    if (options.issuer !== undefined) asked |= ISSUER
-    if (options.subject !== undefined) asked |= SUBJECT
-    if (options.typ !== undefined) asked |= TYPE
-    if (options.maxTokenAge !== undefined) asked |= AGE
+    if (options.algorithms !== undefined) asked |= Check.algorithm
+    if (options.keyManagementAlgorithms !== undefined) asked |= Check.algorithm
+    if (options.audience !== undefined) asked |= Check.audience
+    if (options.issuer !== undefined) asked |= Check.issuer
+    if (options.subject !== undefined) asked |= Check.subject
+    if (options.typ !== undefined) asked |= Check.type
+    if (options.maxTokenAge !== undefined) asked |= Check.age
   } catch {}
   return asked
 }
@@ -249,13 +241,7 @@ function checksOf(first: string, asked: number, claims: Claims | undefined): str
   const checks = [first]
   if (claims?.exp !== undefined) checks.push('expiry')
   if (claims?.nbf !== undefined) checks.push('not_before')
-  if ((asked & ALGORITHM) !== 0) checks.push('algorithm')
-  if ((asked & AUDIENCE) !== 0) checks.push('audience')
-  if ((asked & ISSUER) !== 0) checks.push('issuer')
-  if ((asked & SUBJECT) !== 0) checks.push('subject')
-  if ((asked & TYPE) !== 0) checks.push('type')
-  if ((asked & AGE) !== 0) checks.push('age')
-  return checks
+  return [...checks, ...checkNames(asked)]
 }
 
 /** Tokens in bytes beyond this are not read: no fact would hold them. */

@@ -6,7 +6,7 @@
 import type { Authorization } from '../facts.ts'
 import type { Recorder } from '../recorder.ts'
 import type { Hook } from './hook.ts'
-import { type Claims, jwtArtifact, peekJwt } from './jwt.ts'
+import { Check, type Claims, checkNames, jwtArtifact, peekJwt } from './jwt.ts'
 import type { CallOutcome } from './observe.ts'
 import { type Fields, isFields } from './values.ts'
 import { type RecordVerified, recordVerified, type VerifiedFacts } from './verified.ts'
@@ -128,24 +128,19 @@ function reasonOf(error: unknown): string {
   return REASONS.find(([pattern]) => pattern.test(message))?.[1] ?? 'invalid'
 }
 
-/** What options ask for, or take away, a bit each. */
-const ALGORITHM = 1
-const AUDIENCE = 2
-const ISSUER = 4
-const SUBJECT = 8
-const AGE = 16
-const IGNORE_EXPIRATION = 32
-const IGNORE_NOT_BEFORE = 64
+/** What options take away. */
+const IGNORE_EXPIRATION = Check.OTHER
+const IGNORE_NOT_BEFORE = Check.OTHER << 1
 
-/** What is set to something false is not looked at by the library. Up to an option that cannot be read. */
+/** What options ask for, or take away, up to one that cannot be read. The library does not look at what is false. */
 function askedOf(options: Fields): number {
   let asked = 0
   try {
-    if (options.algorithms) asked |= ALGORITHM
-    if (options.audience) asked |= AUDIENCE
-    if (options.issuer) asked |= ISSUER
-    if (options.subject) asked |= SUBJECT
-    if (options.maxAge) asked |= AGE
+    if (options.algorithms) asked |= Check.algorithm
+    if (options.audience) asked |= Check.audience
+    if (options.issuer) asked |= Check.issuer
+    if (options.subject) asked |= Check.subject
+    if (options.maxAge) asked |= Check.age
     if (options.ignoreExpiration) asked |= IGNORE_EXPIRATION
     if (options.ignoreNotBefore) asked |= IGNORE_NOT_BEFORE
   } catch {}
@@ -157,10 +152,5 @@ function checksOf(asked: number, isSigned: boolean, claims: Claims | undefined):
   const checks = isSigned ? ['signature'] : []
   if (claims?.exp !== undefined && (asked & IGNORE_EXPIRATION) === 0) checks.push('expiry')
   if (claims?.nbf !== undefined && (asked & IGNORE_NOT_BEFORE) === 0) checks.push('not_before')
-  if ((asked & ALGORITHM) !== 0) checks.push('algorithm')
-  if ((asked & AUDIENCE) !== 0) checks.push('audience')
-  if ((asked & ISSUER) !== 0) checks.push('issuer')
-  if ((asked & SUBJECT) !== 0) checks.push('subject')
-  if ((asked & AGE) !== 0) checks.push('age')
-  return checks
+  return [...checks, ...checkNames(asked)]
 }

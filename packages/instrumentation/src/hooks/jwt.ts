@@ -41,6 +41,24 @@ export function jwtArtifact(
   }
 }
 
+/** Checks that the options of a verification ask for, a bit each. Those from `OTHER` on are a library's own. */
+export const Check = {
+  algorithm: 1,
+  audience: 2,
+  issuer: 4,
+  subject: 8,
+  type: 16,
+  age: 32,
+  OTHER: 64,
+} as const
+
+const CHECKS = ['algorithm', 'audience', 'issuer', 'subject', 'type', 'age'] as const
+
+/** The names that checks have in a verification. */
+export function checkNames(asked: number): string[] {
+  return CHECKS.filter((name) => (asked & Check[name]) !== 0)
+}
+
 /** Header and payload of a compact token, unverified; undefined where they cannot be read. */
 export function peekJwt(token: unknown): { header: Claims | undefined; claims: Claims | undefined } {
   if (typeof token !== 'string' || token.length > MAX_TOKEN) return { header: undefined, claims: undefined }

@@ -1,7 +1,7 @@
 /** Middleware in the form of Express: what it says by calling `next`. */
 import { context as contexts } from '@opentelemetry/api'
 import { runtime } from '../runtime.ts'
-import type { Call } from './observe.ts'
+import { type Call, tell } from './observe.ts'
 
 /**
  * Has `told` hear the error, or none, with which a middleware calls `next` for the first time. It runs in the caller's
@@ -12,18 +12,12 @@ export function watchNext(call: Call, told: (error: unknown) => void): void {
   if (typeof next !== 'function') return
   const { context: outer } = call
   let isTold = false
-  const tell = (error: unknown): void => {
-    if (isTold) return
-    isTold = true
-    try {
-      told(error)
-    } catch (failure) {
-      runtime().log.failed('a hook', failure)
-    }
-  }
   call.substitute(2, function (this: unknown, ...args: unknown[]): unknown {
     return contexts.with(outer, () => {
-      tell(args[0])
+      if (!isTold) {
+        isTold = true
+        tell(told, args[0], runtime().log)
+      }
       return Reflect.apply(next, this, args)
     })
   })

@@ -164,9 +164,10 @@ class ObservedCall implements Call {
   }
 }
 
-function tell(after: Settle, outcome: CallOutcome, log: Log): void {
+/** Tells a hook something; what it throws is counted and dropped. */
+export function tell<T>(hears: (what: T) => void, what: T, log: Log): void {
   try {
-    after(outcome)
+    hears(what)
   } catch (error) {
     log.failed('a hook', error)
   }

@@ -12,7 +12,7 @@ import { runtime } from '../runtime.ts'
 import { bearerOf } from './bearer.ts'
 import type { Hook } from './hook.ts'
 import { tokenType } from './jwt.ts'
-import { isObserved, type Observer, observe } from './observe.ts'
+import { isObserved, type Observer, observe, tell } from './observe.ts'
 import { isFields, member } from './values.ts'
 import { type RecordVerified, recordVerified } from './verified.ts'
 
@@ -65,7 +65,7 @@ function observerOf(recorder: Recorder, accept: RecordVerified): Observer {
       // A strategy may leave its answer to another one, which finds it watched.
       if (typeof original !== 'function' || WATCHED in original) return
       const watched = function (this: unknown, ...args: unknown[]): unknown {
-        contexts.with(context, tell, undefined, told, args)
+        contexts.with(context, tell<unknown[]>, undefined, told, args, runtime().log)
         return Reflect.apply(original, this, args)
       }
       answers[answer] = Object.assign(watched, { [WATCHED]: true })
@@ -75,14 +75,6 @@ function observerOf(recorder: Recorder, accept: RecordVerified): Observer {
     on('error', () => unknown(attempt))
     on('pass', () => restore(attempt))
     return undefined
-  }
-}
-
-function tell(told: (args: readonly unknown[]) => void, args: readonly unknown[]): void {
-  try {
-    told(args)
-  } catch (error) {
-    runtime().log.failed('a hook', error)
   }
 }
 

@@ -51,6 +51,11 @@ export function areSame(one: readonly unknown[], other: readonly unknown[]): boo
   return true
 }
 
+/** The same value, or lists of the same members. */
+export function isSame(one: unknown, other: unknown): boolean {
+  return one === other || (Array.isArray(one) && Array.isArray(other) && areSame(one, other))
+}
+
 /** A text that says something. */
 export function textOf(value: unknown): string | undefined {
   return typeof value === 'string' && value !== '' ? value : undefined

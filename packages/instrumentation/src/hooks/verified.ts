@@ -3,7 +3,7 @@ import type { PreparedFact } from '../fact-event.ts'
 import type { Authorization, Verification } from '../facts.ts'
 import type { Recorder } from '../recorder.ts'
 import type { Parts } from './prepared.ts'
-import { areSame } from './values.ts'
+import { isSame } from './values.ts'
 
 /** Tokens whose facts are kept; at most twice as many. */
 const PLACES = 1024
@@ -69,10 +69,6 @@ export function recordVerified(recorder: Recorder): RecordVerified {
     else recorder.verified(artifact, verification)
     return true
   }
-}
-
-function isSame(one: Found, other: Found): boolean {
-  return one === other || (typeof one === 'object' && typeof other === 'object' && areSame(one, other))
 }
 
 function isShort(found: Found): boolean {
