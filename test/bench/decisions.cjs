@@ -22,7 +22,9 @@ function tokenOf(user) {
 /** When a middleware lets the request of a user through. */
 function passed(middleware, at) {
   return new Promise((resolve, reject) => {
-    const headers = { host: 'orders.example.com', authorization: `Bearer ${tokenAt(at)}` }
+    // A text of its own, as that of each request is.
+    const authorization = Buffer.from(`Bearer ${tokenAt(at)}`, 'latin1').toString('latin1')
+    const headers = { host: 'orders.example.com', authorization }
     const get = (name) => headers[name.toLowerCase()]
     const request = { method: 'GET', url: '/', protocol: 'http', headers, get, is: () => false }
     middleware(request, {}, (error) => (error === undefined ? resolve() : reject(error)))

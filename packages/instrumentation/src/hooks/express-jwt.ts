@@ -8,8 +8,8 @@ import { runtime } from '../runtime.ts'
 import { bearerOf } from './bearer.ts'
 import type { Hook } from './hook.ts'
 import { type CallOutcome, observe } from './observe.ts'
-import { isFields } from './values.ts'
-import { type RecordVerified, recordVerified } from './verified.ts'
+import { type Fields, isFields, member } from './values.ts'
+import { type RecordVerified, recordVerified, tailOf } from './verified.ts'
 
 export const expressJwtHook: Hook = {
   library: 'express-jwt',
@@ -34,10 +34,10 @@ export const expressJwtHook: Hook = {
         )
       own.isRevoked = observe(
         own.isRevoked,
-        ({ args: [request, token] }) =>
+        ({ args: [request, decoded] }) =>
           (outcome) => {
-            const presented = isFields(request) ? (found.get(request) ?? bearerOf(request)) : undefined
-            record(recorder, accept, presented, token, outcome)
+            const token = isFields(request) ? found.get(request) : undefined
+            record(recorder, accept, { request, token, decoded }, outcome)
           },
         log,
       )
@@ -51,35 +51,60 @@ function isWritable(options: object, name: string): boolean {
   return property?.writable === true && typeof property.value === 'function'
 }
 
+interface Asked {
+  readonly request: unknown
+  /** What the application's `getToken` found in it. */
+  readonly token: unknown
+  /** What jsonwebtoken decoded: header, payload and signature as text. */
+  readonly decoded: unknown
+}
+
+function record(recorder: Recorder, accept: RecordVerified, asked: Asked, outcome: CallOutcome): void {
+  if (outcome.ok && !outcome.value && isAccepted(accept, asked)) return
+  const presented = presentedOf(asked)
+  const judged = judgedOf(presented)
+  if (!outcome.ok) recorder.verification({ ...judged, result: 'unknown', reason: 'error' })
+  else if (outcome.value) {
+    recorder.authorization({ ...presented, type: 'jwt', verification: 'failed', status: 'revoked' })
+    recorder.verification({ ...judged, result: 'fail', reason: 'revoked' })
+  } else recorder.verification(judged)
+}
+
+/** Records a token that is not revoked, where it came in its usual place, by which its facts are found. */
+function isAccepted(accept: RecordVerified, asked: Asked): boolean {
+  if (asked.token !== undefined) return false
+  const header = member(member(asked.request, 'headers'), 'authorization')
+  const signature = member(asked.decoded, 'signature')
+  if (typeof header !== 'string' || typeof signature !== 'string') return false
+  // The library decodes what is in the header; who asks past it asks about another token.
+  return accept(header, tailOf(signature), () => {
+    const presented = presentedOf(asked)
+    const isOfHeader = presented.token !== undefined && header.endsWith(presented.token)
+    return isOfHeader ? { verification: judgedOf(presented) } : undefined
+  })
+}
+
+const NOTHING: Fields = {}
+
+interface Presented {
+  readonly token: string | undefined
+  readonly id: string | undefined
+}
+
+/** The text is the token if it is what was decoded. */
+function presentedOf({ request, token, decoded }: Asked): Presented {
+  const { signature, payload } = isFields(decoded) ? decoded : NOTHING
+  const text = token ?? bearerOf(request)
+  const isIt = typeof text === 'string' && typeof signature === 'string' && isSignedBy(text, signature)
+  const id = isFields(payload) ? payload.jti : undefined
+  return { token: isIt ? text : undefined, id: typeof id === 'string' ? id : undefined }
+}
+
 /** Whether a token ends in a point and this. */
 function isSignedBy(token: string, signature: string): boolean {
   return token.endsWith(signature) && token.at(-signature.length - 1) === '.'
 }
 
-/** `text` is the token if it is that; `token` what jsonwebtoken decoded: header, payload and signature as text. */
-function record(
-  recorder: Recorder,
-  accept: RecordVerified,
-  text: unknown,
-  token: unknown,
-  outcome: CallOutcome,
-): void {
-  const { signature, payload } = isFields(token) ? token : {}
-  const isIt = typeof text === 'string' && typeof signature === 'string' && isSignedBy(text, signature)
-  const presented = {
-    token: isIt ? text : undefined,
-    id: isFields(payload) && typeof payload.jti === 'string' ? payload.jti : undefined,
-  }
-  const judged: Verification = {
-    type: 'revocation',
-    result: 'pass',
-    method: 'express-jwt.isRevoked',
-    token: presented.token,
-    targetId: presented.id,
-  }
-  if (!outcome.ok) recorder.verification({ ...judged, result: 'unknown', reason: 'error' })
-  else if (outcome.value) {
-    recorder.authorization({ ...presented, type: 'jwt', verification: 'failed', status: 'revoked' })
-    recorder.verification({ ...judged, result: 'fail', reason: 'revoked' })
-  } else accept(presented.token, [presented.id], () => ({ verification: judged }))
+function judgedOf({ token, id }: Presented): Verification {
+  return { type: 'revocation', result: 'pass', method: 'express-jwt.isRevoked', token, targetId: id }
 }

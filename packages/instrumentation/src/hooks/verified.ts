@@ -10,8 +10,9 @@ const PLACES = 1024
 const MAX_KEPT_LENGTH = 4096
 /** Characters at the end of a token that say its place. */
 const LAST = 6
+/** What was found of a token, beyond which its facts are not kept: parts, and their characters. */
 const MAX_PARTS = 64
-const MAX_PART_LENGTH = 256
+const MAX_CHARACTERS = 4096
 
 /** What facts say beside what stands in the token: a bit each, or in words. */
 type Found = number | Parts
@@ -52,7 +53,7 @@ export function recordVerified(recorder: Recorder): RecordVerified {
     if (made === undefined) return undefined
     const { authorization, verification } = made
     const facts: Verified = {
-      token,
+      token: ownCopyOf(token),
       found,
       artifact: authorization && recorder.prepare('authorization', authorization),
       verification: recorder.prepare('verification', verification),
@@ -71,12 +72,20 @@ export function recordVerified(recorder: Recorder): RecordVerified {
   }
 }
 
+/**
+ * Mostly a part that was cut out of a header, which such a text holds on to, and which takes the longer to compare with.
+ */
+function ownCopyOf(token: unknown): unknown {
+  if (typeof token !== 'string' || token.length > MAX_KEPT_LENGTH) return token
+  const copy = Buffer.from(token, 'latin1').toString('latin1')
+  return copy === token ? copy : token
+}
+
 function isShort(found: Found): boolean {
   if (typeof found === 'number') return true
-  return (
-    found.length <= MAX_PARTS &&
-    found.every((part) => typeof part !== 'string' || part.length <= MAX_PART_LENGTH)
-  )
+  let characters = 0
+  for (const part of found) if (typeof part === 'string') characters += part.length
+  return found.length <= MAX_PARTS && characters <= MAX_CHARACTERS
 }
 
 const NOWHERE = -1
@@ -87,8 +96,13 @@ const NOWHERE = -1
  */
 function placeOf(token: unknown): number {
   if (typeof token !== 'string' || token.length > MAX_KEPT_LENGTH) return NOWHERE
+  return tailOf(token) & (PLACES - 1)
+}
+
+/** The end of a text as a number. */
+export function tailOf(text: string): number {
   let number = 0
-  for (let at = Math.max(0, token.length - LAST); at < token.length; at++)
-    number = Math.imul(number, 31) + token.charCodeAt(at)
-  return number & (PLACES - 1)
+  for (let at = Math.max(0, text.length - LAST); at < text.length; at++)
+    number = Math.imul(number, 31) + text.charCodeAt(at)
+  return number
 }
