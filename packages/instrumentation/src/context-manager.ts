@@ -10,6 +10,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { EventEmitter } from 'node:events'
 import { type Context, type ContextManager, ROOT_CONTEXT } from '@opentelemetry/api'
+import { askOther } from './active.ts'
 import { frameClass, runnerOf } from './async-frame.ts'
 
 type Callable = (this: unknown, ...args: never[]) => unknown
@@ -18,7 +19,11 @@ const BOUND = Symbol('rootspan bound')
 
 export function contextManager(): ContextManager {
   const storage = new AsyncLocalStorage<Context>()
-  const run = runnerOf(storage, frameClass())
+  const Frame = frameClass()
+  const run = runnerOf(storage, Frame)
+  /** As `getStore`, which asks whether there is a value, and then for it. */
+  const stored = (): Context | undefined =>
+    Frame === undefined ? storage.getStore() : (Frame.current()?.get(storage) as Context | undefined)
 
   /** Literals for the usual numbers of parameters: a `length` that is defined afterwards costs more than all the rest. */
   const boundTo = (context: Context, target: Callable): Callable => {
@@ -58,7 +63,7 @@ export function contextManager(): ContextManager {
   }
 
   return {
-    active: () => storage.getStore() ?? ROOT_CONTEXT,
+    active: () => stored() ?? ROOT_CONTEXT,
     with: (context, target, self, ...args) =>
       run(context, target as unknown as Callable, self, args) as ReturnType<typeof target>,
     bind(context, target) {
@@ -71,6 +76,7 @@ export function contextManager(): ContextManager {
       return this
     },
     disable() {
+      askOther(this)
       storage.disable()
       return this
     },

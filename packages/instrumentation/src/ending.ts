@@ -8,6 +8,7 @@
 import type { Span } from '@opentelemetry/api'
 import { ownerOf } from './hooks/owner.ts'
 import type { Log } from './log.ts'
+import { listOf } from './short-lived.ts'
 import { knownStateOf, type SpanState, stateOf } from './span-state.ts'
 
 export type Task = (span: Span) => void
@@ -28,7 +29,7 @@ export function createEndings(log: Log): Endings {
   return {
     before(span, task) {
       const state = watchedState(span)
-      if (state.tasks === undefined) state.tasks = [task]
+      if (state.tasks === undefined) state.tasks = listOf(task)
       else state.tasks.push(task)
     },
     last(span, task) {

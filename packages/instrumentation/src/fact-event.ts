@@ -30,12 +30,15 @@ export function cutOf({ [Name.truncated]: count }: Attributes): number {
 /** A fact that comes again and again, with its attributes. */
 export class PreparedFact<F> extends SharedAttributes {
   readonly fact: F
+  /** That of the fact, which is not looked at again: it is long out of the processor's caches. */
+  readonly id: string | undefined
   /** Of an authorization: what it is about, once that was asked. */
   artifact: Artifact | undefined = undefined
 
   constructor(fact: F, attributes: Attributes) {
     super(attributes)
     this.fact = fact
+    this.id = (fact as { readonly id?: string }).id
   }
 }
 

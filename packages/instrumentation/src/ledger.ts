@@ -4,6 +4,7 @@ import type { SpanEvent } from './delivery/span.ts'
 import { FactEvent, type SharedAttributes } from './fact-event.ts'
 import { type Decision, type FactKind, NAMESPACE, Name, TABLE } from './facts.ts'
 import { isSame } from './hooks/values.ts'
+import { listOf } from './short-lived.ts'
 import { addEvents, knownStateOf, setAttribute } from './span-state.ts'
 import { now } from './time.ts'
 
@@ -13,17 +14,19 @@ export const MAX_EVENTS = 64
 export const MAX_GROUPS = 32
 
 /** What facts have put on one span that is open. */
-export interface Ledger {
-  events: FactEvent[]
-  omitted: number
+export class Ledger {
+  events: FactEvent[] = NONE
+  omitted = 0
   /** Authorizations that are on it, by key and verification. */
-  authorizations: string[] | undefined
-  groups: Group[] | undefined
+  authorizations: string[] | undefined = undefined
+  groups: Group[] | undefined = undefined
   /** It will be kept once the code that runs now has ended. */
-  isToBeKept: boolean
+  isToBeKept = false
   /** Its counts have grown, and it will be kept with them within a second. */
-  isGrowing: boolean
+  isGrowing = false
 }
+
+const NONE: FactEvent[] = []
 
 const EVENT_NAMES: Readonly<Record<FactKind, string>> = {
   authorization: `${NAMESPACE}authorization`,
@@ -44,17 +47,6 @@ export interface Group {
   count: number
 }
 
-export function createLedger(): Ledger {
-  return {
-    events: [],
-    omitted: 0,
-    authorizations: undefined,
-    groups: undefined,
-    isToBeKept: false,
-    isGrowing: false,
-  }
-}
-
 /** `decisionId` and `authorization` are a decision's. */
 export function eventOf(
   kind: FactKind,
@@ -73,7 +65,7 @@ export function addTo(ledger: Ledger, events: FactEvent[]): void {
 
 /** Whether the ledger has taken an authorization of this key before; it has now. */
 export function hasTaken(ledger: Ledger, key: string): boolean {
-  if (ledger.authorizations === undefined) ledger.authorizations = [key]
+  if (ledger.authorizations === undefined) ledger.authorizations = listOf(key)
   else if (ledger.authorizations.includes(key)) return true
   else ledger.authorizations.push(key)
   return false
@@ -83,7 +75,8 @@ export function hasTaken(ledger: Ledger, key: string): boolean {
 export function putFacts(span: Span): void {
   const ledger = knownStateOf(span)?.ledger
   if (ledger === undefined) return
-  addEvents(span, eventsOf(ledger))
+  const events = eventsOf(ledger)
+  if (events.length > 0) addEvents(span, events)
   if (ledger.omitted > 0) setAttribute(span, Name.omitted, ledger.omitted)
 }
 

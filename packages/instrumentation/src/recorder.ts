@@ -8,13 +8,12 @@
 import {
   type Attributes,
   type Context,
-  context as contexts,
   type Span,
   SpanKind,
   type SpanOptions,
   type Tracer,
-  trace,
 } from '@opentelemetry/api'
+import { activeContext, activeSpan } from './active.ts'
 import { createBackground, startOwn } from './background.ts'
 import { cutOf, type FactEvent, PreparedFact } from './fact-event.ts'
 import {
@@ -29,17 +28,7 @@ import {
   type Verification,
 } from './facts.ts'
 import { createKeeping, type KeepingParts } from './keeping.ts'
-import {
-  addTo,
-  areAlike,
-  createLedger,
-  eventOf,
-  hasTaken,
-  type Ledger,
-  MAX_EVENTS,
-  MAX_GROUPS,
-  vary,
-} from './ledger.ts'
+import { addTo, areAlike, eventOf, hasTaken, Ledger, MAX_EVENTS, MAX_GROUPS, vary } from './ledger.ts'
 import {
   artifactOf,
   bringIntoForce,
@@ -51,6 +40,7 @@ import {
   type Scopes,
   takeOutOfForce,
 } from './scope.ts'
+import { listOf, pairOf } from './short-lived.ts'
 import { knownStateOf, setAttribute, setAttributes, stateOf } from './span-state.ts'
 
 export interface Recorder {
@@ -112,7 +102,7 @@ export function createRecorder(parts: RecorderParts): Recorder {
   const ledgerOf = (span: Span): Ledger => {
     const state = stateOf(span)
     if (state.ledger === undefined) {
-      state.ledger = createLedger()
+      state.ledger = new Ledger()
       govern(span)
     }
     return state.ledger
@@ -141,7 +131,7 @@ export function createRecorder(parts: RecorderParts): Recorder {
   /** Calls `use` with the active span if it records, else with a short one of our own. */
   const onSpan = (kind: FactKind, use: (span: Span) => void): void => {
     try {
-      const active = trace.getActiveSpan()
+      const active = activeSpan()
       if (active?.isRecording()) {
         use(active)
         return
@@ -162,7 +152,7 @@ export function createRecorder(parts: RecorderParts): Recorder {
   const inherit = (ledger: Ledger, scope: Scope | undefined): void => {
     if (scope === undefined) return
     for (const artifact of scope.authorizations) {
-      if (!hasTaken(ledger, artifact.key)) put(ledger, [eventOf('authorization', repeatedOf(artifact))])
+      if (!hasTaken(ledger, artifact.key)) put(ledger, listOf(eventOf('authorization', repeatedOf(artifact))))
     }
   }
 
@@ -199,7 +189,7 @@ export function createRecorder(parts: RecorderParts): Recorder {
   ): FactEvent => {
     const attributes = encoded('decision', given)
     // An engine's own id is among its attributes, and would be sent twice beside those that are shared.
-    const hasOwnId = attributes instanceof PreparedFact && attributes.fact.id !== undefined
+    const hasOwnId = attributes instanceof PreparedFact && attributes.id !== undefined
     const fingerprint = fingerprintInForce(scope)
     return eventOf('decision', hasOwnId ? attributes.attributes : attributes, id, fingerprint)
   }
@@ -209,7 +199,7 @@ export function createRecorder(parts: RecorderParts): Recorder {
     const scope = scopes.of(span)
     inherit(ledger, scope)
     let isNew = ledger.events.length < MAX_EVENTS
-    if (isNew) put(ledger, [decisionEvent(fact, id, scope)])
+    if (isNew) put(ledger, listOf(decisionEvent(fact, id, scope)))
     else isNew = group(span, ledger, fact, () => id)
     noteDecision(scope, id)
     if (isNew) keeping.now(span, ledger)
@@ -248,7 +238,7 @@ export function createRecorder(parts: RecorderParts): Recorder {
     const ledger = ledgerOf(span)
     const isFirst = group(span, ledger, given, (scope) => {
       inherit(ledger, scope)
-      const id = factOf(given).id || nextId()
+      const id = given.id || nextId()
       noteDecision(scope, id)
       return id
     })
@@ -262,13 +252,13 @@ export function createRecorder(parts: RecorderParts): Recorder {
         const ledger = ledgerOf(span)
         const event = authorizationEvent(span, ledger, fact)
         if (event === undefined) return
-        put(ledger, [event])
+        put(ledger, listOf(event))
         keeping.soon(span, ledger)
       }),
     verification: (fact) =>
       onSpan('verification', (span) => {
         const ledger = ledgerOf(span)
-        put(ledger, [eventOf('verification', encoded('verification', fact))])
+        put(ledger, listOf(eventOf('verification', encoded('verification', fact))))
         keeping.soon(span, ledger)
       }),
     verified: (artifact, verification) =>
@@ -276,17 +266,17 @@ export function createRecorder(parts: RecorderParts): Recorder {
         const ledger = ledgerOf(span)
         const event = authorizationEvent(span, ledger, artifact)
         const check = eventOf('verification', verification)
-        put(ledger, event === undefined ? [check] : [event, check])
+        put(ledger, event === undefined ? listOf(check) : pairOf(event, check))
         keeping.soon(span, ledger)
       }),
     decision(fact) {
-      const id = factOf(fact).id || nextId()
+      const id = fact.id || nextId()
       onSpan('decision', (span) => decide(span, fact, id))
       return id
     },
     repeatedDecision(fact) {
       try {
-        const active = trace.getActiveSpan()
+        const active = activeSpan()
         const span = active?.isRecording() ? active : background.span()
         if (!span.isRecording()) onUnrecorded()
         repeat(span, fact)
@@ -320,7 +310,7 @@ export function createRecorder(parts: RecorderParts): Recorder {
         log.failed('marking an action', error)
       }
     },
-    startAction(name, fact, options, context = contexts.active()) {
+    startAction(name, fact, options, context = activeContext()) {
       const attributes = { ...options?.attributes, [Name.recordKind]: 'action' }
       const span = tracer().startSpan(name, { kind: SpanKind.INTERNAL, ...options, attributes }, context)
       this.action(span, fact)

@@ -7,6 +7,7 @@
 import { type Attributes, type Context, type Span, trace } from '@opentelemetry/api'
 import { PreparedFact, SharedAttributes } from './fact-event.ts'
 import { type Authorization, Name, TABLE } from './facts.ts'
+import { listOf } from './short-lived.ts'
 import { knownStateOf, stateOf } from './span-state.ts'
 
 /** An artifact that was presented. */
@@ -23,14 +24,22 @@ export interface Artifact {
   repeated: SharedAttributes | undefined
 }
 
-export interface Scope {
+export class Scope {
   readonly root: Span
   /** Those in force, in the order in which they were verified; bounded. */
-  readonly authorizations: Artifact[]
+  authorizations: readonly Artifact[] = NONE
   /** Id of the first decision, if it has one of its own. */
   decision: string | undefined
   decisionCount: number
+
+  constructor(root: Span, decision?: string, decisionCount = 0) {
+    this.root = root
+    this.decision = decision
+    this.decisionCount = decisionCount
+  }
 }
+
+const NONE: readonly Artifact[] = []
 
 /** More artifacts than this in one request are not inherited by later spans. */
 const MAX_IN_FORCE = 8
@@ -47,10 +56,6 @@ export interface Scopes {
   nest(span: Span): void
 }
 
-function newScope(root: Span): Scope {
-  return { root, authorizations: [], decision: undefined, decisionCount: 0 }
-}
-
 export function createScopes(): Scopes {
   const of = (span: Span): Scope | undefined => knownStateOf(span)?.scope
   const find = (context: Context): Scope | undefined => {
@@ -61,7 +66,7 @@ export function createScopes(): Scopes {
     of,
     in: find,
     enter(span, parent) {
-      const scope = find(parent) ?? newScope(span)
+      const scope = find(parent) ?? new Scope(span)
       const state = stateOf(span)
       state.scope = scope
       state.caller = parent
@@ -69,8 +74,8 @@ export function createScopes(): Scopes {
     },
     callerOf: (span) => knownStateOf(span)?.caller,
     nest(span) {
-      const { decision, decisionCount } = of(span) ?? newScope(span)
-      stateOf(span).scope = { ...newScope(span), decision, decisionCount }
+      const around = of(span)
+      stateOf(span).scope = new Scope(span, around?.decision, around?.decisionCount)
     },
   }
 }
@@ -103,20 +108,23 @@ function newArtifact(attributes: Attributes): Artifact | undefined {
   }
 }
 
-export function bringIntoForce({ authorizations }: Scope, artifact: Artifact): void {
-  if (authorizations.length >= MAX_IN_FORCE) return
-  for (const { key } of authorizations) if (key === artifact.key) return
-  authorizations.push(artifact)
+export function bringIntoForce(scope: Scope, artifact: Artifact): void {
+  const { authorizations } = scope
+  const { length } = authorizations
+  if (length >= MAX_IN_FORCE) return
+  for (let at = 0; at < length; at++) if (authorizations[at]!.key === artifact.key) return
+  scope.authorizations = length === 0 ? listOf(artifact) : authorizations.concat(artifact)
 }
 
 /** Of an artifact that is known by its id alone, that one is taken that has it. */
-export function takeOutOfForce({ authorizations }: Scope, { key, fingerprint, attributes }: Artifact): void {
+export function takeOutOfForce(scope: Scope, { key, fingerprint, attributes }: Artifact): void {
+  const { authorizations } = scope
   const [id] = TABLE.authorization.id
   const isKnownById = fingerprint === undefined && attributes[id] !== undefined
   const at = authorizations.findIndex(
     (one) => one.key === key || (isKnownById && one.attributes[id] === attributes[id]),
   )
-  if (at !== -1) authorizations.splice(at, 1)
+  if (at !== -1) scope.authorizations = authorizations.toSpliced(at, 1)
 }
 
 /** What a span that inherits an artifact says of it: enough to tell which it is and whether it still holds. */

@@ -6,6 +6,7 @@
  * environment are made here, out of the parts that NodeSDK itself is made of.
  */
 
+import { askOwn } from './active.ts'
 import { contextManager } from './context-manager.ts'
 import { packed, type SpanProcessor } from './delivery/exporter.ts'
 import { openDelivery, openExporter } from './delivery/open.ts'
@@ -107,9 +108,10 @@ export async function createSdk(
   ]
   const ids = idGenerator()
   const sampler = rootspanSampler(samplerFromEnv(trace, log), runtime)
+  const manager = contextManager()
   const sdk = new sdkNode.NodeSDK({
     instrumentations,
-    contextManager: contextManager(),
+    contextManager: manager,
     idGenerator: ids,
     resource: resources.defaultResource().merge(resources.resourceFromAttributes(attributes)),
     sampler,
@@ -131,6 +133,7 @@ export async function createSdk(
         log,
         ours,
       )
+      askOwn(manager)
     },
     shutdown: () => sdk.shutdown(),
     flush: async () => {

@@ -3,11 +3,16 @@
  * some ten times; here a list with two or three members is copied. To whoever holds one it is a context like any other.
  */
 import type { Context } from '@opentelemetry/api'
+import { pairOf } from './short-lived.ts'
 
 /** Contexts that are made from the API's root context, and from these, are short ones from now on. */
 export function shorten(root: Context): void {
   // Not thrown where it is frozen: contexts stay what they are.
-  Reflect.set(root, 'setValue', (key: symbol, value: unknown) => new ShortContext([key, value]))
+  Reflect.set(
+    root,
+    'setValue',
+    (key: symbol, value: unknown) => new ShortContext(pairOf<unknown>(key, value)),
+  )
 }
 
 class ShortContext implements Context {
@@ -25,7 +30,9 @@ class ShortContext implements Context {
 
   setValue(key: symbol, value: unknown): Context {
     const at = this.#placeOf(key)
-    return new ShortContext(at === -1 ? [...this.#members, key, value] : this.#members.with(at + 1, value))
+    return new ShortContext(
+      at === -1 ? this.#members.concat(pairOf<unknown>(key, value)) : this.#members.with(at + 1, value),
+    )
   }
 
   deleteValue(key: symbol): Context {

@@ -10,18 +10,18 @@ import type { Task } from './ending.ts'
 import type { Ledger } from './ledger.ts'
 import type { Scope } from './scope.ts'
 
-export interface SpanState {
-  scope: Scope | undefined
+export class SpanState {
+  scope: Scope | undefined = undefined
   /** The context in which it was started. */
-  caller: Context | undefined
+  caller: Context | undefined = undefined
   /** What is done before it ends; see ending.ts. */
-  tasks: Task[] | undefined
+  tasks: Task[] | undefined = undefined
   /** How many of them were done. */
-  done: number
+  done = 0
   /** What is done after all of them. */
-  lastTask: Task | undefined
-  isGoverned: boolean
-  ledger: Ledger | undefined
+  lastTask: Task | undefined = undefined
+  isGoverned = false
+  ledger: Ledger | undefined = undefined
 }
 
 /** Returns the object that it is given: a class that extends it adds its private fields to that object. */
@@ -52,15 +52,7 @@ export function knownStateOf(span: Span): SpanState | undefined {
 export function stateOf(span: Span): SpanState {
   const known = Stated.of(span)
   if (known !== undefined) return known
-  const state: SpanState = {
-    scope: undefined,
-    caller: undefined,
-    tasks: undefined,
-    done: 0,
-    lastTask: undefined,
-    isGoverned: false,
-    ledger: undefined,
-  }
+  const state = new SpanState()
   new Stated(span, state)
   return state
 }

@@ -1,5 +1,6 @@
 /** Times as spans have them, the clock of events, and waiting for what may take too long. */
 import type { HrTime } from '@opentelemetry/api'
+import { numbersOf } from './short-lived.ts'
 
 const NANOS = 1_000_000_000
 
@@ -19,7 +20,7 @@ export function sumOf(time: HrTime, duration: HrTime): HrTime {
  */
 function carried(seconds: number, nanos: number): HrTime {
   const full = Number(nanos >= NANOS)
-  return [seconds + full, nanos - full * NANOS]
+  return numbersOf(seconds + full, nanos - full * NANOS)
 }
 
 let lastMillis = 0

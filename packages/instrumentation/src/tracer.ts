@@ -22,6 +22,7 @@ import {
 import { SUPPRESS_TRACING } from './delivery/send.ts'
 import type { IdGenerator } from './ids.ts'
 import { NOT_RECORD, RECORD_AND_SAMPLED, type Sampler } from './sampler.ts'
+import { PlainSpanContext } from './short-lived.ts'
 import { isPlain, type Maker, makerOf } from './usual-span.ts'
 
 /** What of a provider is used; the rest of it stays. */
@@ -79,12 +80,9 @@ function startUsual(
   const spanId = ids.generateSpanId()
   const traceId = parent?.traceId ?? ids.generateTraceId()
   const sampling = sampler.shouldSample(context, traceId, name, kind, attributes, [])
-  const spanContext = {
-    traceId,
-    spanId,
-    traceFlags: sampling.decision === RECORD_AND_SAMPLED ? TraceFlags.SAMPLED : TraceFlags.NONE,
-    traceState: (sampling.traceState ?? parent?.traceState) as TraceState,
-  }
+  const flags = sampling.decision === RECORD_AND_SAMPLED ? TraceFlags.SAMPLED : TraceFlags.NONE
+  const state = (sampling.traceState ?? parent?.traceState) as TraceState
+  const spanContext = new PlainSpanContext(traceId, spanId, flags, state)
   if (sampling.decision === NOT_RECORD) return trace.wrapSpanContext(spanContext)
   // Of ours at most one, which is put past the limits as all that we put on spans.
   if (sampling.attributes !== undefined) Object.assign(attributes, sampling.attributes)

@@ -20,6 +20,7 @@ import {
   type TimeInput,
 } from '@opentelemetry/api'
 import type { Resource, Scope, SpanEvent } from './delivery/span.ts'
+import { emptyList } from './short-lived.ts'
 import { sumOf, timeOf } from './time.ts'
 
 /** The SDK's, of all its processors. */
@@ -157,8 +158,8 @@ function classOf(base: object): SpanClass {
       this.kind = kind
       this.parentSpanContext = parent
       this.attributes = attributes
-      this.links = []
-      this.events = []
+      this.links = emptyList()
+      this.events = emptyList()
       this.startTime = timeOf(millis)
       this.resource = common.resource
       this.instrumentationScope = common.instrumentationScope

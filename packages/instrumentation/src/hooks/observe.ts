@@ -6,6 +6,7 @@
  * nobody handles is still reported; other thenables are returned themselves, see thenable.ts.
  */
 import { type Context, context as contexts, createContextKey } from '@opentelemetry/api'
+import { activeContext } from '../active.ts'
 import type { Log } from '../log.ts'
 import { follow, isThenable } from './thenable.ts'
 
@@ -107,8 +108,9 @@ export function observe<F>(original: F, observer: Observer, log: Log, options: O
     // Of ours the only function on the stack while the library runs. Where a library throws and catches, as jsonwebtoken
     // does for each secret that is a text, the engine walks the stack, a microsecond or more for each function on it.
     apply(target, self, args: unknown[]) {
-      const caller = contexts.active()
-      if (group !== undefined && isPart(caller, group)) return Reflect.apply(target, self, args)
+      if (group !== undefined && onStack.includes(group)) return Reflect.apply(target, self, args)
+      const caller = activeContext()
+      if (group !== undefined && groupsOf(caller).includes(group)) return Reflect.apply(target, self, args)
       const call = begin(self, args, caller)
       let value: unknown
       try {
@@ -125,11 +127,6 @@ export function observe<F>(original: F, observer: Observer, log: Log, options: O
   })
   observed.set(proxy, original)
   return proxy
-}
-
-/** Whether a call belongs to one of the group that runs. */
-function isPart(context: Context, group: string): boolean {
-  return onStack.includes(group) || groupsOf(context).includes(group)
 }
 
 function groupsOf(context: Context): readonly string[] {
@@ -179,7 +176,7 @@ function once(after: Settle, context: Context, log: Log): Settle {
   return (outcome) => {
     if (isSettled) return
     isSettled = true
-    if (contexts.active() === context) tell(after, outcome, log)
+    if (activeContext() === context) tell(after, outcome, log)
     else contexts.with(context, tell, undefined, after, outcome, log)
   }
 }

@@ -6,6 +6,7 @@
  */
 import { isPromise } from 'node:util/types'
 import { type Context, context as contexts } from '@opentelemetry/api'
+import { activeContext } from '../active.ts'
 import type { CallOutcome } from './observe.ts'
 
 type Settle = (outcome: CallOutcome) => void
@@ -82,7 +83,7 @@ function shadowThen(value: PromiseLike<unknown>, settle: Settle, within: Context
       const handlers = tellingHandlers(args, isPromise(value), tell, within)
       const call = (): unknown => Reflect.apply(target, self, handlers)
       try {
-        return contexts.active() === within ? call() : contexts.with(within, call)
+        return activeContext() === within ? call() : contexts.with(within, call)
       } catch (error) {
         tell({ ok: false, error })
         throw error
@@ -106,7 +107,7 @@ function tellingHandlers(
   tell: Settle,
   within: Context,
 ): unknown[] {
-  const caller = contexts.active()
+  const caller = activeContext()
   const telling = (given: unknown, otherwise: Callable, see: (value: unknown) => unknown): unknown => {
     const handler = typeof given === 'function' ? (given as Callable) : isStandard ? otherwise : undefined
     if (handler === undefined) return given
