@@ -56,7 +56,7 @@ export const cedarHook: Hook = {
         ({ args: [call] }) =>
           (outcome) =>
             decided(call, outcome, policies.of(member(call, 'policies'))),
-        { optional: name !== 'isAuthorized' },
+        { late: true, optional: name !== 'isAuthorized' },
       )
     library.observe(
       'statefulIsAuthorized',
@@ -66,7 +66,7 @@ export const cedarHook: Hook = {
           if (typeof id !== 'string') decided(call, outcome, undefined)
           else decided(call, outcome, parsed.get(id) ?? policies.named(id))
         },
-      { optional: true },
+      { late: true, optional: true },
     )
     library.observe(
       'preparsePolicySet',

@@ -40,6 +40,7 @@ export const expressJwtHook: Hook = {
             record(recorder, accept, { request, token, decoded }, outcome)
           },
         log,
+        { late: true },
       )
       return undefined
     })

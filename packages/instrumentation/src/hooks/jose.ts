@@ -33,7 +33,7 @@ export const joseHook: Hook = {
       const optional = library.file !== '' && library.export(name) === undefined
       // This one tries signature after signature, and awaits each.
       const atOnce = name !== 'generalVerify'
-      library.observe(name, observer, { group: JOSE_GROUP, atOnce, optional })
+      library.observe(name, observer, { group: JOSE_GROUP, atOnce, late: atOnce, optional })
     }
     const judge =
       (method: string, judgeCall: (call: JoseCall) => void): Observer =>

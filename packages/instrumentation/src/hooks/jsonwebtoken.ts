@@ -21,7 +21,7 @@ export const jsonwebtokenHook: Hook = {
       ({ args: [token, , options] }) =>
         (outcome) =>
           record(recorder, accept, token, isFields(options) ? options : {}, outcome),
-      { callback: true },
+      { callback: true, late: true },
     )
   },
 }

@@ -11,6 +11,9 @@ import {
   observe,
 } from './observe.ts'
 
+/** Whether the observer is called before the library, or after it. */
+const LATE = [false, true]
+
 const lines: string[] = []
 const log = createLog('info', (line) => lines.push(line))
 
@@ -25,27 +28,37 @@ function watch<F>(fn: F, options?: ObserveOptions): { fn: F; seen: CallOutcome[]
   return { fn: observe(fn, () => (outcome) => seen.push(outcome), log, options), seen }
 }
 
-test('a function keeps its this, arguments, result, name, length and properties', () => {
-  const original = Object.assign(
-    function sum(this: { base: number }, a: number, b: number) {
-      return this.base + a + b
-    },
-    { extra: 1 },
-  )
-  const { fn, seen } = watch(original)
-  expect(fn.call({ base: 100 }, 1, 2)).toBe(103)
-  expect(seen).toEqual([{ ok: true, value: 103 }])
-  expect({ name: fn.name, length: fn.length, extra: fn.extra }).toEqual({ name: 'sum', length: 2, extra: 1 })
-  expect(isObserved(fn)).toBe(true)
-  expect(observe(fn, () => undefined, log)).toBe(fn)
-  expect(observe('no function', () => undefined, log)).toBe('no function')
-})
+test.each(LATE)(
+  'a function keeps its this, arguments, result, name, length and properties; late: %s',
+  (late) => {
+    const original = Object.assign(
+      function sum(this: { base: number }, a: number, b: number) {
+        return this.base + a + b
+      },
+      { extra: 1 },
+    )
+    const { fn, seen } = watch(original, { late })
+    expect(fn.call({ base: 100 }, 1, 2)).toBe(103)
+    expect(seen).toEqual([{ ok: true, value: 103 }])
+    expect({ name: fn.name, length: fn.length, extra: fn.extra }).toEqual({
+      name: 'sum',
+      length: 2,
+      extra: 1,
+    })
+    expect(isObserved(fn)).toBe(true)
+    expect(observe(fn, () => undefined, log)).toBe(fn)
+    expect(observe('no function', () => undefined, log)).toBe('no function')
+  },
+)
 
-test('an error that the library throws is the same error', () => {
+test.each(LATE)('an error that the library throws is the same error; late: %s', (late) => {
   const error = new RangeError('mine')
-  const { fn, seen } = watch(() => {
-    throw error
-  })
+  const { fn, seen } = watch(
+    () => {
+      throw error
+    },
+    { late },
+  )
   expect(fn).toThrow(error)
   expect(seen).toEqual([{ ok: false, error }])
 })
@@ -80,42 +93,47 @@ test.each<[string, Observer]>([
   'what an observer throws %s a call reaches the log without its message, and nobody else',
   (_, observer) => {
     const failures = log.failures
-    const fn = observe((a: number) => a + 1, observer, log)
-    expect(fn(1)).toBe(2)
-    expect(log.failures).toBe(failures + 1)
+    for (const late of LATE) expect(observe((a: number) => a + 1, observer, log, { late })(1)).toBe(2)
+    expect(log.failures).toBe(failures + 2)
     expect(lines.at(-1)).toMatch(/a hook failed: Error at observe\.test\.ts:\d+:\d+/)
     expect(lines.join()).not.toContain('secret')
   },
 )
 
-test('a promise settles the same way, and a rejection that nobody handles is still reported', async () => {
-  const { fn, seen } = watch(async (ok: boolean) => {
-    if (!ok) throw new Error('no')
-    return 'yes'
-  })
-  expect(await fn(true)).toBe('yes')
-  const unhandled = new Promise((resolve) => {
-    const others = process.listeners('unhandledRejection')
-    process.removeAllListeners('unhandledRejection')
-    process.once('unhandledRejection', (error) => {
-      for (const one of others) process.on('unhandledRejection', one)
-      resolve(error)
+test.each(LATE)(
+  'a promise settles the same way, and an unhandled rejection is reported; late: %s',
+  async (late) => {
+    const { fn, seen } = watch(
+      async (ok: boolean) => {
+        if (!ok) throw new Error('no')
+        return 'yes'
+      },
+      { late },
+    )
+    expect(await fn(true)).toBe('yes')
+    const unhandled = new Promise((resolve) => {
+      const others = process.listeners('unhandledRejection')
+      process.removeAllListeners('unhandledRejection')
+      process.once('unhandledRejection', (error) => {
+        for (const one of others) process.on('unhandledRejection', one)
+        resolve(error)
+      })
     })
-  })
-  void fn(false)
-  expect(await unhandled).toMatchObject({ message: 'no' })
-  expect(seen).toMatchObject([
-    { ok: true, value: 'yes' },
-    { ok: false, error: { message: 'no' } },
-  ])
-})
+    void fn(false)
+    expect(await unhandled).toMatchObject({ message: 'no' })
+    expect(seen).toMatchObject([
+      { ok: true, value: 'yes' },
+      { ok: false, error: { message: 'no' } },
+    ])
+  },
+)
 
-test('another thenable is returned itself, and looked at', async () => {
+test.each(LATE)('another thenable is returned itself, and looked at; late: %s', async (late) => {
   class Lazy extends Promise<string> {
     extra = 1
   }
   const promise = new Lazy((resolve) => resolve('x'))
-  const { fn, seen } = watch(() => promise)
+  const { fn, seen } = watch(() => promise, { late })
   expect(fn()).toBe(promise)
   await promise
   await undefined
@@ -128,13 +146,13 @@ test('a result with a throwing getter for `then` is left alone', () => {
   expect(fn()).toBe(odd)
 })
 
-test('a callback is told what the library says, once to the observer', () => {
+test.each(LATE)('a callback is told what the library says, once to the observer; late: %s', (late) => {
   const { fn, seen } = watch(
     (value: string, done: (error: Error | null, value?: string) => void) => {
       done(null, value)
       done(new Error('again'))
     },
-    { callback: true },
+    { callback: true, late },
   )
   const got: unknown[] = []
   fn('x', (error, value) => got.push(error?.message ?? value))
@@ -165,7 +183,7 @@ test('calls within a call of the same group belong to it, also after awaits', as
   expect(seen).toEqual(['outer', 'inner'])
 })
 
-test('calls that are made at once belong to a call without a context, and later ones do not', async () => {
+test.each(LATE)('calls that are made at once belong to a call without a context; late: %s', async (late) => {
   const seen: string[] = []
   const contextsOf: unknown[] = []
   const inner = observe(
@@ -174,9 +192,9 @@ test('calls that are made at once belong to a call without a context, and later 
     },
     () => void seen.push('inner') as undefined,
     log,
-    { group: 'g', atOnce: true },
+    { group: 'g', atOnce: true, late },
   )
-  const options = { group: 'g', atOnce: true }
+  const options = { group: 'g', atOnce: true, late }
   const outer = observe(
     async () => {
       inner()
@@ -199,7 +217,7 @@ test('calls that are made at once belong to a call without a context, and later 
     () => inner(),
     () => undefined,
     log,
-    { group: 'other', atOnce: true },
+    { group: 'other', atOnce: true, late },
   )
   const running = outer()
   expect(seen).toEqual(['outer'])
@@ -225,4 +243,50 @@ test('a call can be marked as asking, given a context and another argument', () 
   )
   expect(fn(1)).toEqual([2, true, 'set'])
   expect(context.active()).toBe(ROOT_CONTEXT)
+})
+
+test('an observer that is late is called after the library, in the context of the caller', async () => {
+  const seen: unknown[] = []
+  const inside = ROOT_CONTEXT.setValue(Symbol('key'), 'set')
+  const fn = observe(
+    async (fails: boolean) => {
+      seen.push('library')
+      if (fails) throw new Error('no')
+    },
+    ({ args }) => {
+      seen.push(args)
+      return ({ ok }) => seen.push(ok, context.active() === inside)
+    },
+    log,
+    { late: true },
+  )
+  const running = context.with(inside, fn, undefined, false)
+  expect(seen).toEqual(['library', [false]])
+  await running
+  expect(seen.splice(0)).toEqual(['library', [false], true, true])
+  await expect(context.with(inside, fn, undefined, true)).rejects.toThrow('no')
+  expect(seen).toEqual(['library', [true], false, true])
+})
+
+test('a late call within a call of its group that awaits is part of it', async () => {
+  const seen: string[] = []
+  const part = observe(
+    () => 1,
+    () => void seen.push('part') as undefined,
+    log,
+    { group: 'g', atOnce: true, late: true },
+  )
+  const whole = observe(
+    async () => {
+      await undefined
+      return part()
+    },
+    () => void seen.push('whole') as undefined,
+    log,
+    { group: 'g' },
+  )
+  expect(await whole()).toBe(1)
+  expect(seen).toEqual(['whole'])
+  expect(part()).toBe(1)
+  expect(seen).toEqual(['whole', 'part'])
 })

@@ -25,8 +25,8 @@ export type CallOutcome =
   | { readonly ok: false; readonly error: unknown }
 
 /**
- * Called before the library. What it returns is called once with the outcome: a promise's or callback's when it is
- * there. Both run in the caller's context, so the recorder finds the caller's span.
+ * Called before the library, or right after it where it is `late`. What it returns is called once with the outcome: a
+ * promise's or callback's when it is there. Both run in the caller's context, so the recorder finds the caller's span.
  */
 export type Observer = (call: Call) => ((outcome: CallOutcome) => void) | undefined
 
@@ -39,6 +39,11 @@ export interface ObserveOptions {
   readonly atOnce?: boolean
   /** Spans below the call are how the library asks (HTTP, gRPC), and no actions of the application. */
   readonly asks?: boolean
+  /**
+   * The observer is called once the library has returned, or thrown: it neither changes the call nor reads what the library
+   * may change. What is run before the library is out of the processor's caches after it, and would be fetched twice.
+   */
+  readonly late?: boolean
 }
 
 type Callable = (...args: unknown[]) => unknown
@@ -75,9 +80,12 @@ export function notAsking(context: Context): Context {
 /** The observed function; `original` itself if it is observed already, or no function. */
 export function observe<F>(original: F, observer: Observer, log: Log, options: ObserveOptions = {}): F {
   if (typeof original !== 'function' || observed.has(original)) return original
-  const { callback = false, group, atOnce = false, asks = false } = options
-  const begin = (self: unknown, args: readonly unknown[], caller: Context): ObservedCall => {
+  const { callback = false, group, atOnce = false, asks = false, late = false } = options
+  const hasCallback = (args: readonly unknown[]): boolean => callback && typeof args.at(-1) === 'function'
+  const begin = (self: unknown, args: readonly unknown[]): ObservedCall => {
+    const caller = activeContext()
     const call = new ObservedCall(self, args, caller)
+    if (group !== undefined && groupsOf(caller).includes(group)) return call
     try {
       call.after = observer(call) ?? undefined
     } catch (error) {
@@ -86,19 +94,16 @@ export function observe<F>(original: F, observer: Observer, log: Log, options: O
     if (group !== undefined && !atOnce) call.context = inGroup(call.context, group)
     if (asks) call.context = asking(call.context)
     const { after } = call
-    if (after !== undefined && callback && typeof call.args.at(-1) === 'function') {
+    if (after !== undefined && hasCallback(call.args)) {
       call.settle = once(after, caller, log)
       call.args = withCallback(call.args, call.settle, caller)
     }
-    if (atOnce) onStack.push(group!)
     return call
   }
   const fail = ({ after, settle }: ObservedCall, error: unknown): void => {
-    if (atOnce) onStack.pop()
     if (after !== undefined) tell(settle ?? after, { ok: false, error }, log)
   }
   const end = ({ after, settle, caller, context }: ObservedCall, value: unknown): unknown => {
-    if (atOnce) onStack.pop()
     if (after === undefined || settle !== undefined) return value
     if (isThenable(value)) return follow(value, once(after, caller, log), context)
     tell(after, { ok: true, value }, log)
@@ -109,20 +114,20 @@ export function observe<F>(original: F, observer: Observer, log: Log, options: O
     // does for each secret that is a text, the engine walks the stack, a microsecond or more for each function on it.
     apply(target, self, args: unknown[]) {
       if (group !== undefined && onStack.includes(group)) return Reflect.apply(target, self, args)
-      const caller = activeContext()
-      if (group !== undefined && groupsOf(caller).includes(group)) return Reflect.apply(target, self, args)
-      const call = begin(self, args, caller)
+      const call = late && !hasCallback(args) ? undefined : begin(self, args)
+      if (atOnce) onStack.push(group!)
       let value: unknown
       try {
-        value =
-          call.context === caller
-            ? Reflect.apply(target, self, call.args)
-            : contexts.with(call.context, Reflect.apply, undefined, target, self, call.args)
+        if (call === undefined) value = Reflect.apply(target, self, args)
+        else if (call.context === call.caller) value = Reflect.apply(target, self, call.args)
+        else value = contexts.with(call.context, Reflect.apply, undefined, target, self, call.args)
       } catch (error) {
-        fail(call, error)
+        if (atOnce) onStack.pop()
+        fail(call ?? begin(self, args), error)
         throw error
       }
-      return end(call, value)
+      if (atOnce) onStack.pop()
+      return end(call ?? begin(self, args), value)
     },
   })
   observed.set(proxy, original)
