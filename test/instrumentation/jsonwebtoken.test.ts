@@ -149,6 +149,31 @@ test('with a callback: verified, refused, and a key that could not be had', asyn
   expect(select(records, 'authorization')[0]!.claims['authorization.verification']).toBe('unverified')
 })
 
+test('with a callback in the place of the options: what is forged is refused, and in force for nothing', async () => {
+  const refused = await send('/wrapped', sign(CLAIMS, 'another key'))
+  expect(refused.status).toBe(401)
+  const records = await shown(refused)
+  expect(select(records, 'authorization').map(({ claims }) => claims['authorization.verification'])).toEqual([
+    'failed',
+  ])
+  expect(select(records, 'verification').map(({ claims }) => claims['verification.result'])).toEqual(['fail'])
+  const accepted = await send('/wrapped', sign(CLAIMS))
+  expect(accepted).toMatchObject({ status: 200, body: '{"user":"alice"}' })
+  const [artifact] = select(await shown(accepted), 'authorization')
+  expect(artifact!.claims['authorization.verification']).toBe('verified')
+})
+
+test('with more behind the callback than there is to give, nothing is known', async () => {
+  const refused = await send('/wrapped?behind=more', sign(CLAIMS, 'another key'))
+  expect(refused.status).toBe(401)
+  const records = await shown(refused)
+  expect(select(records, 'authorization')[0]!.claims['authorization.verification']).toBe('unverified')
+  expect(select(records, 'verification')[0]!.claims).toMatchObject({
+    'verification.result': 'unknown',
+    'verification.reason.code': 'outcome_unseen',
+  })
+})
+
 describe('an application that is careless', () => {
   const careless = async (token: string, options: object) => {
     const answer = await send(`/careless?with=${encodeURIComponent(JSON.stringify(options))}`, token)

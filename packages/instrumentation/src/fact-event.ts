@@ -29,6 +29,7 @@ export function cutOf({ [Name.truncated]: count }: Attributes): number {
 
 /** A fact that comes again and again, with its attributes. */
 export class PreparedFact<F> extends SharedAttributes {
+  /** Of a decision; others are empty. */
   readonly fact: F
   /** That of the fact, which is not looked at again: it is long out of the processor's caches. */
   readonly id: string | undefined

@@ -246,7 +246,9 @@ export function createRecorder(parts: RecorderParts): Recorder {
   }
 
   return {
-    prepare: (kind, fact) => new PreparedFact(fact, encode(kind, fact)),
+    // Facts of other kinds are not looked at again, and would hold on to the application's tokens.
+    prepare: (kind, fact) =>
+      new PreparedFact(kind === 'decision' ? fact : ({} as typeof fact), encode(kind, fact)),
     authorization: (fact) =>
       onSpan('authorization', (span) => {
         const ledger = ledgerOf(span)

@@ -43,6 +43,18 @@ app.get('/callback', (request, response) => {
   })
 })
 
+// By a wrapper that passes on what it was not given.
+app.get('/wrapped', (request, response) => {
+  const behind = request.query.behind === undefined ? [] : [request.query.behind]
+  const verify = (token, options, done) => jwt.verify(token, key, options, done, ...behind)
+  const answer = (error, claims) => {
+    if (error) response.status(401).json({ error: error.name })
+    else response.json({ user: claims.sub })
+  }
+  if (behind.length === 0) verify(bearer(request), answer)
+  else verify(bearer(request), {}, answer)
+})
+
 // As one should not: what the options say goes into them as it came.
 app.get('/careless', (request, response) => {
   const { secret, ...options } = JSON.parse(request.query.with)

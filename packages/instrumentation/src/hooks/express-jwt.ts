@@ -9,7 +9,7 @@ import { bearerOf } from './bearer.ts'
 import type { Hook } from './hook.ts'
 import { type CallOutcome, observe } from './observe.ts'
 import { type Fields, isFields, member } from './values.ts'
-import { type RecordVerified, recordVerified, tailOf } from './verified.ts'
+import { type RecordVerified, recordVerified } from './verified.ts'
 
 export const expressJwtHook: Hook = {
   library: 'express-jwt',
@@ -75,10 +75,13 @@ function record(recorder: Recorder, accept: RecordVerified, asked: Asked, outcom
 function isAccepted(accept: RecordVerified, asked: Asked): boolean {
   if (asked.token !== undefined) return false
   const header = member(member(asked.request, 'headers'), 'authorization')
-  const signature = member(asked.decoded, 'signature')
-  if (typeof header !== 'string' || typeof signature !== 'string') return false
-  // The library decodes what is in the header; who asks past it asks about another token.
-  return accept(header, tailOf(signature), () => {
+  const { signature, payload } = isFields(asked.decoded) ? asked.decoded : NOTHING
+  const id = isFields(payload) ? payload.jti : undefined
+  // Whoever asks past the header asks about another token.
+  if (typeof header !== 'string' || typeof signature !== 'string' || !isSignedBy(header, signature))
+    return false
+  if (id !== undefined && typeof id !== 'string') return false
+  return accept(header, [id], () => {
     const presented = presentedOf(asked)
     const isOfHeader = presented.token !== undefined && header.endsWith(presented.token)
     return isOfHeader ? { verification: judgedOf(presented) } : undefined

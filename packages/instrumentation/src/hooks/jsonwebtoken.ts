@@ -8,6 +8,7 @@ import type { Recorder } from '../recorder.ts'
 import type { Hook } from './hook.ts'
 import { Check, type Claims, checkNames, jwtArtifact, peekJwt } from './jwt.ts'
 import type { CallOutcome } from './observe.ts'
+import { UNSEEN } from './thenable.ts'
 import { type Fields, isFields } from './values.ts'
 import { type RecordVerified, recordVerified, type VerifiedFacts } from './verified.ts'
 
@@ -33,13 +34,15 @@ function record(
   options: Fields,
   outcome: CallOutcome,
 ): void {
-  if (outcome.ok) {
+  // It gives what it decoded: without that, nobody has said that it holds.
+  const hasValue = outcome.ok && outcome.value !== undefined
+  if (hasValue) {
     const asked = askedOf(options)
     accept(token, asked, () => verifiedOf(token, asked))
     return
   }
-  const reason = reasonOf(outcome.error)
-  const isJudged = reason !== 'key_unavailable' && reason !== 'misuse'
+  const reason = outcome.ok ? UNSEEN.code : reasonOf(outcome.error)
+  const isJudged = !outcome.ok && reason !== 'key_unavailable' && reason !== 'misuse'
   recorder.authorization(refusedOf(token, reason, isJudged))
   recorder.verification({
     type: 'credential',

@@ -160,6 +160,22 @@ test.each(LATE)('a callback is told what the library says, once to the observer;
   expect(seen).toEqual([{ ok: true, value: 'x' }])
 })
 
+test.each([
+  ['nothing', []],
+  ['undefined', [undefined]],
+  ['null and false', [null, false]],
+])('a callback is one with %s behind it', (_, behind: unknown[]) => {
+  const error = new Error('forged')
+  const { fn, seen } = watch((...args: unknown[]) => void (args[1] as (error: Error) => void)(error), {
+    callback: true,
+    late: true,
+  })
+  const got: unknown[] = []
+  fn('token', (error: Error) => got.push(error), ...behind)
+  expect(got).toEqual([error])
+  expect(seen).toEqual([{ ok: false, error }])
+})
+
 test('calls within a call of the same group belong to it, also after awaits', async () => {
   const seen: string[] = []
   const inner = observe(

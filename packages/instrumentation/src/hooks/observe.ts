@@ -31,7 +31,10 @@ export type CallOutcome =
 export type Observer = (call: Call) => ((outcome: CallOutcome) => void) | undefined
 
 export interface ObserveOptions {
-  /** The last argument, if a function, is a Node callback (error, value): the outcome is what it is called with. */
+  /**
+   * The last argument, if a function, is a Node callback (error, value): the outcome is what it is called with. What is
+   * false or missing behind it does not count: a wrapper may pass on a parameter that it was not given.
+   */
   readonly callback?: boolean
   /** While a call runs, calls of functions with the same group are not observed: they are part of it. */
   readonly group?: string
@@ -81,7 +84,7 @@ export function notAsking(context: Context): Context {
 export function observe<F>(original: F, observer: Observer, log: Log, options: ObserveOptions = {}): F {
   if (typeof original !== 'function' || observed.has(original)) return original
   const { callback = false, group, atOnce = false, asks = false, late = false } = options
-  const hasCallback = (args: readonly unknown[]): boolean => callback && typeof args.at(-1) === 'function'
+  const hasCallback = (args: readonly unknown[]): boolean => callback && callbackAt(args) !== -1
   const begin = (self: unknown, args: readonly unknown[]): ObservedCall => {
     const caller = activeContext()
     const call = new ObservedCall(self, args, caller)
@@ -186,14 +189,22 @@ function once(after: Settle, context: Context, log: Log): Settle {
   }
 }
 
-/** Arguments with their last one, a callback, observed. */
+/** Where a callback is among the arguments; -1 for none. */
+function callbackAt(args: readonly unknown[]): number {
+  let at = args.length - 1
+  while (at >= 0 && !args[at]) at--
+  return typeof args[at] === 'function' ? at : -1
+}
+
+/** Arguments with their callback observed. */
 function withCallback(args: readonly unknown[], settle: Settle, context: Context): unknown[] {
-  const seen = new Proxy(args.at(-1) as Callable, {
+  const at = callbackAt(args)
+  const seen = new Proxy(args[at] as Callable, {
     apply(target, self, results: unknown[]) {
       const [error, value] = results
       settle(error ? { ok: false, error } : { ok: true, value })
       return contexts.with(context, Reflect.apply, undefined, target, self, results)
     },
   })
-  return [...args.slice(0, -1), seen]
+  return args.with(at, seen)
 }

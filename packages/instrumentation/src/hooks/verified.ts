@@ -83,9 +83,10 @@ function ownCopyOf(token: unknown): unknown {
 
 function isShort(found: Found): boolean {
   if (typeof found === 'number') return true
+  if (found.length > MAX_PARTS) return false
   let characters = 0
   for (const part of found) if (typeof part === 'string') characters += part.length
-  return found.length <= MAX_PARTS && characters <= MAX_CHARACTERS
+  return characters <= MAX_CHARACTERS
 }
 
 const NOWHERE = -1
@@ -96,13 +97,8 @@ const NOWHERE = -1
  */
 function placeOf(token: unknown): number {
   if (typeof token !== 'string' || token.length > MAX_KEPT_LENGTH) return NOWHERE
-  return tailOf(token) & (PLACES - 1)
-}
-
-/** The end of a text as a number. */
-export function tailOf(text: string): number {
   let number = 0
-  for (let at = Math.max(0, text.length - LAST); at < text.length; at++)
-    number = Math.imul(number, 31) + text.charCodeAt(at)
-  return number
+  for (let at = Math.max(0, token.length - LAST); at < token.length; at++)
+    number = Math.imul(number, 31) + token.charCodeAt(at)
+  return number & (PLACES - 1)
 }
