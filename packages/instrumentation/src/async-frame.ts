@@ -59,6 +59,15 @@ export function runnerOf<T>(storage: AsyncLocalStorage<T>, Frame: FrameClass | u
   }
 }
 
+/** As `getStore` does, which asks a frame whether it has a value, and then for it. */
+export function readerOf<T>(
+  storage: AsyncLocalStorage<T>,
+  Frame: FrameClass | undefined,
+): () => T | undefined {
+  if (Frame === undefined) return () => storage.getStore()
+  return () => Frame.current()?.get(storage) as T | undefined
+}
+
 /** The class of Node's frames; undefined where there is none, or another one than is known. */
 export function frameClass(): FrameClass | undefined {
   const one = new AsyncLocalStorage<number>()

@@ -11,7 +11,7 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import { EventEmitter } from 'node:events'
 import { type Context, type ContextManager, ROOT_CONTEXT } from '@opentelemetry/api'
 import { askOther } from './active.ts'
-import { frameClass, runnerOf } from './async-frame.ts'
+import { frameClass, readerOf, runnerOf } from './async-frame.ts'
 
 type Callable = (this: unknown, ...args: never[]) => unknown
 
@@ -21,9 +21,7 @@ export function contextManager(): ContextManager {
   const storage = new AsyncLocalStorage<Context>()
   const Frame = frameClass()
   const run = runnerOf(storage, Frame)
-  /** As `getStore`, which asks whether there is a value, and then for it. */
-  const stored = (): Context | undefined =>
-    Frame === undefined ? storage.getStore() : (Frame.current()?.get(storage) as Context | undefined)
+  const stored = readerOf(storage, Frame)
 
   /** Literals for the usual numbers of parameters: a `length` that is defined afterwards costs more than all the rest. */
   const boundTo = (context: Context, target: Callable): Callable => {

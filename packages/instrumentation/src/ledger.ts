@@ -26,6 +26,7 @@ export class Ledger {
   isGrowing = false
 }
 
+/** Of all ledgers that have none: never added to, and not put on a span. */
 const NONE: FactEvent[] = []
 
 const EVENT_NAMES: Readonly<Record<FactKind, string>> = {
@@ -38,13 +39,18 @@ const EVENT_NAMES: Readonly<Record<FactKind, string>> = {
 }
 
 /** Decisions that are alike. */
-export interface Group {
+export class Group {
   /** The first of them. */
   readonly fact: Decision
   readonly event: FactEvent
   /** Fields of the first in which the others may differ, and have not yet. Undefined while there are no others. */
-  varying: readonly (keyof Decision)[] | undefined
-  count: number
+  varying: readonly (keyof Decision)[] | undefined = undefined
+  count = 1
+
+  constructor(fact: Decision, event: FactEvent) {
+    this.fact = fact
+    this.event = event
+  }
 }
 
 /** `decisionId` and `authorization` are a decision's. */
@@ -84,7 +90,7 @@ export function putFacts(span: Span): void {
 export function eventsOf({ events, groups }: Ledger): SpanEvent[] {
   if (groups === undefined) return events
   for (const { event, count } of groups) event.count = count
-  return [...events, ...groups.map(({ event }) => event)]
+  return events.concat(groups.map(({ event }) => event))
 }
 
 export function areAlike(a: Decision, b: Decision): boolean {

@@ -28,7 +28,7 @@ import {
   type Verification,
 } from './facts.ts'
 import { createKeeping, type KeepingParts } from './keeping.ts'
-import { addTo, areAlike, eventOf, hasTaken, Ledger, MAX_EVENTS, MAX_GROUPS, vary } from './ledger.ts'
+import { addTo, areAlike, eventOf, Group, hasTaken, Ledger, MAX_EVENTS, MAX_GROUPS, vary } from './ledger.ts'
 import {
   artifactOf,
   bringIntoForce,
@@ -40,7 +40,7 @@ import {
   type Scopes,
   takeOutOfForce,
 } from './scope.ts'
-import { listOf, pairOf } from './short-lived.ts'
+import { emptyList, listOf, pairOf } from './short-lived.ts'
 import { knownStateOf, setAttribute, setAttributes, stateOf } from './span-state.ts'
 
 export interface Recorder {
@@ -212,7 +212,7 @@ export function createRecorder(parts: RecorderParts): Recorder {
     given: Decision | PreparedFact<Decision>,
     idOf: (scope: Scope | undefined) => string,
   ): boolean => {
-    ledger.groups ??= []
+    ledger.groups ??= emptyList()
     const fact = factOf(given)
     for (const known of ledger.groups) {
       if (!areAlike(known.fact, fact)) continue
@@ -228,7 +228,7 @@ export function createRecorder(parts: RecorderParts): Recorder {
     const scope = scopes.of(span)
     const event = decisionEvent(given, idOf(scope), scope)
     countCut(event.cut)
-    ledger.groups.push({ fact, event, varying: undefined, count: 1 })
+    ledger.groups.push(new Group(fact, event))
     return true
   }
 

@@ -37,7 +37,7 @@ export const expressJwtHook: Hook = {
         ({ args: [request, decoded] }) =>
           (outcome) => {
             const token = isFields(request) ? found.get(request) : undefined
-            record(recorder, accept, { request, token, decoded }, outcome)
+            record(recorder, accept, askedOf(request, token, decoded), outcome)
           },
         log,
         { late: true },
@@ -56,9 +56,23 @@ interface Asked {
   readonly request: unknown
   /** What the application's `getToken` found in it. */
   readonly token: unknown
-  /** What jsonwebtoken decoded: header, payload and signature as text. */
-  readonly decoded: unknown
+  readonly signature: string | undefined
+  readonly id: string | undefined
 }
+
+/** `decoded` is what jsonwebtoken made of the token: header, payload and signature as text. */
+function askedOf(request: unknown, token: unknown, decoded: unknown): Asked {
+  const { signature, payload } = isFields(decoded) ? decoded : NOTHING
+  const id = isFields(payload) ? payload.jti : undefined
+  return {
+    request,
+    token,
+    signature: typeof signature === 'string' ? signature : undefined,
+    id: typeof id === 'string' ? id : undefined,
+  }
+}
+
+const NOTHING: Fields = {}
 
 function record(recorder: Recorder, accept: RecordVerified, asked: Asked, outcome: CallOutcome): void {
   if (outcome.ok && !outcome.value && isAccepted(accept, asked)) return
@@ -73,22 +87,15 @@ function record(recorder: Recorder, accept: RecordVerified, asked: Asked, outcom
 
 /** Records a token that is not revoked, where it came in its usual place, by which its facts are found. */
 function isAccepted(accept: RecordVerified, asked: Asked): boolean {
-  if (asked.token !== undefined) return false
   const header = member(member(asked.request, 'headers'), 'authorization')
-  const { signature, payload } = isFields(asked.decoded) ? asked.decoded : NOTHING
-  const id = isFields(payload) ? payload.jti : undefined
   // Whoever asks past the header asks about another token.
-  if (typeof header !== 'string' || typeof signature !== 'string' || !isSignedBy(header, signature))
-    return false
-  if (id !== undefined && typeof id !== 'string') return false
-  return accept(header, [id], () => {
+  if (asked.token !== undefined || !isSignedBy(header, asked.signature)) return false
+  return accept(header, [asked.id], () => {
     const presented = presentedOf(asked)
     const isOfHeader = presented.token !== undefined && header.endsWith(presented.token)
     return isOfHeader ? { verification: judgedOf(presented) } : undefined
   })
 }
-
-const NOTHING: Fields = {}
 
 interface Presented {
   readonly token: string | undefined
@@ -96,17 +103,15 @@ interface Presented {
 }
 
 /** The text is the token if it is what was decoded. */
-function presentedOf({ request, token, decoded }: Asked): Presented {
-  const { signature, payload } = isFields(decoded) ? decoded : NOTHING
+function presentedOf({ request, token, signature, id }: Asked): Presented {
   const text = token ?? bearerOf(request)
-  const isIt = typeof text === 'string' && typeof signature === 'string' && isSignedBy(text, signature)
-  const id = isFields(payload) ? payload.jti : undefined
-  return { token: isIt ? text : undefined, id: typeof id === 'string' ? id : undefined }
+  return { token: isSignedBy(text, signature) ? text : undefined, id }
 }
 
-/** Whether a token ends in a point and this. */
-function isSignedBy(token: string, signature: string): boolean {
-  return token.endsWith(signature) && token.at(-signature.length - 1) === '.'
+/** Whether a text ends in a point and this. */
+function isSignedBy(text: unknown, signature: string | undefined): text is string {
+  if (typeof text !== 'string' || signature === undefined) return false
+  return text.endsWith(signature) && text.at(-signature.length - 1) === '.'
 }
 
 function judgedOf({ token, id }: Presented): Verification {

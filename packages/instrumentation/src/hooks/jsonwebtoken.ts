@@ -35,8 +35,7 @@ function record(
   outcome: CallOutcome,
 ): void {
   // It gives what it decoded: without that, nobody has said that it holds.
-  const hasValue = outcome.ok && outcome.value !== undefined
-  if (hasValue) {
+  if (outcome.ok && outcome.value !== undefined) {
     const asked = askedOf(options)
     accept(token, asked, () => verifiedOf(token, asked))
     return

@@ -176,28 +176,34 @@ test.each([
   expect(seen).toEqual([{ ok: false, error }])
 })
 
-test('calls within a call of the same group belong to it, also after awaits', async () => {
-  const seen: string[] = []
-  const inner = observe(
-    async () => 1,
-    () => void seen.push('inner') as undefined,
-    log,
-    { group: 'g' },
-  )
-  const outer = observe(
-    async () => {
-      await undefined
-      return inner()
-    },
-    () => void seen.push('outer') as undefined,
-    log,
-    { group: 'g' },
-  )
-  expect(await outer()).toBe(1)
-  expect(seen).toEqual(['outer'])
-  await inner()
-  expect(seen).toEqual(['outer', 'inner'])
-})
+test.each([
+  ['begin before it', {}],
+  ['are late', { atOnce: true, late: true }],
+])(
+  'calls within a call of the same group belong to it, also after awaits, where they %s',
+  async (_, options) => {
+    const seen: string[] = []
+    const inner = observe(
+      async () => 1,
+      () => void seen.push('inner') as undefined,
+      log,
+      { group: 'g', ...options },
+    )
+    const outer = observe(
+      async () => {
+        await undefined
+        return inner()
+      },
+      () => void seen.push('outer') as undefined,
+      log,
+      { group: 'g' },
+    )
+    expect(await outer()).toBe(1)
+    expect(seen).toEqual(['outer'])
+    await inner()
+    expect(seen).toEqual(['outer', 'inner'])
+  },
+)
 
 test.each(LATE)('calls that are made at once belong to a call without a context; late: %s', async (late) => {
   const seen: string[] = []
@@ -282,27 +288,4 @@ test('an observer that is late is called after the library, in the context of th
   expect(seen.splice(0)).toEqual(['library', [false], true, true])
   await expect(context.with(inside, fn, undefined, true)).rejects.toThrow('no')
   expect(seen).toEqual(['library', [true], false, true])
-})
-
-test('a late call within a call of its group that awaits is part of it', async () => {
-  const seen: string[] = []
-  const part = observe(
-    () => 1,
-    () => void seen.push('part') as undefined,
-    log,
-    { group: 'g', atOnce: true, late: true },
-  )
-  const whole = observe(
-    async () => {
-      await undefined
-      return part()
-    },
-    () => void seen.push('whole') as undefined,
-    log,
-    { group: 'g' },
-  )
-  expect(await whole()).toBe(1)
-  expect(seen).toEqual(['whole'])
-  expect(part()).toBe(1)
-  expect(seen).toEqual(['whole', 'part'])
 })
