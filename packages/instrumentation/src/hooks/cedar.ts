@@ -51,26 +51,26 @@ export const cedarHook: Hook = {
       )
     }
     for (const name of ['isAuthorized', 'isAuthorizedPartial'])
-      library.observe(
+      library.listen(
         name,
-        ({ args: [call] }) =>
+        ([call]) =>
           (outcome) =>
             decided(call, outcome, policies.of(member(call, 'policies'))),
-        { late: true, optional: name !== 'isAuthorized' },
+        { optional: name !== 'isAuthorized' },
       )
-    library.observe(
+    library.listen(
       'statefulIsAuthorized',
-      ({ args: [call] }) =>
+      ([call]) =>
         (outcome) => {
           const id = member(call, 'preparsedPolicySetId')
           if (typeof id !== 'string') decided(call, outcome, undefined)
           else decided(call, outcome, parsed.get(id) ?? policies.named(id))
         },
-      { late: true, optional: true },
+      { optional: true },
     )
-    library.observe(
+    library.listen(
       'preparsePolicySet',
-      ({ args: [id, set] }) =>
+      ([id, set]) =>
         (outcome) => {
           const isTaken = outcome.ok && fieldsOf(outcome.value)?.type === 'success'
           if (isTaken && typeof id === 'string') replaceSet(recorder, parsed, policies.named(id, set))

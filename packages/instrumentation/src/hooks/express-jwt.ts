@@ -7,9 +7,9 @@ import type { Recorder } from '../recorder.ts'
 import { runtime } from '../runtime.ts'
 import { bearerOf } from './bearer.ts'
 import type { Hook } from './hook.ts'
-import { type CallOutcome, observe } from './observe.ts'
+import { type CallOutcome, listen } from './observe.ts'
 import { type Fields, isFields, member } from './values.ts'
-import { type RecordVerified, recordVerified } from './verified.ts'
+import { type VerifiedTokens, verifiedTokens } from './verified.ts'
 
 export const expressJwtHook: Hook = {
   library: 'express-jwt',
@@ -17,30 +17,29 @@ export const expressJwtHook: Hook = {
   patch(library, recorder) {
     /** What the application's `getToken` found in a request, where there is one. */
     const found = new WeakMap<object, unknown>()
-    const accept = recordVerified(recorder)
+    const { accept } = verifiedTokens(recorder)
     library.observe('expressjwt', ({ args: [options] }) => {
       if (!isFields(options) || !isWritable(options, 'isRevoked')) return undefined
       // In place: the middleware reads its options at each request, and a copy would not see them change.
       const own: Record<string, unknown> = options
       const { log } = runtime()
       if (isWritable(options, 'getToken'))
-        own.getToken = observe(
+        own.getToken = listen(
           own.getToken,
-          ({ args: [request] }) =>
+          ([request]) =>
             (outcome) => {
               if (outcome.ok && isFields(request)) found.set(request, outcome.value)
             },
           log,
         )
-      own.isRevoked = observe(
+      own.isRevoked = listen(
         own.isRevoked,
-        ({ args: [request, decoded] }) =>
+        ([request, decoded]) =>
           (outcome) => {
             const token = isFields(request) ? found.get(request) : undefined
             record(recorder, accept, askedOf(request, token, decoded), outcome)
           },
         log,
-        { late: true },
       )
       return undefined
     })
@@ -74,7 +73,12 @@ function askedOf(request: unknown, token: unknown, decoded: unknown): Asked {
 
 const NOTHING: Fields = {}
 
-function record(recorder: Recorder, accept: RecordVerified, asked: Asked, outcome: CallOutcome): void {
+function record(
+  recorder: Recorder,
+  accept: VerifiedTokens['accept'],
+  asked: Asked,
+  outcome: CallOutcome,
+): void {
   if (outcome.ok && !outcome.value && isAccepted(accept, asked)) return
   const presented = presentedOf(asked)
   const judged = judgedOf(presented)
@@ -86,7 +90,7 @@ function record(recorder: Recorder, accept: RecordVerified, asked: Asked, outcom
 }
 
 /** Records a token that is not revoked, where it came in its usual place, by which its facts are found. */
-function isAccepted(accept: RecordVerified, asked: Asked): boolean {
+function isAccepted(accept: VerifiedTokens['accept'], asked: Asked): boolean {
   const header = member(member(asked.request, 'headers'), 'authorization')
   // Whoever asks past the header asks about another token.
   if (asked.token !== undefined || !isSignedBy(header, asked.signature)) return false

@@ -13,7 +13,7 @@ import { Check, type Claims, checkNames, jwtArtifact, peekJwt } from './jwt.ts'
 import { watchNext } from './middleware.ts'
 import { type Observer, observe } from './observe.ts'
 import { attempt, isFields, member } from './values.ts'
-import { type RecordVerified, recordVerified, type VerifiedFacts } from './verified.ts'
+import { type VerifiedFacts, type VerifiedTokens, verifiedTokens } from './verified.ts'
 
 const NAME = 'express-oauth2-jwt-bearer'
 const METHOD = `${NAME}.auth`
@@ -37,7 +37,7 @@ export const expressOauth2JwtBearerHook: Hook = {
               group === undefined ? {} : { group },
             ),
         })
-    const accept = recordVerified(recorder)
+    const { accept } = verifiedTokens(recorder)
     library.replace(
       'auth',
       watchMade(([given]) => {
@@ -67,7 +67,7 @@ function watching(told: (request: unknown, error: unknown) => void): Observer {
 
 function recordToken(
   recorder: Recorder,
-  accept: RecordVerified,
+  accept: VerifiedTokens['accept'],
   request: unknown,
   error: unknown,
   options: Claims,

@@ -1,6 +1,6 @@
 /** The one shape of a hook: an object for one library, in a file of its own. See jsonwebtoken.ts for an example. */
 import type { Recorder } from '../recorder.ts'
-import type { ObserveOptions, Observer } from './observe.ts'
+import type { Listener, ListenOptions, ObserveOptions, Observer } from './observe.ts'
 
 export interface Hook {
   /** Package name. Copies that other packages bring with them are hooked as well. */
@@ -33,6 +33,12 @@ export interface Library {
     target: string | readonly [owner: object, name: string],
     observer: Observer,
     options?: ObserveOptions & { readonly optional?: boolean },
+  ): void
+  /** As `observe`, for whoever wants to hear of outcomes and no more. */
+  listen(
+    target: string | readonly [owner: object, name: string],
+    listener: Listener,
+    options?: ListenOptions & { readonly optional?: boolean },
   ): void
   /** Puts another value in the place of an export or a member, for what `observe` cannot do: factories, classes. */
   replace(target: string | readonly [owner: object, name: string], make: (original: unknown) => unknown): void

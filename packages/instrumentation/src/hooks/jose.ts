@@ -9,9 +9,9 @@ import type { Verification } from '../facts.ts'
 import type { Recorder } from '../recorder.ts'
 import type { Hook } from './hook.ts'
 import { Check, type Claims, checkNames, jwtArtifact, peekJwt } from './jwt.ts'
-import type { CallOutcome, Observer } from './observe.ts'
+import type { CallOutcome, Listener } from './observe.ts'
 import { attempt, isBytes, isFields, member } from './values.ts'
-import { type RecordVerified, recordVerified, type VerifiedFacts } from './verified.ts'
+import { type VerifiedFacts, type VerifiedTokens, verifiedTokens } from './verified.ts'
 
 /** Calls below another hook that records what they amount to are not observed: it names this group. */
 export const JOSE_GROUP = 'jose'
@@ -28,36 +28,46 @@ export const joseHook: Hook = {
   ].map((path) => `dist/webapi/${path}`),
   patch(library, recorder) {
     const embedded = library.export('EmbeddedJWK')
-    const observeOne = (name: string, observer: Observer): void => {
+    const isEmbedded = (key: unknown): boolean => embedded !== undefined && key === embedded
+    const tokens = verifiedTokens(recorder)
+    const callOf = (
+      method: string,
+      [token, key, options]: readonly unknown[],
+      outcome: CallOutcome,
+    ): JoseCall => ({
+      recorder,
+      method: `jose.${method}`,
+      token,
+      options: isFields(options) ? options : NO_OPTIONS,
+      isKeyAsked: typeof key === 'function',
+      isKeyEmbedded: isEmbedded(key),
+      outcome,
+    })
+    const listenTo = (name: string, listener: Listener): void => {
       // A file of its own has one function.
       const optional = library.file !== '' && library.export(name) === undefined
-      // This one tries signature after signature, and awaits each.
-      const atOnce = name !== 'generalVerify'
-      library.observe(name, observer, { group: JOSE_GROUP, atOnce, late: atOnce, optional })
+      const options = { group: JOSE_GROUP, optional }
+      if (name !== 'generalVerify') library.listen(name, listener, options)
+      // Tries signature after signature, and awaits each.
+      else library.observe(name, ({ args, self }) => listener(args, self), options)
     }
-    const judge =
-      (method: string, judgeCall: (call: JoseCall) => void): Observer =>
-      ({ args: [token, key, options] }) =>
-      (outcome) =>
-        judgeCall({
-          recorder,
-          method: `jose.${method}`,
-          token,
-          options: isFields(options) ? options : {},
-          isKeyAsked: typeof key === 'function',
-          isKeyEmbedded: embedded !== undefined && key === embedded,
-          outcome,
-        })
-    const accept = recordVerified(recorder)
-    observeOne(
-      'jwtVerify',
-      judge('jwtVerify', (call) => recordJwt(call, accept)),
-    )
-    observeOne('jwtDecrypt', judge('jwtDecrypt', recordDecrypted))
+    listenTo('jwtVerify', (args) => {
+      const [token, key, options] = args
+      const known = isEmbedded(key)
+        ? undefined
+        : tokens.find(textOf(token), askedOf(isFields(options) ? options : NO_OPTIONS))
+      return (outcome) => {
+        if (outcome.ok && known !== undefined) tokens.acceptAgain(known)
+        else recordJwt(callOf('jwtVerify', args, outcome), tokens)
+      }
+    })
+    listenTo('jwtDecrypt', (args) => (outcome) => recordDecrypted(callOf('jwtDecrypt', args, outcome)))
     for (const name of ['compactVerify', 'flattenedVerify', 'generalVerify'])
-      observeOne(name, judge(name, recordSignature))
+      listenTo(name, (args) => (outcome) => recordSignature(callOf(name, args, outcome)))
   },
 }
+
+const NO_OPTIONS: Claims = {}
 
 /** Type of a proof of possession (RFC 9449, 4.2). */
 const POSSESSION = 'dpop+jwt'
@@ -74,12 +84,12 @@ interface JoseCall {
   readonly outcome: CallOutcome
 }
 
-function recordJwt(call: JoseCall, accept: RecordVerified): void {
+function recordJwt(call: JoseCall, tokens: VerifiedTokens): void {
   const text = textOf(call.token)
   const { recorder, options } = call
   if (call.outcome.ok && !call.isKeyEmbedded) {
     const asked = askedOf(options)
-    const isRecorded = accept(text, asked, () => acceptedOf(call, text, asked))
+    const isRecorded = tokens.accept(text, asked, () => acceptedOf(call, text, asked))
     if (isRecorded) return
   }
   const { header, claims } = peekJwt(text)

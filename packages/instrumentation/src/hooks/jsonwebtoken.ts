@@ -10,26 +10,26 @@ import { Check, type Claims, checkNames, jwtArtifact, peekJwt } from './jwt.ts'
 import type { CallOutcome } from './observe.ts'
 import { UNSEEN } from './thenable.ts'
 import { type Fields, isFields } from './values.ts'
-import { type RecordVerified, recordVerified, type VerifiedFacts } from './verified.ts'
+import { type VerifiedFacts, type VerifiedTokens, verifiedTokens } from './verified.ts'
 
 export const jsonwebtokenHook: Hook = {
   library: 'jsonwebtoken',
   versions: { from: '8.0.0', before: '10.0.0' },
   patch(library, recorder) {
-    const accept = recordVerified(recorder)
-    library.observe(
+    const { accept } = verifiedTokens(recorder)
+    library.listen(
       'verify',
-      ({ args: [token, , options] }) =>
+      ([token, , options]) =>
         (outcome) =>
           record(recorder, accept, token, isFields(options) ? options : {}, outcome),
-      { callback: true, late: true },
+      { callback: true },
     )
   },
 }
 
 function record(
   recorder: Recorder,
-  accept: RecordVerified,
+  accept: VerifiedTokens['accept'],
   token: unknown,
   options: Fields,
   outcome: CallOutcome,

@@ -7,7 +7,15 @@
  */
 import type { Log } from '../log.ts'
 import type { Library } from './hook.ts'
-import { isObserved, type ObserveOptions, type Observer, observe } from './observe.ts'
+import {
+  isObserved,
+  type Listener,
+  type ListenOptions,
+  listen,
+  type ObserveOptions,
+  type Observer,
+  observe,
+} from './observe.ts'
 
 type Members = Record<string, unknown>
 type Target = string | readonly [owner: object, name: string]
@@ -50,12 +58,20 @@ export class LoadedModule implements Library {
   }
 
   observe(target: Target, observer: Observer, options: ObserveOptions & { optional?: boolean } = {}): void {
+    this.#observe(target, options, (original) => observe(original, observer, this.#log, options))
+  }
+
+  listen(target: Target, listener: Listener, options: ListenOptions & { optional?: boolean } = {}): void {
+    this.#observe(target, options, (original) => listen(original, listener, this.#log, options))
+  }
+
+  #observe(target: Target, { optional }: { optional?: boolean }, make: (original: unknown) => unknown): void {
     const place = this.#place(target)
     if (typeof place?.original !== 'function') {
-      if (options.optional !== true) this.#absent.push(nameOf(target))
+      if (optional !== true) this.#absent.push(nameOf(target))
       return
     }
-    place.put(observe(place.original, observer, this.#log, options))
+    place.put(make(place.original))
     this.#checks.push({ name: nameOf(target), read: () => this.#place(target)?.original })
     if (typeof target === 'string') this.#paths.add(target)
   }

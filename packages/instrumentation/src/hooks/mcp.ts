@@ -29,7 +29,7 @@ import { watchNext } from './middleware.ts'
 import { type CallOutcome, notAsking, type Observer, observe } from './observe.ts'
 import { UNSEEN } from './thenable.ts'
 import { attempt, isFields, member, textOf } from './values.ts'
-import { type RecordVerified, recordVerified, type VerifiedFacts } from './verified.ts'
+import { type VerifiedFacts, type VerifiedTokens, verifiedTokens } from './verified.ts'
 
 const FORMATS = ['esm', 'cjs'] as const
 /** Transports of clients that send headers, by the files that they are in. */
@@ -279,7 +279,7 @@ function bearerAuth(original: unknown, recorder: Recorder): unknown {
   if (typeof original !== 'function') return original
   // Versions before 1.32 ignore the option, and so no audience is checked there whatever it says.
   const knowsResource = Function.prototype.toString.call(original).includes('expectedResource')
-  const accept = recordVerified(recorder)
+  const { accept } = verifiedTokens(recorder)
   return new Proxy(original, {
     apply(target, self, args: unknown[]) {
       const middleware: unknown = Reflect.apply(target, self, args)
@@ -291,7 +291,7 @@ function bearerAuth(original: unknown, recorder: Recorder): unknown {
 /** One request before the middleware: it calls `next` or answers itself. */
 function presenting(
   recorder: Recorder,
-  accept: RecordVerified,
+  accept: VerifiedTokens['accept'],
   given: unknown,
   knowsResource: boolean,
 ): Observer {

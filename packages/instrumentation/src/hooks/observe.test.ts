@@ -6,13 +6,16 @@ import {
   type CallOutcome,
   isAsking,
   isObserved,
-  type ObserveOptions,
+  type ListenOptions,
+  listen,
   type Observer,
   observe,
 } from './observe.ts'
 
-/** Whether the observer is called before the library, or after it. */
-const LATE = [false, true]
+/** Observers are called before the library and after it, listeners only after it. */
+const WAYS = { observe, listen } as const
+type Way = keyof typeof WAYS
+const EACH = Object.keys(WAYS) as Way[]
 
 const lines: string[] = []
 const log = createLog('info', (line) => lines.push(line))
@@ -23,42 +26,36 @@ beforeAll(() => {
 afterAll(() => context.disable())
 
 /** The observed function and the outcomes that its observer was told. */
-function watch<F>(fn: F, options?: ObserveOptions): { fn: F; seen: CallOutcome[] } {
+function watch<F>(fn: F, way: Way = 'observe', options?: ListenOptions): { fn: F; seen: CallOutcome[] } {
   const seen: CallOutcome[] = []
-  return { fn: observe(fn, () => (outcome) => seen.push(outcome), log, options), seen }
+  return { fn: WAYS[way](fn, () => (outcome) => seen.push(outcome), log, options), seen }
 }
 
-test.each(LATE)(
-  'a function keeps its this, arguments, result, name, length and properties; late: %s',
-  (late) => {
-    const original = Object.assign(
-      function sum(this: { base: number }, a: number, b: number) {
-        return this.base + a + b
-      },
-      { extra: 1 },
-    )
-    const { fn, seen } = watch(original, { late })
-    expect(fn.call({ base: 100 }, 1, 2)).toBe(103)
-    expect(seen).toEqual([{ ok: true, value: 103 }])
-    expect({ name: fn.name, length: fn.length, extra: fn.extra }).toEqual({
-      name: 'sum',
-      length: 2,
-      extra: 1,
-    })
-    expect(isObserved(fn)).toBe(true)
-    expect(observe(fn, () => undefined, log)).toBe(fn)
-    expect(observe('no function', () => undefined, log)).toBe('no function')
-  },
-)
-
-test.each(LATE)('an error that the library throws is the same error; late: %s', (late) => {
-  const error = new RangeError('mine')
-  const { fn, seen } = watch(
-    () => {
-      throw error
+test.each(EACH)('a function keeps its this, arguments, result, name, length and properties: %s', (way) => {
+  const original = Object.assign(
+    function sum(this: { base: number }, a: number, b: number) {
+      return this.base + a + b
     },
-    { late },
+    { extra: 1 },
   )
+  const { fn, seen } = watch(original, way)
+  expect(fn.call({ base: 100 }, 1, 2)).toBe(103)
+  expect(seen).toEqual([{ ok: true, value: 103 }])
+  expect({ name: fn.name, length: fn.length, extra: fn.extra }).toEqual({
+    name: 'sum',
+    length: 2,
+    extra: 1,
+  })
+  expect(isObserved(fn)).toBe(true)
+  expect(observe(fn, () => undefined, log)).toBe(fn)
+  expect(observe('no function', () => undefined, log)).toBe('no function')
+})
+
+test.each(EACH)('an error that the library throws is the same error: %s', (way) => {
+  const error = new RangeError('mine')
+  const { fn, seen } = watch(() => {
+    throw error
+  }, way)
   expect(fn).toThrow(error)
   expect(seen).toEqual([{ ok: false, error }])
 })
@@ -93,47 +90,41 @@ test.each<[string, Observer]>([
   'what an observer throws %s a call reaches the log without its message, and nobody else',
   (_, observer) => {
     const failures = log.failures
-    for (const late of LATE) expect(observe((a: number) => a + 1, observer, log, { late })(1)).toBe(2)
+    for (const way of EACH) expect(WAYS[way]((a: number) => a + 1, observer as () => never, log)(1)).toBe(2)
     expect(log.failures).toBe(failures + 2)
     expect(lines.at(-1)).toMatch(/a hook failed: Error at observe\.test\.ts:\d+:\d+/)
     expect(lines.join()).not.toContain('secret')
   },
 )
 
-test.each(LATE)(
-  'a promise settles the same way, and an unhandled rejection is reported; late: %s',
-  async (late) => {
-    const { fn, seen } = watch(
-      async (ok: boolean) => {
-        if (!ok) throw new Error('no')
-        return 'yes'
-      },
-      { late },
-    )
-    expect(await fn(true)).toBe('yes')
-    const unhandled = new Promise((resolve) => {
-      const others = process.listeners('unhandledRejection')
-      process.removeAllListeners('unhandledRejection')
-      process.once('unhandledRejection', (error) => {
-        for (const one of others) process.on('unhandledRejection', one)
-        resolve(error)
-      })
+test.each(EACH)('a promise settles the same way, and an unhandled rejection is reported: %s', async (way) => {
+  const { fn, seen } = watch(async (ok: boolean) => {
+    if (!ok) throw new Error('no')
+    return 'yes'
+  }, way)
+  expect(await fn(true)).toBe('yes')
+  const unhandled = new Promise((resolve) => {
+    const others = process.listeners('unhandledRejection')
+    process.removeAllListeners('unhandledRejection')
+    process.once('unhandledRejection', (error) => {
+      for (const one of others) process.on('unhandledRejection', one)
+      resolve(error)
     })
-    void fn(false)
-    expect(await unhandled).toMatchObject({ message: 'no' })
-    expect(seen).toMatchObject([
-      { ok: true, value: 'yes' },
-      { ok: false, error: { message: 'no' } },
-    ])
-  },
-)
+  })
+  void fn(false)
+  expect(await unhandled).toMatchObject({ message: 'no' })
+  expect(seen).toMatchObject([
+    { ok: true, value: 'yes' },
+    { ok: false, error: { message: 'no' } },
+  ])
+})
 
-test.each(LATE)('another thenable is returned itself, and looked at; late: %s', async (late) => {
+test.each(EACH)('another thenable is returned itself, and looked at: %s', async (way) => {
   class Lazy extends Promise<string> {
     extra = 1
   }
   const promise = new Lazy((resolve) => resolve('x'))
-  const { fn, seen } = watch(() => promise, { late })
+  const { fn, seen } = watch(() => promise, way)
   expect(fn()).toBe(promise)
   await promise
   await undefined
@@ -146,13 +137,14 @@ test('a result with a throwing getter for `then` is left alone', () => {
   expect(fn()).toBe(odd)
 })
 
-test.each(LATE)('a callback is told what the library says, once to the observer; late: %s', (late) => {
+test.each(EACH)('a callback is told what the library says, once to the observer: %s', (way) => {
   const { fn, seen } = watch(
     (value: string, done: (error: Error | null, value?: string) => void) => {
       done(null, value)
       done(new Error('again'))
     },
-    { callback: true, late },
+    way,
+    { callback: true },
   )
   const got: unknown[] = []
   fn('x', (error, value) => got.push(error?.message ?? value))
@@ -166,28 +158,28 @@ test.each([
   ['null and false', [null, false]],
 ])('a callback is one with %s behind it', (_, behind: unknown[]) => {
   const error = new Error('forged')
-  const { fn, seen } = watch((...args: unknown[]) => void (args[1] as (error: Error) => void)(error), {
-    callback: true,
-    late: true,
-  })
+  const { fn, seen } = watch(
+    (...args: unknown[]) => void (args[1] as (error: Error) => void)(error),
+    'listen',
+    {
+      callback: true,
+    },
+  )
   const got: unknown[] = []
   fn('token', (error: Error) => got.push(error), ...behind)
   expect(got).toEqual([error])
   expect(seen).toEqual([{ ok: false, error }])
 })
 
-test.each([
-  ['begin before it', {}],
-  ['are late', { atOnce: true, late: true }],
-])(
-  'calls within a call of the same group belong to it, also after awaits, where they %s',
-  async (_, options) => {
+test.each(EACH)(
+  'calls within an observed call of the same group belong to it, also after awaits: %s',
+  async (way) => {
     const seen: string[] = []
-    const inner = observe(
+    const inner = WAYS[way](
       async () => 1,
       () => void seen.push('inner') as undefined,
       log,
-      { group: 'g', ...options },
+      { group: 'g' },
     )
     const outer = observe(
       async () => {
@@ -205,19 +197,19 @@ test.each([
   },
 )
 
-test.each(LATE)('calls that are made at once belong to a call without a context; late: %s', async (late) => {
+test('calls that are made before one returns that is listened to belong to it, without a context', async () => {
   const seen: string[] = []
   const contextsOf: unknown[] = []
-  const inner = observe(
+  const inner = listen(
     () => {
       contextsOf.push(context.active())
     },
     () => void seen.push('inner') as undefined,
     log,
-    { group: 'g', atOnce: true, late },
+    { group: 'g' },
   )
-  const options = { group: 'g', atOnce: true, late }
-  const outer = observe(
+  const options = { group: 'g' }
+  const outer = listen(
     async () => {
       inner()
       await undefined
@@ -227,7 +219,7 @@ test.each(LATE)('calls that are made at once belong to a call without a context;
     log,
     options,
   )
-  const failing = observe(
+  const failing = listen(
     () => {
       throw new Error('broken')
     },
@@ -235,13 +227,14 @@ test.each(LATE)('calls that are made at once belong to a call without a context;
     log,
     options,
   )
-  const other = observe(
+  const other = listen(
     () => inner(),
     () => undefined,
     log,
-    { group: 'other', atOnce: true, late },
+    { group: 'other' },
   )
   const running = outer()
+  // Listeners are called once the library has returned.
   expect(seen).toEqual(['outer'])
   await running
   expect(seen).toEqual(['outer', 'inner'])
@@ -267,20 +260,19 @@ test('a call can be marked as asking, given a context and another argument', () 
   expect(context.active()).toBe(ROOT_CONTEXT)
 })
 
-test('an observer that is late is called after the library, in the context of the caller', async () => {
+test('a listener is called once the library has returned, in the context of the caller', async () => {
   const seen: unknown[] = []
   const inside = ROOT_CONTEXT.setValue(Symbol('key'), 'set')
-  const fn = observe(
+  const fn = listen(
     async (fails: boolean) => {
       seen.push('library')
       if (fails) throw new Error('no')
     },
-    ({ args }) => {
+    (args) => {
       seen.push(args)
       return ({ ok }) => seen.push(ok, context.active() === inside)
     },
     log,
-    { late: true },
   )
   const running = context.with(inside, fn, undefined, false)
   expect(seen).toEqual(['library', [false]])

@@ -25,28 +25,37 @@ export type CallOutcome =
   | { readonly ok: false; readonly error: unknown }
 
 /**
- * Called before the library, or right after it where it is `late`. What it returns is called once with the outcome: a
- * promise's or callback's when it is there. Both run in the caller's context, so the recorder finds the caller's span.
+ * Called before the library. What it returns is called once with the outcome: a promise's or callback's when it is there.
+ * Both run in the caller's context, so the recorder finds the caller's span.
  */
 export type Observer = (call: Call) => ((outcome: CallOutcome) => void) | undefined
 
-export interface ObserveOptions {
+/**
+ * As an {@link Observer}, called once the library has returned, or thrown: for whoever neither changes a call nor reads what
+ * the library may change. What is run before the library is out of the processor's caches after it, and would be fetched
+ * twice. Where the library returns a promise, it costs nobody time while others work on that.
+ */
+export type Listener = (
+  args: readonly unknown[],
+  self: unknown,
+) => ((outcome: CallOutcome) => void) | undefined
+
+export interface ListenOptions {
   /**
    * The last argument, if a function, is a Node callback (error, value): the outcome is what it is called with. What is
    * false or missing behind it does not count: a wrapper may pass on a parameter that it was not given.
    */
   readonly callback?: boolean
-  /** While a call runs, calls of functions with the same group are not observed: they are part of it. */
+  /**
+   * While a call runs, calls of functions with the same group are not observed: they are part of it. Of a call that is
+   * listened to, what it calls before it returns; of an observed one, also after an `await`.
+   */
   readonly group?: string
-  /** With a group: such calls are made before it returns, and none after an `await`. No context is needed to know them by. */
-  readonly atOnce?: boolean
+}
+
+export interface ObserveOptions extends ListenOptions {
   /** Spans below the call are how the library asks (HTTP, gRPC), and no actions of the application. */
   readonly asks?: boolean
-  /**
-   * The observer is called once the library has returned, or thrown: it neither changes the call nor reads what the library
-   * may change. What is run before the library is out of the processor's caches after it, and would be fetched twice.
-   */
-  readonly late?: boolean
 }
 
 type Callable = (...args: unknown[]) => unknown
@@ -55,7 +64,7 @@ type Settle = (outcome: CallOutcome) => void
 const GROUPS = createContextKey('rootspan groups')
 const ASKS = createContextKey('rootspan asks')
 
-/** Groups of the calls on the stack that make others {@link ObserveOptions.atOnce}. */
+/** Groups of the calls on the stack that are listened to. */
 const onStack: string[] = []
 
 /** Originals by observed function, so that none is observed twice. */
@@ -82,59 +91,92 @@ export function notAsking(context: Context): Context {
 
 /** The observed function; `original` itself if it is observed already, or no function. */
 export function observe<F>(original: F, observer: Observer, log: Log, options: ObserveOptions = {}): F {
-  if (typeof original !== 'function' || observed.has(original)) return original
-  const { callback = false, group, atOnce = false, asks = false, late = false } = options
-  const hasCallback = (args: readonly unknown[]): boolean => callback && callbackAt(args) !== -1
-  const begin = (self: unknown, args: readonly unknown[]): ObservedCall => {
-    const caller = activeContext()
+  const { callback = false, group, asks = false } = options
+  const begin = (self: unknown, args: readonly unknown[], caller: Context): ObservedCall => {
     const call = new ObservedCall(self, args, caller)
-    if (group !== undefined && groupsOf(caller).includes(group)) return call
     try {
       call.after = observer(call) ?? undefined
     } catch (error) {
       log.failed('a hook', error)
     }
-    if (group !== undefined && !atOnce) call.context = inGroup(call.context, group)
+    if (group !== undefined) call.context = inGroup(call.context, group)
     if (asks) call.context = asking(call.context)
-    const { after } = call
-    if (after !== undefined && hasCallback(call.args)) {
-      call.settle = once(after, caller, log)
-      call.args = withCallback(call.args, call.settle, caller)
-    }
     return call
   }
-  const fail = ({ after, settle }: ObservedCall, error: unknown): void => {
-    if (after !== undefined) tell(settle ?? after, { ok: false, error }, log)
-  }
-  const end = ({ after, settle, caller, context }: ObservedCall, value: unknown): unknown => {
-    if (after === undefined || settle !== undefined) return value
+  return proxied(original, (target, self, args) => {
+    const caller = activeContext()
+    if (group !== undefined && isPart(group, caller)) return Reflect.apply(target, self, args)
+    const { args: given, after, context } = begin(self, args, caller)
+    const told = callback && after !== undefined ? toldByCallback(given, after, log) : undefined
+    const passed = told === undefined ? given : told.args
+    let value: unknown
+    try {
+      if (context === caller) value = Reflect.apply(target, self, passed)
+      else value = contexts.with(context, Reflect.apply, undefined, target, self, passed)
+    } catch (error) {
+      if (told !== undefined) told.settle({ ok: false, error })
+      else if (after !== undefined) tell(after, { ok: false, error }, log)
+      throw error
+    }
+    if (after === undefined || told !== undefined) return value
     if (isThenable(value)) return follow(value, once(after, caller, log), context)
     tell(after, { ok: true, value }, log)
     return value
-  }
-  const proxy = new Proxy(original as F & Callable, {
-    // Of ours the only function on the stack while the library runs. Where a library throws and catches, as jsonwebtoken
-    // does for each secret that is a text, the engine walks the stack, a microsecond or more for each function on it.
-    apply(target, self, args: unknown[]) {
-      if (group !== undefined && onStack.includes(group)) return Reflect.apply(target, self, args)
-      const call = late && !hasCallback(args) ? undefined : begin(self, args)
-      if (atOnce) onStack.push(group!)
-      let value: unknown
-      try {
-        if (call === undefined) value = Reflect.apply(target, self, args)
-        else if (call.context === call.caller) value = Reflect.apply(target, self, call.args)
-        else value = contexts.with(call.context, Reflect.apply, undefined, target, self, call.args)
-      } catch (error) {
-        if (atOnce) onStack.pop()
-        fail(call ?? begin(self, args), error)
-        throw error
-      }
-      if (atOnce) onStack.pop()
-      return end(call ?? begin(self, args), value)
-    },
   })
+}
+
+/** As {@link observe}, for whoever wants to hear of outcomes and no more. */
+export function listen<F>(original: F, listener: Listener, log: Log, options: ListenOptions = {}): F {
+  const { callback = false, group } = options
+  const settleOf = (args: readonly unknown[], self: unknown): Settle | undefined => {
+    if (group !== undefined && isPart(group, activeContext())) return undefined
+    try {
+      return listener(args, self)
+    } catch (error) {
+      log.failed('a hook', error)
+      return undefined
+    }
+  }
+  // Of ours the only function on the stack while the library runs. Where a library throws and catches, as jsonwebtoken
+  // does for each secret that is a text, the engine walks the stack, a microsecond or more for each function on it.
+  return proxied(original, (target, self, args) => {
+    if (group !== undefined && onStack.includes(group)) return Reflect.apply(target, self, args)
+    const told = callback
+      ? toldByCallback(args, (outcome) => settleOf(args, self)?.(outcome), log)
+      : undefined
+    const passed = told === undefined ? args : told.args
+    let value: unknown
+    if (group !== undefined) onStack.push(group)
+    try {
+      value = Reflect.apply(target, self, passed)
+    } catch (error) {
+      if (group !== undefined) onStack.pop()
+      const settle = told === undefined ? settleOf(args, self) : told.settle
+      if (settle !== undefined) tell(settle, { ok: false, error }, log)
+      throw error
+    }
+    if (group !== undefined) onStack.pop()
+    const settle = told === undefined ? settleOf(args, self) : undefined
+    if (settle === undefined) return value
+    if (isThenable(value)) {
+      const caller = activeContext()
+      return follow(value, once(settle, caller, log), caller)
+    }
+    tell(settle, { ok: true, value }, log)
+    return value
+  })
+}
+
+function proxied<F>(original: F, apply: (target: Callable, self: unknown, args: unknown[]) => unknown): F {
+  if (typeof original !== 'function' || observed.has(original)) return original
+  const proxy = new Proxy<F & Callable>(original as F & Callable, { apply })
   observed.set(proxy, original)
   return proxy
+}
+
+/** Whether a call belongs to one of its group. */
+function isPart(group: string, caller: Context): boolean {
+  return onStack.includes(group) || groupsOf(caller).includes(group)
 }
 
 function groupsOf(context: Context): readonly string[] {
@@ -148,17 +190,13 @@ function inGroup(context: Context, group: string): Context {
 class ObservedCall implements Call {
   readonly self: unknown
   args: readonly unknown[]
-  readonly caller: Context
   context: Context
   after: Settle | undefined = undefined
-  /** What is told by the callback. */
-  settle: Settle | undefined = undefined
   #isCopied = false
 
   constructor(self: unknown, args: readonly unknown[], caller: Context) {
     this.self = self
     this.args = args
-    this.caller = caller
     this.context = caller
   }
 
@@ -178,33 +216,35 @@ export function tell<T>(hears: (what: T) => void, what: T, log: Log): void {
   }
 }
 
-/** `after`, at most once, in the caller's context, and never throwing. */
-function once(after: Settle, context: Context, log: Log): Settle {
+/** `hears`, at most once, in the caller's context, and never throwing. */
+function once(hears: Settle, caller: Context, log: Log): Settle {
   let isSettled = false
   return (outcome) => {
     if (isSettled) return
     isSettled = true
-    if (activeContext() === context) tell(after, outcome, log)
-    else contexts.with(context, tell, undefined, after, outcome, log)
+    if (activeContext() === caller) tell(hears, outcome, log)
+    else contexts.with(caller, tell, undefined, hears, outcome, log)
   }
 }
 
-/** Where a callback is among the arguments; -1 for none. */
-function callbackAt(args: readonly unknown[]): number {
+/** Arguments with their callback observed, and what it tells; undefined where there is none. */
+function toldByCallback(
+  args: readonly unknown[],
+  hears: Settle,
+  log: Log,
+): { readonly args: readonly unknown[]; readonly settle: Settle } | undefined {
   let at = args.length - 1
   while (at >= 0 && !args[at]) at--
-  return typeof args[at] === 'function' ? at : -1
-}
-
-/** Arguments with their callback observed. */
-function withCallback(args: readonly unknown[], settle: Settle, context: Context): unknown[] {
-  const at = callbackAt(args)
-  const seen = new Proxy(args[at] as Callable, {
+  const callback = args[at]
+  if (typeof callback !== 'function') return undefined
+  const caller = activeContext()
+  const settle = once(hears, caller, log)
+  const seen = new Proxy(callback as Callable, {
     apply(target, self, results: unknown[]) {
       const [error, value] = results
       settle(error ? { ok: false, error } : { ok: true, value })
-      return contexts.with(context, Reflect.apply, undefined, target, self, results)
+      return contexts.with(caller, Reflect.apply, undefined, target, self, results)
     },
   })
-  return args.with(at, seen)
+  return { args: args.with(at, seen), settle }
 }

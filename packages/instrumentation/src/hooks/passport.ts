@@ -14,13 +14,13 @@ import type { Hook } from './hook.ts'
 import { tokenType } from './jwt.ts'
 import { isObserved, type Observer, observe, tell } from './observe.ts'
 import { isFields, member } from './values.ts'
-import { type RecordVerified, recordVerified } from './verified.ts'
+import { type VerifiedTokens, verifiedTokens } from './verified.ts'
 
 export const passportHook: Hook = {
   library: 'passport',
   versions: { from: '0.4.0', before: '0.8.0' },
   patch(library, recorder) {
-    const accept = recordVerified(recorder)
+    const { accept } = verifiedTokens(recorder)
     const watch = (strategy: unknown): void => {
       if (typeof strategy !== 'object' || strategy === null) return
       const own = strategy as { authenticate?: unknown }
@@ -41,7 +41,7 @@ export const passportHook: Hook = {
 
 interface Attempt {
   readonly recorder: Recorder
-  readonly accept: RecordVerified
+  readonly accept: VerifiedTokens['accept']
   /** Where the strategy was asked: its answer may come in another context. */
   readonly context: Context
   readonly method: string
@@ -54,7 +54,7 @@ type Answers = Record<string, unknown>
 /** On functions of ours: proxies for four of them at each request would take longer than all else. */
 const WATCHED = Symbol('rootspan watched')
 
-function observerOf(recorder: Recorder, accept: RecordVerified): Observer {
+function observerOf(recorder: Recorder, accept: VerifiedTokens['accept']): Observer {
   return ({ self, args: [request], context }) => {
     const answers = self as Answers
     const name = typeof answers.name === 'string' ? answers.name : 'strategy'

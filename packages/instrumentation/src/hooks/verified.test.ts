@@ -4,9 +4,9 @@ import { expect, test } from 'vitest'
 import { PreparedFact } from '../fact-event.ts'
 import type { FactTypes } from '../facts.ts'
 import type { Recorder } from '../recorder.ts'
-import { recordVerified, type VerifiedFacts } from './verified.ts'
+import { type VerifiedFacts, type VerifiedTokens, verifiedTokens } from './verified.ts'
 
-type Found = Parameters<ReturnType<typeof recordVerified>>[1]
+type Found = Parameters<VerifiedTokens['accept']>[1]
 
 /** What is recorded, and how often facts were made. */
 function recording() {
@@ -16,16 +16,22 @@ function recording() {
     verification: (fact: PreparedFact<unknown>) => recorded.push([undefined, fact.fact]),
     verified: (...facts: PreparedFact<unknown>[]) => recorded.push(facts.map(({ fact }) => fact)),
   } as unknown as Recorder
-  const accept = recordVerified(recorder)
+  const tokens = verifiedTokens(recorder)
   let made = 0
   return {
     recorded,
     made: () => made,
     accept: (token: unknown, found: Found) =>
-      accept(token, found, () => {
+      tokens.accept(token, found, () => {
         made++
         return factsOf(token, found)
       }),
+    /** Whether the token was found, and is recorded once more. */
+    acceptFound(token: unknown, found: Found) {
+      const verified = tokens.find(token, found)
+      if (verified !== undefined) tokens.acceptAgain(verified)
+      return verified !== undefined
+    },
   }
 }
 
@@ -65,6 +71,21 @@ test('of any sequence of tokens, the facts are those of each alone', () => {
     }),
     { numRuns: 2000 },
   )
+})
+
+test('a token is found once it was accepted, with what was found of it then, and recorded as it was', () => {
+  const { accept, acceptFound, recorded, made } = recording()
+  expect(acceptFound('header.payload.signature', 1)).toBe(false)
+  accept('header.payload.signature', 1)
+  expect(acceptFound('header.payload.signature', 1)).toBe(true)
+  for (const [token, found] of [
+    ['header.payload.signature', 0],
+    ['header.other.signature', 1],
+  ] as const)
+    expect(acceptFound(token, found)).toBe(false)
+  expect(recorded).toHaveLength(2)
+  expect(recorded[1]).toEqual(recorded[0])
+  expect(made()).toBe(1)
 })
 
 test('facts are made once for a token, also where it is verified in two ways by turns', () => {

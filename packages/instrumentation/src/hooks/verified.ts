@@ -17,7 +17,8 @@ const MAX_CHARACTERS = 4096
 /** What facts say beside what stands in the token: a bit each, or in words. */
 type Found = number | Parts
 
-interface Verified {
+/** A token that was verified before. */
+export interface Verified {
   readonly token: unknown
   readonly found: Found
   readonly artifact: PreparedFact<Authorization> | undefined
@@ -32,26 +33,29 @@ export interface VerifiedFacts {
   readonly verification: Verification
 }
 
-/**
- * Records a token that a library has just accepted. `make` is called where its facts are not known: they must follow from
- * the token and from what was found. False where it gave none: nothing was recorded.
- */
-export type RecordVerified = (token: unknown, found: Found, make: () => VerifiedFacts | undefined) => boolean
+export interface VerifiedTokens {
+  /** Looks a token up before it is known whether it will be accepted once more. */
+  find(token: unknown, found: Found): Verified | undefined
+  /**
+   * Records a token that a library has just accepted. `make` is called where its facts are not known: they must follow from
+   * the token and from what was found. False where it gave none: nothing was recorded.
+   */
+  accept(token: unknown, found: Found, make: () => VerifiedFacts | undefined): boolean
+  /** As `accept`, for a token that was found. */
+  acceptAgain(verified: Verified): void
+}
 
-export function recordVerified(recorder: Recorder): RecordVerified {
+export function verifiedTokens(recorder: Recorder): VerifiedTokens {
   const known: (Verified | undefined)[] = new Array<undefined>(PLACES).fill(undefined)
-  const factsOf = (
-    token: unknown,
-    found: Found,
-    make: () => VerifiedFacts | undefined,
-  ): Verified | undefined => {
-    const place = placeOf(token)
-    const last = place === NOWHERE ? undefined : known[place]
-    for (let kept = last; kept !== undefined; kept = kept.other)
+  const findIn = (place: number, token: unknown, found: Found): Verified | undefined => {
+    if (place === NOWHERE) return undefined
+    for (let kept = known[place]; kept !== undefined; kept = kept.other)
       if (kept.token === token && isSame(kept.found, found)) return kept
-    const made = make()
-    if (made === undefined) return undefined
+    return undefined
+  }
+  const keep = (place: number, token: unknown, found: Found, made: VerifiedFacts): Verified => {
     const { authorization, verification } = made
+    const last = place === NOWHERE ? undefined : known[place]
     const facts: Verified = {
       token: ownCopyOf(token),
       found,
@@ -62,13 +66,25 @@ export function recordVerified(recorder: Recorder): RecordVerified {
     if (place !== NOWHERE && isShort(found)) known[place] = facts
     return facts
   }
-  return (token, found, make) => {
-    const facts = factsOf(token, found, make)
-    if (facts === undefined) return false
-    const { artifact, verification } = facts
+  const acceptAgain = ({ artifact, verification }: Verified): void => {
     if (artifact === undefined) recorder.verification(verification)
     else recorder.verified(artifact, verification)
-    return true
+  }
+  return {
+    find: (token, found) => findIn(placeOf(token), token, found),
+    accept(token, found, make) {
+      const place = placeOf(token)
+      const verified = findIn(place, token, found)
+      if (verified !== undefined) {
+        acceptAgain(verified)
+        return true
+      }
+      const made = make()
+      if (made === undefined) return false
+      acceptAgain(keep(place, token, found, made))
+      return true
+    },
+    acceptAgain,
   }
 }
 
