@@ -1,6 +1,8 @@
 // Decides by one library in a loop for as long as it is told to, each time `count` times within a span as of a request:
-// with the library as it was loaded before there were hooks, and with the same one loaded once more, in turns. In two
-// processes the same code differs by more than a hook costs, by what the compilers and the memory make of it.
+// without its hooks and with them, in turns. In two processes the same code differs by more than a hook costs, by what the
+// compilers and the memory make of it, and so do two copies of some libraries in one process. So there is one copy, of
+// which the functions that are hooked are put back and in again; where that is not possible, it is loaded twice.
+const { pathToFileURL } = require('node:url')
 const { context, SpanKind, trace } = require('@opentelemetry/api')
 const { DECIDERS } = require('./decisions.cjs')
 
@@ -15,8 +17,40 @@ async function load() {
   return await DECIDERS[LIBRARY]()
 }
 
+/** The library without its hooks, and with them: what decides, and what is done before. */
+async function loadSides() {
+  const plain = await load()
+  await import(REGISTER)
+  const hooked = await load()
+  if (hooked.places === undefined)
+    return [
+      { decide: plain, enter() {} },
+      { decide: hooked, enter() {} },
+    ]
+  const { originalOf } = await import(new URL('hooks/observe.ts', pathToFileURL(REGISTER)))
+  const places = hooked.places.map(([owner, name]) => {
+    const observed = owner[name]
+    return { owner, name, members: [originalOf(observed), observed] }
+  })
+  return [0, 1].map((side) => ({
+    decide: hooked,
+    enter() {
+      for (const { owner, name, members } of places) owner[name] = members[side]
+    },
+  }))
+}
+
+/** Whether facts of a decision are recorded. */
+async function isRecording({ decide, enter }) {
+  enter()
+  const span = trace.getTracer('bench').startSpan('GET /', { kind: SpanKind.SERVER })
+  await context.with(trace.setSpan(context.active(), span), decide, undefined, 0)
+  span.end()
+  return span.events.length > 0
+}
+
 /** Requests with `count` decisions each. */
-function client(decide, isAsync, count) {
+function client({ decide, enter }, isAsync, count) {
   const tracer = trace.getTracer('bench')
   let request = 0
   let left = 0
@@ -30,6 +64,7 @@ function client(decide, isAsync, count) {
   }
   /** Takes its turn; returns nanoseconds. The user is the same for all of a request. */
   return async function turn() {
+    enter()
     const begin = process.hrtime.bigint()
     for (let done = 0; done < TURN; ) {
       if (left === 0) {
@@ -51,14 +86,14 @@ function client(decide, isAsync, count) {
 }
 
 async function main() {
-  const plain = await load()
-  await import(REGISTER)
-  const hooked = await load()
-  const isAsync = plain(0) instanceof Promise
+  const sides = await loadSides()
+  if (await isRecording(sides[0])) throw new Error(`${LIBRARY} is still hooked`)
+  if (!(await isRecording(sides[1]))) throw new Error(`${LIBRARY} is not hooked`)
+  const isAsync = sides[0].decide(0) instanceof Promise
 
   /** Microseconds a decision, of whole requests. */
   async function measure(count, millis) {
-    const sides = [plain, hooked].map((decide) => client(decide, isAsync, count))
+    const clients = sides.map((side) => client(side, isAsync, count))
     const turns = Math.ceil(count / TURN)
     const without = []
     const added = []
@@ -66,7 +101,7 @@ async function main() {
     for (let round = 0; performance.now() < end; ) {
       const nanos = [0, 0]
       for (let turn = 0; turn < turns; turn++, round++)
-        for (const side of round % 2 === 0 ? [0, 1] : [1, 0]) nanos[side] += await sides[side]()
+        for (const side of round % 2 === 0 ? [0, 1] : [1, 0]) nanos[side] += await clients[side]()
       const decisions = 1000 * turns * TURN
       without.push(nanos[0] / decisions)
       added.push((nanos[1] - nanos[0]) / decisions)

@@ -33,26 +33,35 @@ function passed(middleware, at) {
 
 const CHECKS = { algorithms: ['HS256'], audience: 'orders' }
 
-/** Functions that give the decision, or a promise of it. */
+/**
+ * Functions that give the decision, or a promise of it. Of most, `places` are the members of objects on which hooks are,
+ * which can be put back for a while.
+ */
 const DECIDERS = {
   'jsonwebtoken, verify'() {
     const jwt = require('jsonwebtoken')
-    return (at) => jwt.verify(tokenAt(at), KEY, CHECKS)
+    return hookedAt([[jwt, 'verify']], (at) => jwt.verify(tokenAt(at), KEY, CHECKS))
   },
   'jose, jwtVerify'() {
-    const jose = require('jose')
+    // Of an ES module the members cannot be put back.
+    const jose = { ...require('jose') }
     const key = createSecretKey(KEY, 'utf8')
-    return (at) => jose.jwtVerify(tokenAt(at), key, CHECKS)
+    return hookedAt([[jose, 'jwtVerify']], (at) => jose.jwtVerify(tokenAt(at), key, CHECKS))
   },
   'express-jwt'() {
     const { expressjwt } = require('express-jwt')
     const middleware = expressjwt({ secret: KEY, algorithms: ['HS256'] })
-    return (at) => passed(middleware, at)
+    return hookedAt([[require('jsonwebtoken'), 'verify']], (at) => passed(middleware, at))
   },
   'express-jwt, with isRevoked'() {
     const { expressjwt } = require('express-jwt')
-    const middleware = expressjwt({ secret: KEY, algorithms: ['HS256'], isRevoked: async () => false })
-    return (at) => passed(middleware, at)
+    const options = { secret: KEY, algorithms: ['HS256'], isRevoked: async () => false }
+    const middleware = expressjwt(options)
+    const places = [
+      [require('jsonwebtoken'), 'verify'],
+      [options, 'isRevoked'],
+    ]
+    return hookedAt(places, (at) => passed(middleware, at))
   },
   'express-oauth2-jwt-bearer, auth'() {
     const { auth } = require('express-oauth2-jwt-bearer')
@@ -87,11 +96,13 @@ const DECIDERS = {
   },
   async 'casbin, enforce'() {
     const enforcer = await casbinEnforcer()
-    return (at) => enforcer.enforce(userOf(at), 'orders', 'read')
+    const places = [[ownerOf(enforcer, 'enforce'), 'enforce']]
+    return hookedAt(places, (at) => enforcer.enforce(userOf(at), 'orders', 'read'))
   },
   async 'casbin, enforceSync'() {
     const enforcer = await casbinEnforcer()
-    return (at) => enforcer.enforceSync(userOf(at), 'orders', 'read')
+    const places = [[ownerOf(enforcer, 'enforceSync'), 'enforceSync']]
+    return hookedAt(places, (at) => enforcer.enforceSync(userOf(at), 'orders', 'read'))
   },
   CASL() {
     const { defineAbility } = require('@casl/ability')
@@ -104,7 +115,8 @@ const DECIDERS = {
       owner = 'user-1'
     }
     const order = new Order()
-    return () => ability.can('update', order)
+    const places = [[ownerOf(ability, 'relevantRuleFor'), 'relevantRuleFor']]
+    return hookedAt(places, () => ability.can('update', order))
   },
   Cedar() {
     const cedar = require('@cedar-policy/cedar-wasm/nodejs')
@@ -117,7 +129,7 @@ const DECIDERS = {
         parents: [],
       },
     ]
-    return (at) =>
+    return hookedAt([[cedar, 'statefulIsAuthorized']], (at) =>
       cedar.statefulIsAuthorized({
         principal: { type: 'User', id: 'u' },
         action: { type: 'Action', id: 'read' },
@@ -125,8 +137,18 @@ const DECIDERS = {
         context: { at: at % users.length },
         preparsedPolicySetId: 'orders',
         entities,
-      })
+      }),
+    )
   },
+}
+
+function hookedAt(places, decide) {
+  return Object.assign(decide, { places })
+}
+
+/** The object of a prototype chain on which a method is. */
+function ownerOf(object, name) {
+  return Object.hasOwn(object, name) ? object : ownerOf(Object.getPrototypeOf(object), name)
 }
 
 function casbinEnforcer() {

@@ -10,6 +10,7 @@ import {
   listen,
   type Observer,
   observe,
+  originalOf,
 } from './observe.ts'
 
 /** Observers are called before the library and after it, listeners only after it. */
@@ -47,6 +48,8 @@ test.each(EACH)('a function keeps its this, arguments, result, name, length and 
     extra: 1,
   })
   expect(isObserved(fn)).toBe(true)
+  expect(originalOf(fn)).toBe(original)
+  expect(originalOf(original)).toBeUndefined()
   expect(observe(fn, () => undefined, log)).toBe(fn)
   expect(observe('no function', () => undefined, log)).toBe('no function')
 })

@@ -74,6 +74,11 @@ export function isObserved(value: unknown): boolean {
   return typeof value === 'function' && observed.has(value)
 }
 
+/** What an observed function observes; undefined for any other. */
+export function originalOf(value: object): unknown {
+  return observed.get(value)
+}
+
 /** Whether a span of this context is part of asking a policy engine. */
 export function isAsking(context: Context): boolean {
   return context.getValue(ASKS) === true
@@ -107,7 +112,8 @@ export function observe<F>(original: F, observer: Observer, log: Log, options: O
     const caller = activeContext()
     if (group !== undefined && isPart(group, caller)) return Reflect.apply(target, self, args)
     const { args: given, after, context } = begin(self, args, caller)
-    const told = callback && after !== undefined ? toldByCallback(given, after, log) : undefined
+    const at = callback && after !== undefined ? callbackAt(given) : -1
+    const told = at === -1 ? undefined : toldByCallback(given, at, after!, log)
     const passed = told === undefined ? given : told.args
     let value: unknown
     try {
@@ -141,9 +147,9 @@ export function listen<F>(original: F, listener: Listener, log: Log, options: Li
   // does for each secret that is a text, the engine walks the stack, a microsecond or more for each function on it.
   return proxied(original, (target, self, args) => {
     if (group !== undefined && onStack.includes(group)) return Reflect.apply(target, self, args)
-    const told = callback
-      ? toldByCallback(args, (outcome) => settleOf(args, self)?.(outcome), log)
-      : undefined
+    const at = callback ? callbackAt(args) : -1
+    const told =
+      at === -1 ? undefined : toldByCallback(args, at, (outcome) => settleOf(args, self)?.(outcome), log)
     const passed = told === undefined ? args : told.args
     let value: unknown
     if (group !== undefined) onStack.push(group)
@@ -227,19 +233,23 @@ function once(hears: Settle, caller: Context, log: Log): Settle {
   }
 }
 
-/** Arguments with their callback observed, and what it tells; undefined where there is none. */
-function toldByCallback(
-  args: readonly unknown[],
-  hears: Settle,
-  log: Log,
-): { readonly args: readonly unknown[]; readonly settle: Settle } | undefined {
+/** Where a callback is among the arguments; -1 for none. */
+function callbackAt(args: readonly unknown[]): number {
   let at = args.length - 1
   while (at >= 0 && !args[at]) at--
-  const callback = args[at]
-  if (typeof callback !== 'function') return undefined
+  return typeof args[at] === 'function' ? at : -1
+}
+
+/** Arguments with their callback observed, and what it tells. */
+function toldByCallback(
+  args: readonly unknown[],
+  at: number,
+  hears: Settle,
+  log: Log,
+): { readonly args: readonly unknown[]; readonly settle: Settle } {
   const caller = activeContext()
   const settle = once(hears, caller, log)
-  const seen = new Proxy(callback as Callable, {
+  const seen = new Proxy(args[at] as Callable, {
     apply(target, self, results: unknown[]) {
       const [error, value] = results
       settle(error ? { ok: false, error } : { ok: true, value })
