@@ -55,8 +55,8 @@ export class FactEvent implements SpanEvent {
   readonly name: string
   readonly time: HrTime
   readonly droppedAttributesCount = 0
-  readonly #base: Attributes
-  #shared: SharedAttributes | undefined
+  /** Not looked at before somebody asks: what is shared is long out of the processor's caches. */
+  #given: Attributes | SharedAttributes
   readonly #decisionId: string | undefined
   readonly #authorization: string | undefined
   #count: number | undefined = undefined
@@ -73,14 +73,13 @@ export class FactEvent implements SpanEvent {
   ) {
     this.name = name
     this.time = time
-    this.#shared = attributes instanceof SharedAttributes ? attributes : undefined
-    this.#base = attributes instanceof SharedAttributes ? attributes.attributes : attributes
+    this.#given = attributes
     this.#decisionId = decisionId
     this.#authorization = authorization
   }
 
   get shared(): SharedAttributes | undefined {
-    return this.#shared
+    return this.#given instanceof SharedAttributes ? this.#given : undefined
   }
 
   get decisionId(): string | undefined {
@@ -93,7 +92,7 @@ export class FactEvent implements SpanEvent {
 
   /** Values of its fact that were cut. */
   get cut(): number {
-    return this.#shared === undefined ? cutOf(this.#base) : this.#shared.cut
+    return this.#given instanceof SharedAttributes ? this.#given.cut : cutOf(this.#given)
   }
 
   /** How many decisions it stands for, where that is known. */
@@ -112,18 +111,19 @@ export class FactEvent implements SpanEvent {
   }
 
   set attributes(attributes: Attributes) {
-    this.#shared = undefined
+    this.#given = attributes
     this.#whole = attributes
   }
 
   /** Its attributes, which may be changed: it shares nothing any more. */
   separate(): Attributes {
-    this.#shared = undefined
+    this.#given = this.attributes
     return this.attributes
   }
 
   #all(): Attributes {
-    const attributes = { ...this.#base }
+    const given = this.#given
+    const attributes = { ...(given instanceof SharedAttributes ? given.attributes : given) }
     if (this.#decisionId !== undefined) attributes[Name.decisionId] = this.#decisionId
     if (this.#authorization !== undefined) attributes[Name.authorizationFingerprint] = this.#authorization
     if (this.#count !== undefined) attributes[Name.decisionCount] = this.#count

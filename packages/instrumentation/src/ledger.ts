@@ -17,7 +17,8 @@ export const MAX_GROUPS = 32
 export class Ledger {
   events: FactEvent[] = NONE
   omitted = 0
-  /** Authorizations that are on it, by key and verification. */
+  /** Authorizations that are on it, by key and verification: the first, and mostly the only one, and others. */
+  authorization: string | undefined = undefined
   authorizations: string[] | undefined = undefined
   groups: Group[] | undefined = undefined
   /** It will be kept once the code that runs now has ended. */
@@ -71,8 +72,9 @@ export function addTo(ledger: Ledger, events: FactEvent[]): void {
 
 /** Whether the ledger has taken an authorization of this key before; it has now. */
 export function hasTaken(ledger: Ledger, key: string): boolean {
-  if (ledger.authorizations === undefined) ledger.authorizations = listOf(key)
-  else if (ledger.authorizations.includes(key)) return true
+  if (ledger.authorization === key || ledger.authorizations?.includes(key) === true) return true
+  if (ledger.authorization === undefined) ledger.authorization = key
+  else if (ledger.authorizations === undefined) ledger.authorizations = listOf(key)
   else ledger.authorizations.push(key)
   return false
 }

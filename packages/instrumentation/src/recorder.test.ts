@@ -17,6 +17,7 @@ import { createLog } from './log.ts'
 import { RootspanSpanProcessor } from './processor.ts'
 import { createRuntime, type Runtime } from './runtime.ts'
 import { rootspanSampler } from './sampler.ts'
+import { PreparedToken } from './scope.ts'
 
 /** Longer than the values of the SDK's own limits here. */
 const LIMIT = 200
@@ -180,7 +181,7 @@ test('a token and its verification in one go are what they are one after the oth
       recorder.transition({ type: 'state', to: `state ${at}`, trigger: 'test' })
   }
   const ways = {
-    together: () => recorder.verified(artifact, verification),
+    together: () => recorder.verified(new PreparedToken(artifact, verification)),
     apart: () => {
       recorder.authorization(artifact)
       recorder.verification(verification)

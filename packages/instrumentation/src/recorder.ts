@@ -30,11 +30,13 @@ import {
 import { createKeeping, type KeepingParts } from './keeping.ts'
 import { addTo, areAlike, eventOf, Group, hasTaken, Ledger, MAX_EVENTS, MAX_GROUPS, vary } from './ledger.ts'
 import {
+  type Artifact,
   artifactOf,
   bringIntoForce,
   certainDecision,
   fingerprintInForce,
   noteDecision,
+  type PreparedToken,
   repeatedOf,
   type Scope,
   type Scopes,
@@ -57,7 +59,7 @@ export interface Recorder {
   authorization(fact: Authorization | PreparedFact<Authorization>): void
   verification(fact: Verification | PreparedFact<Verification>): void
   /** An artifact and a verification of it, as the two above, in less time; without a span, on one of our own. */
-  verified(artifact: PreparedFact<Authorization>, verification: PreparedFact<Verification>): void
+  verified(token: PreparedToken): void
   /** Returns the decision's id, made here if the engine gave none. */
   decision(fact: Decision | PreparedFact<Decision>): string
   /**
@@ -117,14 +119,17 @@ export function createRecorder(parts: RecorderParts): Recorder {
     if (cut > 0) onTruncated(cut)
   }
 
-  /** Takes facts, in a list that is the ledger's from now on, or counts those for which there is no room. */
-  const put = (ledger: Ledger, events: FactEvent[]): void => {
+  /**
+   * Takes facts, in a list that is the ledger's from now on, or counts those for which there is no room. `isCut` is false
+   * where it is known that none of their values were.
+   */
+  const put = (ledger: Ledger, events: FactEvent[], isCut = true): void => {
     const room = MAX_EVENTS - ledger.events.length
     while (events.length > room) {
       events.pop()
       omit(ledger)
     }
-    for (const { cut } of events) countCut(cut)
+    if (isCut) for (const { cut } of events) countCut(cut)
     addTo(ledger, events)
   }
 
@@ -162,23 +167,16 @@ export function createRecorder(parts: RecorderParts): Recorder {
     given: FactTypes[K] | PreparedFact<FactTypes[K]>,
   ): Attributes | PreparedFact<FactTypes[K]> => (given instanceof PreparedFact ? given : encode(kind, given))
 
-  /** An artifact, which is in force from now on or no longer; undefined where the span has an equal one. */
-  const authorizationEvent = (
-    span: Span,
-    ledger: Ledger,
-    given: Authorization | PreparedFact<Authorization>,
-  ): FactEvent | undefined => {
-    const attributes = encoded('authorization', given)
-    const artifact = artifactOf(attributes)
-    if (artifact !== undefined) {
-      const { key, found, isVerified, isRevoked } = artifact
-      if (hasTaken(ledger, found)) return undefined
-      if (isVerified && found !== key) hasTaken(ledger, key)
-      const scope = scopes.of(span)
-      if (scope !== undefined && isRevoked) takeOutOfForce(scope, artifact)
-      else if (scope !== undefined && isVerified) bringIntoForce(scope, artifact)
-    }
-    return eventOf('authorization', attributes)
+  /** Takes an artifact, which is in force from now on or no longer; false where the span has an equal one. */
+  const isNewOn = (span: Span, ledger: Ledger, artifact: Artifact | undefined): boolean => {
+    if (artifact === undefined) return true
+    const { key, found, isVerified, isRevoked } = artifact
+    if (hasTaken(ledger, found)) return false
+    if (isVerified && found !== key) hasTaken(ledger, key)
+    const scope = scopes.of(span)
+    if (scope !== undefined && isRevoked) takeOutOfForce(scope, artifact)
+    else if (scope !== undefined && isVerified) bringIntoForce(scope, artifact)
+    return true
   }
 
   /** What a decision becomes: with an id, and with the artifact in force where it is certain. */
@@ -252,9 +250,9 @@ export function createRecorder(parts: RecorderParts): Recorder {
     authorization: (fact) =>
       onSpan('authorization', (span) => {
         const ledger = ledgerOf(span)
-        const event = authorizationEvent(span, ledger, fact)
-        if (event === undefined) return
-        put(ledger, listOf(event))
+        const attributes = encoded('authorization', fact)
+        if (!isNewOn(span, ledger, artifactOf(attributes))) return
+        put(ledger, listOf(eventOf('authorization', attributes)))
         keeping.soon(span, ledger)
       }),
     verification: (fact) =>
@@ -263,12 +261,12 @@ export function createRecorder(parts: RecorderParts): Recorder {
         put(ledger, listOf(eventOf('verification', encoded('verification', fact))))
         keeping.soon(span, ledger)
       }),
-    verified: (artifact, verification) =>
-      onSpan('authorization', (span) => {
+    verified: ({ authorization, artifact, verification, isCut }) =>
+      onSpan(authorization === undefined ? 'verification' : 'authorization', (span) => {
         const ledger = ledgerOf(span)
-        const event = authorizationEvent(span, ledger, artifact)
+        const isNew = authorization !== undefined && isNewOn(span, ledger, artifact)
         const check = eventOf('verification', verification)
-        put(ledger, event === undefined ? listOf(check) : pairOf(event, check))
+        put(ledger, isNew ? pairOf(eventOf('authorization', authorization), check) : listOf(check), isCut)
         keeping.soon(span, ledger)
       }),
     decision(fact) {

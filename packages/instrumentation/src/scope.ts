@@ -6,8 +6,7 @@
  */
 import { type Attributes, type Context, type Span, trace } from '@opentelemetry/api'
 import { PreparedFact, SharedAttributes } from './fact-event.ts'
-import { type Authorization, Name, TABLE } from './facts.ts'
-import { listOf } from './short-lived.ts'
+import { type Authorization, Name, TABLE, type Verification } from './facts.ts'
 import { knownStateOf, stateOf } from './span-state.ts'
 
 /** An artifact that was presented. */
@@ -22,6 +21,27 @@ export interface Artifact {
   readonly attributes: Attributes
   /** What later spans say of it, once one does. */
   repeated: SharedAttributes | undefined
+  /** A list of it alone. */
+  readonly alone: readonly Artifact[]
+}
+
+/** A token that was verified, and its verification, which come again and again: what is read then is in few places. */
+export class PreparedToken {
+  readonly authorization: SharedAttributes | undefined
+  readonly artifact: Artifact | undefined
+  readonly verification: SharedAttributes
+  /** Whether values of either were cut. */
+  readonly isCut: boolean
+
+  constructor(
+    authorization: PreparedFact<Authorization> | undefined,
+    verification: PreparedFact<Verification>,
+  ) {
+    this.authorization = authorization
+    this.artifact = authorization && artifactOf(authorization)
+    this.verification = verification
+    this.isCut = verification.cut > 0 || (authorization !== undefined && authorization.cut > 0)
+  }
 }
 
 export class Scope {
@@ -97,7 +117,8 @@ function newArtifact(attributes: Attributes): Artifact | undefined {
   if (key === undefined) return undefined
   const [said, state] = [attributes[verification[0]], attributes[status[0]]]
   const isVerified = said === 'verified'
-  return {
+  const alone: Artifact[] = []
+  const artifact: Artifact = {
     key,
     found: isVerified && state === undefined ? key : `${key} ${said} ${state}`,
     isVerified,
@@ -105,7 +126,10 @@ function newArtifact(attributes: Attributes): Artifact | undefined {
     fingerprint,
     attributes,
     repeated: undefined,
+    alone,
   }
+  alone.push(artifact)
+  return artifact
 }
 
 export function bringIntoForce(scope: Scope, artifact: Artifact): void {
@@ -113,7 +137,7 @@ export function bringIntoForce(scope: Scope, artifact: Artifact): void {
   const { length } = authorizations
   if (length >= MAX_IN_FORCE) return
   for (let at = 0; at < length; at++) if (authorizations[at]!.key === artifact.key) return
-  scope.authorizations = length === 0 ? listOf(artifact) : authorizations.concat(artifact)
+  scope.authorizations = length === 0 ? artifact.alone : authorizations.concat(artifact)
 }
 
 /** Of an artifact that is known by its id alone, that one is taken that has it. */

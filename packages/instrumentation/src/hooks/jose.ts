@@ -57,7 +57,7 @@ export const joseHook: Hook = {
         ? undefined
         : tokens.find(textOf(token), askedOf(isFields(options) ? options : NO_OPTIONS))
       return (outcome) => {
-        if (outcome.ok && known !== undefined) tokens.acceptAgain(known)
+        if (outcome.ok && known !== undefined) recorder.verified(known)
         else recordJwt(callOf('jwtVerify', args, outcome), tokens)
       }
     })

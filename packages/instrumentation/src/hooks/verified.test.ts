@@ -4,6 +4,7 @@ import { expect, test } from 'vitest'
 import { PreparedFact } from '../fact-event.ts'
 import type { FactTypes } from '../facts.ts'
 import type { Recorder } from '../recorder.ts'
+import type { PreparedToken } from '../scope.ts'
 import { type VerifiedFacts, type VerifiedTokens, verifiedTokens } from './verified.ts'
 
 type Found = Parameters<VerifiedTokens['accept']>[1]
@@ -13,8 +14,10 @@ function recording() {
   const recorded: unknown[] = []
   const recorder = {
     prepare: (_: string, fact: FactTypes['verification']) => new PreparedFact(fact, {}),
-    verification: (fact: PreparedFact<unknown>) => recorded.push([undefined, fact.fact]),
-    verified: (...facts: PreparedFact<unknown>[]) => recorded.push(facts.map(({ fact }) => fact)),
+    verified: ({ authorization, verification }: PreparedToken) =>
+      recorded.push(
+        [authorization, verification].map((shared) => shared && (shared as PreparedFact<unknown>).fact),
+      ),
   } as unknown as Recorder
   const tokens = verifiedTokens(recorder)
   let made = 0
@@ -29,7 +32,7 @@ function recording() {
     /** Whether the token was found, and is recorded once more. */
     acceptFound(token: unknown, found: Found) {
       const verified = tokens.find(token, found)
-      if (verified !== undefined) tokens.acceptAgain(verified)
+      if (verified !== undefined) recorder.verified(verified)
       return verified !== undefined
     },
   }

@@ -1,7 +1,7 @@
 /** Facts of tokens that were verified before, made once for each token and what was found of it. */
-import type { PreparedFact } from '../fact-event.ts'
 import type { Authorization, Verification } from '../facts.ts'
 import type { Recorder } from '../recorder.ts'
+import { PreparedToken } from '../scope.ts'
 import type { Parts } from './prepared.ts'
 import { isSame } from './values.ts'
 
@@ -17,12 +17,10 @@ const MAX_CHARACTERS = 4096
 /** What facts say beside what stands in the token: a bit each, or in words. */
 type Found = number | Parts
 
-/** A token that was verified before. */
-export interface Verified {
+interface Verified {
   readonly token: unknown
   readonly found: Found
-  readonly artifact: PreparedFact<Authorization> | undefined
-  readonly verification: PreparedFact<Verification>
+  readonly facts: PreparedToken
   /** That before it in the same place: a token may be verified in two ways by turns. */
   readonly other: Verified | undefined
 }
@@ -35,56 +33,47 @@ export interface VerifiedFacts {
 
 export interface VerifiedTokens {
   /** Looks a token up before it is known whether it will be accepted once more. */
-  find(token: unknown, found: Found): Verified | undefined
+  find(token: unknown, found: Found): PreparedToken | undefined
   /**
    * Records a token that a library has just accepted. `make` is called where its facts are not known: they must follow from
    * the token and from what was found. False where it gave none: nothing was recorded.
    */
   accept(token: unknown, found: Found, make: () => VerifiedFacts | undefined): boolean
-  /** As `accept`, for a token that was found. */
-  acceptAgain(verified: Verified): void
 }
 
 export function verifiedTokens(recorder: Recorder): VerifiedTokens {
   const known: (Verified | undefined)[] = new Array<undefined>(PLACES).fill(undefined)
-  const findIn = (place: number, token: unknown, found: Found): Verified | undefined => {
+  const findIn = (place: number, token: unknown, found: Found): PreparedToken | undefined => {
     if (place === NOWHERE) return undefined
     for (let kept = known[place]; kept !== undefined; kept = kept.other)
-      if (kept.token === token && isSame(kept.found, found)) return kept
+      if (kept.token === token && isSame(kept.found, found)) return kept.facts
     return undefined
   }
-  const keep = (place: number, token: unknown, found: Found, made: VerifiedFacts): Verified => {
+  const keep = (place: number, token: unknown, found: Found, made: VerifiedFacts): PreparedToken => {
     const { authorization, verification } = made
-    const last = place === NOWHERE ? undefined : known[place]
-    const facts: Verified = {
-      token: ownCopyOf(token),
-      found,
-      artifact: authorization && recorder.prepare('authorization', authorization),
-      verification: recorder.prepare('verification', verification),
-      other: last && { ...last, other: undefined },
-    }
-    if (place !== NOWHERE && isShort(found)) known[place] = facts
+    const facts = new PreparedToken(
+      authorization && recorder.prepare('authorization', authorization),
+      recorder.prepare('verification', verification),
+    )
+    if (place === NOWHERE || !isShort(found)) return facts
+    const last = known[place]
+    const other = last && { ...last, other: undefined }
+    known[place] = { token: ownCopyOf(token), found, facts, other }
     return facts
-  }
-  const acceptAgain = ({ artifact, verification }: Verified): void => {
-    if (artifact === undefined) recorder.verification(verification)
-    else recorder.verified(artifact, verification)
   }
   return {
     find: (token, found) => findIn(placeOf(token), token, found),
     accept(token, found, make) {
       const place = placeOf(token)
-      const verified = findIn(place, token, found)
-      if (verified !== undefined) {
-        acceptAgain(verified)
-        return true
+      let facts = findIn(place, token, found)
+      if (facts === undefined) {
+        const made = make()
+        if (made === undefined) return false
+        facts = keep(place, token, found, made)
       }
-      const made = make()
-      if (made === undefined) return false
-      acceptAgain(keep(place, token, found, made))
+      recorder.verified(facts)
       return true
     },
-    acceptAgain,
   }
 }
 
