@@ -2,7 +2,7 @@
  * What the instrumentation costs: microseconds that a hook adds to a decision, and requests a second that it takes from
  * an Express service.
  *
- *     npm run bench -- --only instrumentation
+ *     npm run bench -- --only decisions,service
  *
  * Services run in processes of their own and take turns in short slices, so that what else the machine does meets all
  * of them; libraries with and without hooks do so within one process. Figures are medians of the differences within a
@@ -50,18 +50,6 @@ interface Mean {
   readonly mean: number
   /** Standard error of the mean. */
   readonly error: number
-}
-
-export interface InstrumentationFigures {
-  readonly decisions: readonly DecisionFigures[]
-  readonly service: readonly ServiceFigures[]
-}
-
-/** About twenty-four minutes. */
-export async function measureInstrumentation(): Promise<InstrumentationFigures> {
-  const decisions = await measureDecisions()
-  const service = await measureService()
-  return { decisions, service }
 }
 
 /** Starts a program of this directory, with modules imported before it. */
@@ -119,7 +107,7 @@ const DECISION_MILLIS = { 1: 1500, 1000: 4000 } as const
  * Each library in processes of its own, as a service has one or two of them. Spans are made and governed with and without
  * hooks, and exported in neither case: the difference is the hooks.
  */
-async function measureDecisions(): Promise<DecisionFigures[]> {
+export async function measureDecisions(): Promise<DecisionFigures[]> {
   const lister = start('decisions.child.cjs', [], {})
   const libraries = await answer<string[]>(lister)
   stop([lister])
@@ -204,7 +192,7 @@ interface Service {
   cpu: number
 }
 
-async function measureService(): Promise<ServiceFigures[]> {
+export async function measureService(): Promise<ServiceFigures[]> {
   const sink = await startSink()
   /** By load, generation, turn and variant. */
   const turns: Slice[][][][] = LOADS.map(() => [])
@@ -404,13 +392,16 @@ function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
 }
 
-export function printInstrumentation({ decisions, service }: InstrumentationFigures): void {
+export function printDecisions(decisions: readonly DecisionFigures[]): void {
   console.log('\ninstrumentation: microseconds a decision, and what the hook adds')
   for (const { library, perRequest, microsWithout, microsAdded } of decisions)
     console.log(
       `  ${library.padEnd(42)} ${String(perRequest).padStart(5)} a request  ${microsWithout.toFixed(2).padStart(8)}  + ${microsAdded.toFixed(2)}`,
     )
-  console.log('instrumentation: Express, a JWT and casbin for each request, and ms of other work')
+}
+
+export function printService(service: readonly ServiceFigures[]): void {
+  console.log('\ninstrumentation: Express, a JWT and casbin for each request, and ms of other work')
   for (const one of service)
     console.log(
       `  ${one.workMillis} ms  ${one.variant.padEnd(20)} ${one.requestsPerSecond.toFixed(0).padStart(6)} requests/s (${range(one.requestsPercent)} %)  ${one.cpuMicrosPerRequest.toFixed(0)} us CPU a request (${range(one.cpuMicrosAdded)})  ${one.spansPerRequest.toFixed(2)} spans a request`,

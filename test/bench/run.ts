@@ -5,7 +5,8 @@
  *     npm run bench -- --only sustained   one of them
  *     npm run bench -- --spans 500000     less of it
  *     npm run bench -- --only stages      CPU microseconds a span by stage, without sockets and disk
- *     npm run bench -- --only instrumentation   what the hooks cost a service, about twenty-four minutes
+ *     npm run bench -- --only decisions   what each hook adds to a decision, about ten minutes
+ *     npm run bench -- --only service     what all of them take from an Express service, about fourteen minutes
  *
  * Every scenario starts the real collector on an empty store in a temporary directory, and a load generator in
  * another process on the same machine. It prints a table, and all figures as JSON with --json FILE.
@@ -17,7 +18,7 @@ import os from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { parseArgs } from 'node:util'
-import { measureInstrumentation, printInstrumentation } from './instrumentation.ts'
+import { measureDecisions, measureService, printDecisions, printService } from './instrumentation.ts'
 import type { LoadResult } from './load.ts'
 import { measureAllStages, printStages } from './stages.ts'
 import { type BenchCollector, startBenchCollector } from './subject.ts'
@@ -85,7 +86,7 @@ const SCENARIOS: readonly Scenario[] = [
 ]
 
 /** What is measured without a collector under load. */
-const OTHERS = ['stages', 'instrumentation']
+const OTHERS = ['stages', 'decisions', 'service']
 const NAMES = [...SCENARIOS.map(({ name }) => name), ...OTHERS]
 
 interface Figures {
@@ -272,10 +273,15 @@ if (values.help) {
     for (const [kind, each] of Object.entries(figures)) printStages(kind, each)
     results.push({ scenario: 'stages', ...figures })
   }
-  if (wanted.includes('instrumentation')) {
-    const figures = await measureInstrumentation()
-    printInstrumentation(figures)
-    results.push({ scenario: 'instrumentation', ...figures })
+  if (wanted.includes('decisions')) {
+    const decisions = await measureDecisions()
+    printDecisions(decisions)
+    results.push({ scenario: 'decisions', decisions })
+  }
+  if (wanted.includes('service')) {
+    const service = await measureService()
+    printService(service)
+    results.push({ scenario: 'service', service })
   }
   if (values.json !== undefined)
     await writeFile(values.json, `${JSON.stringify({ machine, results }, null, 2)}\n`)
