@@ -5,8 +5,7 @@
 import { inspect } from 'node:util'
 import type { Attributes, HrTime } from '@opentelemetry/api'
 import type { SpanEvent } from './delivery/span.ts'
-import { Name } from './facts.ts'
-import type { Artifact } from './scope.ts'
+import { type Decision, Name } from './facts.ts'
 
 /** Attributes that many events of one name have, and nobody changes. */
 export class SharedAttributes {
@@ -27,19 +26,16 @@ export function cutOf({ [Name.truncated]: count }: Attributes): number {
   return count === undefined ? 0 : Number(count)
 }
 
-/** A fact that comes again and again, with its attributes. */
-export class PreparedFact<F> extends SharedAttributes {
-  /** Of a decision; others are empty. */
-  readonly fact: F
+/** A decision that comes again and again, with its attributes. */
+export class PreparedDecision extends SharedAttributes {
+  readonly fact: Decision
   /** That of the fact, which is not looked at again: it is long out of the processor's caches. */
   readonly id: string | undefined
-  /** Of an authorization: what it is about, once that was asked. */
-  artifact: Artifact | undefined = undefined
 
-  constructor(fact: F, attributes: Attributes) {
+  constructor(fact: Decision, attributes: Attributes) {
     super(attributes)
     this.fact = fact
-    this.id = (fact as { readonly id?: string }).id
+    this.id = fact.id
   }
 }
 

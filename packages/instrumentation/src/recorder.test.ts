@@ -17,7 +17,6 @@ import { createLog } from './log.ts'
 import { RootspanSpanProcessor } from './processor.ts'
 import { createRuntime, type Runtime } from './runtime.ts'
 import { rootspanSampler } from './sampler.ts'
-import { PreparedToken } from './scope.ts'
 
 /** Longer than the values of the SDK's own limits here. */
 const LIMIT = 200
@@ -174,17 +173,16 @@ test('what came into force while an action ran is on it at its end, beside event
 test('a token and its verification in one go are what they are one after the other', () => {
   const check = { type: 'credential', result: 'pass', method: 'test.verify', token: TOKEN.token } as const
   const { recorder } = runtime
-  const artifact = recorder.prepare('authorization', TOKEN)
-  const verification = recorder.prepare('verification', check)
+  const token = recorder.prepareToken(TOKEN, check)
   const fill = (count: number) => {
     for (let at = 0; at < count; at++)
       recorder.transition({ type: 'state', to: `state ${at}`, trigger: 'test' })
   }
   const ways = {
-    together: () => recorder.verified(new PreparedToken(artifact, verification)),
+    together: () => recorder.verified(token),
     apart: () => {
-      recorder.authorization(artifact)
-      recorder.verification(verification)
+      recorder.authorization(TOKEN)
+      recorder.verification(check)
     },
   }
   const said = Object.entries(ways).map(([way, record]) =>
@@ -394,20 +392,19 @@ test('prepared facts give the same events as those that are not', () => {
   const decision = { outcome: 'allow', engine: 'casbin', action: 'pay' } as const
   const other = { ...decision, resourceId: 'other' }
   const all = {
-    plain: [token, check, decision, other],
-    prepared: [
-      recorder.prepare('authorization', token),
-      recorder.prepare('verification', check),
-      recorder.prepare('decision', decision),
-      recorder.prepare('decision', other),
-    ],
+    plain: [decision, other],
+    prepared: [recorder.prepareDecision(decision), recorder.prepareDecision(other)],
   } as const
-  const bodies = Object.entries(all).map(([name, [artifact, checked, first, second]]) => {
+  const prepared = recorder.prepareToken(token, check)
+  const bodies = Object.entries(all).map(([name, [first, second]]) => {
     // The second time what was prepared is there as bytes.
     for (const time of [1, 2])
       inSpan(`${name} ${time}`, SpanKind.SERVER, () => {
-        recorder.authorization(artifact)
-        recorder.verification(checked)
+        if (name === 'prepared') recorder.verified(prepared)
+        else {
+          recorder.authorization(token)
+          recorder.verification(check)
+        }
         recorder.repeatedDecision(first)
         recorder.repeatedDecision(first)
         recorder.repeatedDecision(second)

@@ -5,24 +5,16 @@
  * beyond it are aggregated, one event for all that are alike, and what does not fit even then is counted on the span.
  * No call here throws.
  */
-import {
-  type Attributes,
-  type Context,
-  type Span,
-  SpanKind,
-  type SpanOptions,
-  type Tracer,
-} from '@opentelemetry/api'
+import { type Context, type Span, SpanKind, type SpanOptions, type Tracer } from '@opentelemetry/api'
 import { activeContext, activeSpan } from './active.ts'
 import { createBackground, startOwn } from './background.ts'
-import { cutOf, type FactEvent, PreparedFact } from './fact-event.ts'
+import { cutOf, type FactEvent, PreparedDecision } from './fact-event.ts'
 import {
   type Action,
   type Authorization,
   type Decision,
   type FactEncoder,
   type FactKind,
-  type FactTypes,
   Name,
   type Transition,
   type Verification,
@@ -36,7 +28,7 @@ import {
   certainDecision,
   fingerprintInForce,
   noteDecision,
-  type PreparedToken,
+  PreparedToken,
   repeatedOf,
   type Scope,
   type Scopes,
@@ -46,28 +38,27 @@ import { emptyList, listOf, pairOf } from './short-lived.ts'
 import { knownStateOf, setAttribute, setAttributes, stateOf } from './span-state.ts'
 
 export interface Recorder {
-  /** Encodes a fact once, for whoever has the same again and again and can tell at little cost. */
-  prepare<K extends 'authorization' | 'verification' | 'decision'>(
-    kind: K,
-    fact: FactTypes[K],
-  ): PreparedFact<FactTypes[K]>
+  /** Encodes a decision once, for whoever has the same again and again and can tell at little cost. */
+  prepareDecision(fact: Decision): PreparedDecision
+  /** As `prepareDecision`, an artifact, where there is one, and a verification of it. */
+  prepareToken(authorization: Authorization | undefined, verification: Verification): PreparedToken
   /**
    * An artifact that was presented. With `verification: 'verified'` it is in force from now on for the whole
    * execution: later actions and decisions in it repeat its identity. With `status: 'revoked'` it is so no longer. On
    * one span, an equal one is recorded once.
    */
-  authorization(fact: Authorization | PreparedFact<Authorization>): void
-  verification(fact: Verification | PreparedFact<Verification>): void
+  authorization(fact: Authorization): void
+  verification(fact: Verification): void
   /** An artifact and a verification of it, as the two above, in less time; without a span, on one of our own. */
   verified(token: PreparedToken): void
   /** Returns the decision's id, made here if the engine gave none. */
-  decision(fact: Decision | PreparedFact<Decision>): string
+  decision(fact: Decision | PreparedDecision): string
   /**
    * A decision of an engine that is asked many times per request: all that are alike on one span (engine, policy,
    * rules, action, resource type, outcome) give one event with their number when the span ends. What differs between
    * them, such as resource or input, is left out of it. Outside any span, those of a second share one.
    */
-  repeatedDecision(fact: Decision | PreparedFact<Decision>): void
+  repeatedDecision(fact: Decision | PreparedDecision): void
   /** Decisions that come in one answer: the span is kept once with all of them. Runs `work` at once. */
   together(work: () => void): void
   /** Ends what is held back until a second is over. */
@@ -161,12 +152,6 @@ export function createRecorder(parts: RecorderParts): Recorder {
     }
   }
 
-  /** What an event of a fact is made of. */
-  const encoded = <K extends FactKind>(
-    kind: K,
-    given: FactTypes[K] | PreparedFact<FactTypes[K]>,
-  ): Attributes | PreparedFact<FactTypes[K]> => (given instanceof PreparedFact ? given : encode(kind, given))
-
   /** Takes an artifact, which is in force from now on or no longer; false where the span has an equal one. */
   const isNewOn = (span: Span, ledger: Ledger, artifact: Artifact | undefined): boolean => {
     if (artifact === undefined) return true
@@ -181,18 +166,18 @@ export function createRecorder(parts: RecorderParts): Recorder {
 
   /** What a decision becomes: with an id, and with the artifact in force where it is certain. */
   const decisionEvent = (
-    given: Decision | PreparedFact<Decision>,
+    given: Decision | PreparedDecision,
     id: string,
     scope: Scope | undefined,
   ): FactEvent => {
-    const attributes = encoded('decision', given)
+    const attributes = given instanceof PreparedDecision ? given : encode('decision', given)
     // An engine's own id is among its attributes, and would be sent twice beside those that are shared.
-    const hasOwnId = attributes instanceof PreparedFact && attributes.id !== undefined
+    const hasOwnId = attributes instanceof PreparedDecision && attributes.id !== undefined
     const fingerprint = fingerprintInForce(scope)
     return eventOf('decision', hasOwnId ? attributes.attributes : attributes, id, fingerprint)
   }
 
-  const decide = (span: Span, fact: Decision | PreparedFact<Decision>, id: string): void => {
+  const decide = (span: Span, fact: Decision | PreparedDecision, id: string): void => {
     const ledger = ledgerOf(span)
     const scope = scopes.of(span)
     inherit(ledger, scope)
@@ -207,7 +192,7 @@ export function createRecorder(parts: RecorderParts): Recorder {
   const group = (
     span: Span,
     ledger: Ledger,
-    given: Decision | PreparedFact<Decision>,
+    given: Decision | PreparedDecision,
     idOf: (scope: Scope | undefined) => string,
   ): boolean => {
     ledger.groups ??= emptyList()
@@ -232,7 +217,7 @@ export function createRecorder(parts: RecorderParts): Recorder {
 
   const background = createBackground(tracer)
 
-  const repeat = (span: Span, given: Decision | PreparedFact<Decision>): void => {
+  const repeat = (span: Span, given: Decision | PreparedDecision): void => {
     const ledger = ledgerOf(span)
     const isFirst = group(span, ledger, given, (scope) => {
       inherit(ledger, scope)
@@ -244,13 +229,16 @@ export function createRecorder(parts: RecorderParts): Recorder {
   }
 
   return {
-    // Facts of other kinds are not looked at again, and would hold on to the application's tokens.
-    prepare: (kind, fact) =>
-      new PreparedFact(kind === 'decision' ? fact : ({} as typeof fact), encode(kind, fact)),
+    prepareDecision: (fact) => new PreparedDecision(fact, encode('decision', fact)),
+    prepareToken: (authorization, verification) =>
+      new PreparedToken(
+        authorization && encode('authorization', authorization),
+        encode('verification', verification),
+      ),
     authorization: (fact) =>
       onSpan('authorization', (span) => {
         const ledger = ledgerOf(span)
-        const attributes = encoded('authorization', fact)
+        const attributes = encode('authorization', fact)
         if (!isNewOn(span, ledger, artifactOf(attributes))) return
         put(ledger, listOf(eventOf('authorization', attributes)))
         keeping.soon(span, ledger)
@@ -258,7 +246,7 @@ export function createRecorder(parts: RecorderParts): Recorder {
     verification: (fact) =>
       onSpan('verification', (span) => {
         const ledger = ledgerOf(span)
-        put(ledger, listOf(eventOf('verification', encoded('verification', fact))))
+        put(ledger, listOf(eventOf('verification', encode('verification', fact))))
         keeping.soon(span, ledger)
       }),
     verified: ({ authorization, artifact, verification, isCut }) =>
@@ -345,6 +333,6 @@ export function createRecorder(parts: RecorderParts): Recorder {
   }
 }
 
-function factOf<F>(given: F | PreparedFact<F>): F {
-  return given instanceof PreparedFact ? given.fact : given
+function factOf(given: Decision | PreparedDecision): Decision {
+  return given instanceof PreparedDecision ? given.fact : given
 }

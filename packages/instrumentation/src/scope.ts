@@ -5,12 +5,13 @@
  * is known to its siblings. Scopes live as long as their spans are referenced.
  */
 import { type Attributes, type Context, type Span, trace } from '@opentelemetry/api'
-import { PreparedFact, SharedAttributes } from './fact-event.ts'
-import { type Authorization, Name, TABLE, type Verification } from './facts.ts'
+import { SharedAttributes } from './fact-event.ts'
+import { Name, TABLE } from './facts.ts'
+import { listOf } from './short-lived.ts'
 import { knownStateOf, stateOf } from './span-state.ts'
 
 /** An artifact that was presented. */
-export interface Artifact {
+export class Artifact {
   /** Fingerprint, or the id of an artifact without one, or whom it stands for. */
   readonly key: string
   /** What was found of it, after the key. Of one that is verified and no more, the key. */
@@ -20,12 +21,24 @@ export interface Artifact {
   readonly fingerprint: string | undefined
   readonly attributes: Attributes
   /** What later spans say of it, once one does. */
-  repeated: SharedAttributes | undefined
-  /** A list of it alone. */
+  repeated: SharedAttributes | undefined = undefined
+  /** A list of it alone, which nobody changes. */
   readonly alone: readonly Artifact[]
+
+  constructor(key: string, fingerprint: string | undefined, attributes: Attributes) {
+    const { verification, status } = TABLE.authorization
+    const [said, state] = [attributes[verification[0]], attributes[status[0]]]
+    this.key = key
+    this.isVerified = said === 'verified'
+    this.isRevoked = state === 'revoked'
+    this.found = this.isVerified && state === undefined ? key : `${key} ${said} ${state}`
+    this.fingerprint = fingerprint
+    this.attributes = attributes
+    this.alone = listOf<Artifact>(this)
+  }
 }
 
-/** A token that was verified, and its verification, which come again and again: what is read then is in few places. */
+/** A token and a verification of it that come again and again: what is read then is in few places. */
 export class PreparedToken {
   readonly authorization: SharedAttributes | undefined
   readonly artifact: Artifact | undefined
@@ -33,14 +46,11 @@ export class PreparedToken {
   /** Whether values of either were cut. */
   readonly isCut: boolean
 
-  constructor(
-    authorization: PreparedFact<Authorization> | undefined,
-    verification: PreparedFact<Verification>,
-  ) {
-    this.authorization = authorization
+  constructor(authorization: Attributes | undefined, verification: Attributes) {
+    this.authorization = authorization && new SharedAttributes(authorization)
     this.artifact = authorization && artifactOf(authorization)
-    this.verification = verification
-    this.isCut = verification.cut > 0 || (authorization !== undefined && authorization.cut > 0)
+    this.verification = new SharedAttributes(verification)
+    this.isCut = this.verification.cut > 0 || (this.authorization !== undefined && this.authorization.cut > 0)
   }
 }
 
@@ -101,35 +111,14 @@ export function createScopes(): Scopes {
 }
 
 /** Undefined for one by which nobody could know it again. */
-export function artifactOf(encoded: Attributes | PreparedFact<Authorization>): Artifact | undefined {
-  if (!(encoded instanceof PreparedFact)) return newArtifact(encoded)
-  encoded.artifact ??= newArtifact(encoded.attributes)
-  return encoded.artifact
-}
-
-function newArtifact(attributes: Attributes): Artifact | undefined {
-  const { token, id, subject, method, verification, status } = TABLE.authorization
+export function artifactOf(attributes: Attributes): Artifact | undefined {
+  const { token, id, subject, method } = TABLE.authorization
   const fingerprint = attributes[token[0]] as string | undefined
   let key = fingerprint ?? (attributes[id[0]] as string | undefined)
   const whom = attributes[subject[0]]
   // A password, say, has neither.
   if (key === undefined && whom !== undefined) key = `${attributes[method[0]]} ${whom}`
-  if (key === undefined) return undefined
-  const [said, state] = [attributes[verification[0]], attributes[status[0]]]
-  const isVerified = said === 'verified'
-  const alone: Artifact[] = []
-  const artifact: Artifact = {
-    key,
-    found: isVerified && state === undefined ? key : `${key} ${said} ${state}`,
-    isVerified,
-    isRevoked: state === 'revoked',
-    fingerprint,
-    attributes,
-    repeated: undefined,
-    alone,
-  }
-  alone.push(artifact)
-  return artifact
+  return key === undefined ? undefined : new Artifact(key, fingerprint, attributes)
 }
 
 export function bringIntoForce(scope: Scope, artifact: Artifact): void {

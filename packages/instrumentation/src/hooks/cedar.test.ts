@@ -2,7 +2,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { canonicalJson } from '../canonical.ts'
-import { PreparedFact } from '../fact-event.ts'
+import { PreparedDecision } from '../fact-event.ts'
 import type { Decision } from '../facts.ts'
 import { createLog } from '../log.ts'
 import type { Recorder } from '../recorder.ts'
@@ -11,14 +11,14 @@ import { LoadedModule } from './loaded-module.ts'
 
 type Call = Readonly<Record<string, unknown>>
 
-type Recorded = Decision | PreparedFact<Decision>
+type Recorded = Decision | PreparedDecision
 
 /** A library that answers as `answers` says, one after the other, and what is recorded. */
 function hooked(answers: readonly unknown[]) {
   const recorded: Recorded[] = []
   const recorder = {
     decision: (fact: Recorded) => recorded.push(fact),
-    prepare: (_: 'decision', fact: Decision) => new PreparedFact(fact, {}),
+    prepareDecision: (fact: Decision) => new PreparedDecision(fact, {}),
     transition() {},
   } as unknown as Recorder
   let at = 0
@@ -41,7 +41,7 @@ function recordedFor(calls: readonly Call[], answers: readonly unknown[]): Recor
 }
 
 function factOf(recorded: Recorded): Decision {
-  return recorded instanceof PreparedFact ? recorded.fact : recorded
+  return recorded instanceof PreparedDecision ? recorded.fact : recorded
 }
 
 const answer = (decision: string, reason: readonly string[], errors: readonly unknown[] = []): unknown => ({
@@ -150,7 +150,7 @@ test('the same question with the same answer is one fact, until the policy is an
   for (const one of calls) library.statefulIsAuthorized(one)
   library.preparsePolicySet('set', { staticPolicies: 'forbid(principal, action, resource);' })
   library.statefulIsAuthorized(calls[0]!)
-  expect(recorded[0]).toBeInstanceOf(PreparedFact)
+  expect(recorded[0]).toBeInstanceOf(PreparedDecision)
   expect(recorded[1]).toBe(recorded[0])
   expect(recorded[2]).not.toBe(recorded[0])
   expect(factOf(recorded[3]!).policyDigest).toBeUndefined()

@@ -5,7 +5,7 @@
  * it all would have to be put together first, which takes longer than all of this.
  */
 import type { Cache } from '../cache.ts'
-import type { PreparedFact } from '../fact-event.ts'
+import type { PreparedDecision } from '../fact-event.ts'
 import type { Decision } from '../facts.ts'
 import type { Recorder } from '../recorder.ts'
 import { areSame } from './values.ts'
@@ -23,7 +23,7 @@ export type Parts = readonly Part[]
 
 interface Kept {
   readonly parts: Parts
-  readonly fact: PreparedFact<Decision>
+  readonly fact: PreparedDecision
 }
 
 /** By the number of their parts; the last one of two that have the same. */
@@ -35,13 +35,13 @@ export function preparedDecision(
   known: PreparedDecisions | undefined,
   parts: Parts | undefined,
   make: () => Decision,
-): Decision | PreparedFact<Decision> {
+): Decision | PreparedDecision {
   if (known === undefined || parts === undefined) return make()
   const number = numberOf(parts)
   if (number === undefined) return make()
   const kept = known.get(number)
   if (kept !== undefined && areSame(kept.parts, parts)) return kept.fact
-  const fact = recorder.prepare('decision', make())
+  const fact = recorder.prepareDecision(make())
   known.set(number, { parts, fact })
   return fact
 }

@@ -1,8 +1,6 @@
 /** That facts which are kept are those that would be made each time. */
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { PreparedFact } from '../fact-event.ts'
-import type { FactTypes } from '../facts.ts'
 import type { Recorder } from '../recorder.ts'
 import type { PreparedToken } from '../scope.ts'
 import { type VerifiedFacts, type VerifiedTokens, verifiedTokens } from './verified.ts'
@@ -13,11 +11,8 @@ type Found = Parameters<VerifiedTokens['accept']>[1]
 function recording() {
   const recorded: unknown[] = []
   const recorder = {
-    prepare: (_: string, fact: FactTypes['verification']) => new PreparedFact(fact, {}),
-    verified: ({ authorization, verification }: PreparedToken) =>
-      recorded.push(
-        [authorization, verification].map((shared) => shared && (shared as PreparedFact<unknown>).fact),
-      ),
+    prepareToken: (...facts: unknown[]) => facts as unknown as PreparedToken,
+    verified: (token: PreparedToken) => recorded.push(token),
   } as unknown as Recorder
   const tokens = verifiedTokens(recorder)
   let made = 0

@@ -1,7 +1,7 @@
 /** Facts of tokens that were verified before, made once for each token and what was found of it. */
 import type { Authorization, Verification } from '../facts.ts'
 import type { Recorder } from '../recorder.ts'
-import { PreparedToken } from '../scope.ts'
+import type { PreparedToken } from '../scope.ts'
 import type { Parts } from './prepared.ts'
 import { isSame } from './values.ts'
 
@@ -51,10 +51,7 @@ export function verifiedTokens(recorder: Recorder): VerifiedTokens {
   }
   const keep = (place: number, token: unknown, found: Found, made: VerifiedFacts): PreparedToken => {
     const { authorization, verification } = made
-    const facts = new PreparedToken(
-      authorization && recorder.prepare('authorization', authorization),
-      recorder.prepare('verification', verification),
-    )
+    const facts = recorder.prepareToken(authorization, verification)
     if (place === NOWHERE || !isShort(found)) return facts
     const last = known[place]
     const other = last && { ...last, other: undefined }
