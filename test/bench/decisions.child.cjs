@@ -27,8 +27,11 @@ async function loadSides() {
       { decide: plain, enter() {} },
       { decide: hooked, enter() {} },
     ]
-  const { originalOf } = await import(new URL('hooks/observe.ts', pathToFileURL(REGISTER)))
-  const places = hooked.places.map(([owner, name]) => {
+  const source = pathToFileURL(REGISTER)
+  const { originalOf } = await import(new URL('hooks/observe.ts', source))
+  const { ownerOf } = await import(new URL('hooks/owner.ts', source))
+  const places = hooked.places.map(([object, name]) => {
+    const owner = ownerOf(object, name)
     const observed = owner[name]
     return { owner, name, members: [originalOf(observed), observed] }
   })

@@ -34,8 +34,8 @@ function passed(middleware, at) {
 const CHECKS = { algorithms: ['HS256'], audience: 'orders' }
 
 /**
- * Functions that give the decision, or a promise of it. Of most, `places` are the members of objects on which hooks are,
- * which can be put back for a while.
+ * Functions that give the decision, or a promise of it. Of most, `places` are objects and names of the members on which
+ * hooks are, which can be put back for a while; they may be inherited.
  */
 const DECIDERS = {
   'jsonwebtoken, verify'() {
@@ -96,12 +96,12 @@ const DECIDERS = {
   },
   async 'casbin, enforce'() {
     const enforcer = await casbinEnforcer()
-    const places = [[ownerOf(enforcer, 'enforce'), 'enforce']]
+    const places = [[enforcer, 'enforce']]
     return hookedAt(places, (at) => enforcer.enforce(userOf(at), 'orders', 'read'))
   },
   async 'casbin, enforceSync'() {
     const enforcer = await casbinEnforcer()
-    const places = [[ownerOf(enforcer, 'enforceSync'), 'enforceSync']]
+    const places = [[enforcer, 'enforceSync']]
     return hookedAt(places, (at) => enforcer.enforceSync(userOf(at), 'orders', 'read'))
   },
   CASL() {
@@ -115,7 +115,7 @@ const DECIDERS = {
       owner = 'user-1'
     }
     const order = new Order()
-    const places = [[ownerOf(ability, 'relevantRuleFor'), 'relevantRuleFor']]
+    const places = [[ability, 'relevantRuleFor']]
     return hookedAt(places, () => ability.can('update', order))
   },
   Cedar() {
@@ -144,11 +144,6 @@ const DECIDERS = {
 
 function hookedAt(places, decide) {
   return Object.assign(decide, { places })
-}
-
-/** The object of a prototype chain on which a method is. */
-function ownerOf(object, name) {
-  return Object.hasOwn(object, name) ? object : ownerOf(Object.getPrototypeOf(object), name)
 }
 
 function casbinEnforcer() {

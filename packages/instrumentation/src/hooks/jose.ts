@@ -38,7 +38,7 @@ export const joseHook: Hook = {
       recorder,
       method: `jose.${method}`,
       token,
-      options: isFields(options) ? options : NO_OPTIONS,
+      options: optionsOf(options),
       isKeyAsked: typeof key === 'function',
       isKeyEmbedded: isEmbedded(key),
       outcome,
@@ -53,9 +53,7 @@ export const joseHook: Hook = {
     }
     listenTo('jwtVerify', (args) => {
       const [token, key, options] = args
-      const known = isEmbedded(key)
-        ? undefined
-        : tokens.find(textOf(token), askedOf(isFields(options) ? options : NO_OPTIONS))
+      const known = isEmbedded(key) ? undefined : tokens.find(textOf(token), askedOf(optionsOf(options)))
       return (outcome) => {
         if (outcome.ok && known !== undefined) recorder.verified(known)
         else recordJwt(callOf('jwtVerify', args, outcome), tokens)
@@ -68,6 +66,10 @@ export const joseHook: Hook = {
 }
 
 const NO_OPTIONS: Claims = {}
+
+function optionsOf(options: unknown): Claims {
+  return isFields(options) ? options : NO_OPTIONS
+}
 
 /** Type of a proof of possession (RFC 9449, 4.2). */
 const POSSESSION = 'dpop+jwt'
