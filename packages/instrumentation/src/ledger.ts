@@ -58,10 +58,11 @@ export class Group {
 export function eventOf(
   kind: FactKind,
   attributes: Attributes | SharedAttributes,
+  time = now(),
   decisionId?: string,
   authorization?: string,
 ): FactEvent {
-  return new FactEvent(EVENT_NAMES[kind], now(), attributes, decisionId, authorization)
+  return new FactEvent(EVENT_NAMES[kind], time, attributes, decisionId, authorization)
 }
 
 /** Adds events that have room. The first ones stay the list that they are: one that grows takes room for seventeen. */

@@ -36,6 +36,7 @@ import {
 } from './scope.ts'
 import { emptyList, listOf, pairOf } from './short-lived.ts'
 import { knownStateOf, setAttribute, setAttributes, stateOf } from './span-state.ts'
+import { now } from './time.ts'
 
 export interface Recorder {
   /** Encodes a decision once, for whoever has the same again and again and can tell at little cost. */
@@ -49,8 +50,11 @@ export interface Recorder {
    */
   authorization(fact: Authorization): void
   verification(fact: Verification): void
-  /** An artifact and a verification of it, as the two above, in less time; without a span, on one of our own. */
-  verified(token: PreparedToken): void
+  /**
+   * An artifact and a verification of it, as the two above, in less time; without a span, on one of our own. `span` is
+   * the one that is active, for whoever has asked for it already.
+   */
+  verified(token: PreparedToken, span?: Span): void
   /** Returns the decision's id, made here if the engine gave none. */
   decision(fact: Decision | PreparedDecision): string
   /**
@@ -125,17 +129,22 @@ export function createRecorder(parts: RecorderParts): Recorder {
   }
 
   /** Calls `use` with the active span if it records, else with a short one of our own. */
-  const onSpan = (kind: FactKind, use: (span: Span) => void): void => {
+  const onSpan = <F>(
+    kind: FactKind,
+    use: (span: Span, fact: F, id: string) => void,
+    fact: F,
+    id = '',
+    active = activeSpan(),
+  ): void => {
     try {
-      const active = activeSpan()
       if (active?.isRecording()) {
-        use(active)
+        use(active, fact, id)
         return
       }
       const span = startOwn(tracer(), kind, kind)
       if (!span.isRecording()) onUnrecorded()
       try {
-        use(span)
+        use(span, fact, id)
       } finally {
         span.end()
       }
@@ -164,6 +173,36 @@ export function createRecorder(parts: RecorderParts): Recorder {
     return true
   }
 
+  const recordAuthorization = (span: Span, fact: Authorization): void => {
+    const ledger = ledgerOf(span)
+    const attributes = encode('authorization', fact)
+    if (!isNewOn(span, ledger, artifactOf(attributes))) return
+    put(ledger, listOf(eventOf('authorization', attributes)))
+    keeping.soon(span, ledger)
+  }
+
+  const recordVerification = (span: Span, fact: Verification): void => {
+    const ledger = ledgerOf(span)
+    put(ledger, listOf(eventOf('verification', encode('verification', fact))))
+    keeping.soon(span, ledger)
+  }
+
+  const recordToken = (span: Span, token: PreparedToken): void => {
+    const { authorization, verification, isCut } = token
+    const ledger = ledgerOf(span)
+    const isNew = authorization !== undefined && isNewOn(span, ledger, token.artifact)
+    const time = now()
+    const check = eventOf('verification', verification, time)
+    put(ledger, isNew ? pairOf(eventOf('authorization', authorization, time), check) : listOf(check), isCut)
+    keeping.soon(span, ledger)
+  }
+
+  const recordTransition = (span: Span, fact: Transition): void => {
+    const ledger = ledgerOf(span)
+    put(ledger, listOf(eventOf('transition', encode('transition', fact))))
+    keeping.soon(span, ledger)
+  }
+
   /** What a decision becomes: with an id, and with the artifact in force where it is certain. */
   const decisionEvent = (
     given: Decision | PreparedDecision,
@@ -174,7 +213,7 @@ export function createRecorder(parts: RecorderParts): Recorder {
     // An engine's own id is among its attributes, and would be sent twice beside those that are shared.
     const hasOwnId = attributes instanceof PreparedDecision && attributes.id !== undefined
     const fingerprint = fingerprintInForce(scope)
-    return eventOf('decision', hasOwnId ? attributes.attributes : attributes, id, fingerprint)
+    return eventOf('decision', hasOwnId ? attributes.attributes : attributes, now(), id, fingerprint)
   }
 
   const decide = (span: Span, fact: Decision | PreparedDecision, id: string): void => {
@@ -235,31 +274,15 @@ export function createRecorder(parts: RecorderParts): Recorder {
         authorization && encode('authorization', authorization),
         encode('verification', verification),
       ),
-    authorization: (fact) =>
-      onSpan('authorization', (span) => {
-        const ledger = ledgerOf(span)
-        const attributes = encode('authorization', fact)
-        if (!isNewOn(span, ledger, artifactOf(attributes))) return
-        put(ledger, listOf(eventOf('authorization', attributes)))
-        keeping.soon(span, ledger)
-      }),
-    verification: (fact) =>
-      onSpan('verification', (span) => {
-        const ledger = ledgerOf(span)
-        put(ledger, listOf(eventOf('verification', encode('verification', fact))))
-        keeping.soon(span, ledger)
-      }),
-    verified: ({ authorization, artifact, verification, isCut }) =>
-      onSpan(authorization === undefined ? 'verification' : 'authorization', (span) => {
-        const ledger = ledgerOf(span)
-        const isNew = authorization !== undefined && isNewOn(span, ledger, artifact)
-        const check = eventOf('verification', verification)
-        put(ledger, isNew ? pairOf(eventOf('authorization', authorization), check) : listOf(check), isCut)
-        keeping.soon(span, ledger)
-      }),
+    authorization: (fact) => onSpan('authorization', recordAuthorization, fact),
+    verification: (fact) => onSpan('verification', recordVerification, fact),
+    verified(token, span) {
+      const kind = token.authorization === undefined ? 'verification' : 'authorization'
+      onSpan(kind, recordToken, token, undefined, span)
+    },
     decision(fact) {
       const id = fact.id || nextId()
-      onSpan('decision', (span) => decide(span, fact, id))
+      onSpan('decision', decide, fact, id)
       return id
     },
     repeatedDecision(fact) {
@@ -275,12 +298,7 @@ export function createRecorder(parts: RecorderParts): Recorder {
     together: keeping.together,
     flush: background.end,
     keep: (span) => keeping.safely(span, knownStateOf(span)?.ledger),
-    transition: (fact) =>
-      onSpan('transition', (span) => {
-        const ledger = ledgerOf(span)
-        put(ledger, [eventOf('transition', encode('transition', fact))])
-        keeping.soon(span, ledger)
-      }),
+    transition: (fact) => onSpan('transition', recordTransition, fact),
     action(span, fact) {
       try {
         if (!span.isRecording()) return

@@ -5,6 +5,7 @@
  * A signed claim set gives an authorization and a verification of it. A signature over anything else is a check of
  * integrity and nobody's authority. A proof of possession (RFC 9449) is a verification only.
  */
+import { activeSpan } from '../active.ts'
 import type { Verification } from '../facts.ts'
 import type { Recorder } from '../recorder.ts'
 import type { Hook } from './hook.ts'
@@ -54,8 +55,9 @@ export const joseHook: Hook = {
     listenTo('jwtVerify', (args) => {
       const [token, key, options] = args
       const known = isEmbedded(key) ? undefined : tokens.find(textOf(token), askedOf(optionsOf(options)))
+      const span = activeSpan()
       return (outcome) => {
-        if (outcome.ok && known !== undefined) recorder.verified(known)
+        if (outcome.ok && known !== undefined) recorder.verified(known, span)
         else recordJwt(callOf('jwtVerify', args, outcome), tokens)
       }
     })

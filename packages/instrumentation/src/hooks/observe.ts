@@ -8,7 +8,7 @@
 import { type Context, context as contexts, createContextKey } from '@opentelemetry/api'
 import { activeContext } from '../active.ts'
 import type { Log } from '../log.ts'
-import { follow, isThenable } from './thenable.ts'
+import { follow, followPlain, givesPlainPromise, isThenable } from './thenable.ts'
 
 /** One call, before it happens. */
 export interface Call {
@@ -64,8 +64,22 @@ type Settle = (outcome: CallOutcome) => void
 const GROUPS = createContextKey('rootspan groups')
 const ASKS = createContextKey('rootspan asks')
 
-/** Groups of the calls on the stack that are listened to. */
-const onStack: string[] = []
+/** Calls of which only the outermost is observed. */
+interface Group {
+  readonly name: string
+  /** Calls on the stack that are listened to. */
+  depth: number
+  /** Whether any context is that of a call: until then none is asked. */
+  isInContexts: boolean
+}
+
+const groups = new Map<string, Group>()
+
+function groupNamed(name: string): Group {
+  const group = groups.get(name) ?? { name, depth: 0, isInContexts: false }
+  groups.set(name, group)
+  return group
+}
 
 /** Originals by observed function, so that none is observed twice. */
 const observed = new WeakMap<object, object>()
@@ -96,7 +110,8 @@ export function notAsking(context: Context): Context {
 
 /** The observed function; `original` itself if it is observed already, or no function. */
 export function observe<F>(original: F, observer: Observer, log: Log, options: ObserveOptions = {}): F {
-  const { callback = false, group, asks = false } = options
+  const { callback = false, asks = false } = options
+  const group = options.group === undefined ? undefined : groupNamed(options.group)
   const begin = (self: unknown, args: readonly unknown[], caller: Context): ObservedCall => {
     const call = new ObservedCall(self, args, caller)
     try {
@@ -109,8 +124,8 @@ export function observe<F>(original: F, observer: Observer, log: Log, options: O
     return call
   }
   return proxied(original, (target, self, args) => {
+    if (group !== undefined && isPart(group)) return Reflect.apply(target, self, args)
     const caller = activeContext()
-    if (group !== undefined && isPart(group, caller)) return Reflect.apply(target, self, args)
     const { args: given, after, context } = begin(self, args, caller)
     const at = callback && after !== undefined ? callbackAt(given) : -1
     const told = at === -1 ? undefined : toldByCallback(given, at, after!, log)
@@ -133,9 +148,10 @@ export function observe<F>(original: F, observer: Observer, log: Log, options: O
 
 /** As {@link observe}, for whoever wants to hear of outcomes and no more. */
 export function listen<F>(original: F, listener: Listener, log: Log, options: ListenOptions = {}): F {
-  const { callback = false, group } = options
+  const { callback = false } = options
+  const group = options.group === undefined ? undefined : groupNamed(options.group)
+  const isAsync = givesPlainPromise(original)
   const settleOf = (args: readonly unknown[], self: unknown): Settle | undefined => {
-    if (group !== undefined && isPart(group, activeContext())) return undefined
     try {
       return listener(args, self)
     } catch (error) {
@@ -146,24 +162,25 @@ export function listen<F>(original: F, listener: Listener, log: Log, options: Li
   // Of ours the only function on the stack while the library runs. Where a library throws and catches, as jsonwebtoken
   // does for each secret that is a text, the engine walks the stack, a microsecond or more for each function on it.
   return proxied(original, (target, self, args) => {
-    if (group !== undefined && onStack.includes(group)) return Reflect.apply(target, self, args)
+    if (group !== undefined && isPart(group)) return Reflect.apply(target, self, args)
     const at = callback ? callbackAt(args) : -1
     const told =
       at === -1 ? undefined : toldByCallback(args, at, (outcome) => settleOf(args, self)?.(outcome), log)
     const passed = told === undefined ? args : told.args
     let value: unknown
-    if (group !== undefined) onStack.push(group)
+    if (group !== undefined) group.depth++
     try {
       value = Reflect.apply(target, self, passed)
     } catch (error) {
-      if (group !== undefined) onStack.pop()
+      if (group !== undefined) group.depth--
       const settle = told === undefined ? settleOf(args, self) : told.settle
       if (settle !== undefined) tell(settle, { ok: false, error }, log)
       throw error
     }
-    if (group !== undefined) onStack.pop()
+    if (group !== undefined) group.depth--
     const settle = told === undefined ? settleOf(args, self) : undefined
     if (settle === undefined) return value
+    if (isAsync) return followPlain(value as Promise<unknown>, (outcome) => tell(settle, outcome, log))
     if (isThenable(value)) {
       const caller = activeContext()
       return follow(value, once(settle, caller, log), caller)
@@ -180,16 +197,17 @@ function proxied<F>(original: F, apply: (target: Callable, self: unknown, args: 
   return proxy
 }
 
-/** Whether a call belongs to one of its group. */
-function isPart(group: string, caller: Context): boolean {
-  return onStack.includes(group) || groupsOf(caller).includes(group)
+/** Whether a call that is made now belongs to one of its group. */
+function isPart(group: Group): boolean {
+  return group.depth > 0 || (group.isInContexts && groupsOf(activeContext()).includes(group))
 }
 
-function groupsOf(context: Context): readonly string[] {
-  return (context.getValue(GROUPS) as readonly string[] | undefined) ?? []
+function groupsOf(context: Context): readonly Group[] {
+  return (context.getValue(GROUPS) as readonly Group[] | undefined) ?? []
 }
 
-function inGroup(context: Context, group: string): Context {
+function inGroup(context: Context, group: Group): Context {
+  group.isInContexts = true
   return context.setValue(GROUPS, [...groupsOf(context), group])
 }
 

@@ -4,7 +4,7 @@
  * A thenable may be lazy: queries of knex, Mongoose, Prisma and Drizzle run when `then` is called, and again with each
  * further call. So none is ever called here: the first call that somebody else makes is observed.
  */
-import { isPromise } from 'node:util/types'
+import { isAsyncFunction, isGeneratorFunction, isPromise } from 'node:util/types'
 import { type Context, context as contexts } from '@opentelemetry/api'
 import { activeContext } from '../active.ts'
 import type { CallOutcome } from './observe.ts'
@@ -24,6 +24,24 @@ export function isThenable(value: unknown): value is PromiseLike<unknown> {
   }
 }
 
+/** Whether a function is `async`: what it gives is a native promise without members of its own, always. */
+export function givesPlainPromise(value: unknown): boolean {
+  return isAsyncFunction(value) && !isGeneratorFunction(value)
+}
+
+/** As {@link follow}, for a native promise without members of its own. */
+export function followPlain(value: Promise<unknown>, settle: Settle): Promise<unknown> {
+  const ok = (result: unknown): unknown => {
+    settle({ ok: true, value: result })
+    return result
+  }
+  const failed = (error: unknown): never => {
+    settle({ ok: false, error })
+    throw error
+  }
+  return Promise.prototype.then.call(value, ok, failed)
+}
+
 /**
  * What the caller gets in the place of `value`; `settle` has the outcome before the caller has it. What a lazy thenable
  * does runs in the context `within`. Does not throw.
@@ -31,21 +49,16 @@ export function isThenable(value: unknown): value is PromiseLike<unknown> {
  * Known hole: of a native promise that has members of its own, a rejection that nobody handles counts as handled.
  */
 export function follow(value: PromiseLike<unknown>, settle: Settle, within: Context): unknown {
-  const ok = (result: unknown): unknown => {
-    settle({ ok: true, value: result })
-    return result
-  }
   try {
     // `await` does not call the `then` of such a promise, and looking at it runs nothing.
     if (isPromise(value) && value.constructor === Promise) {
       const isPlain =
         Object.getPrototypeOf(value) === Promise.prototype && Object.getOwnPropertyNames(value).length === 0
-      const failed = (error: unknown): void => {
-        settle({ ok: false, error })
-        if (isPlain) throw error
-      }
-      const seen = Promise.prototype.then.call(value, ok, failed)
-      return isPlain ? seen : value
+      if (isPlain) return followPlain(value, settle)
+      const ok = (result: unknown): void => settle({ ok: true, value: result })
+      const failed = (error: unknown): void => settle({ ok: false, error })
+      Promise.prototype.then.call(value, ok, failed)
+      return value
     }
     if (shadowThen(value, settle, within)) return value
   } catch {
