@@ -173,7 +173,7 @@ test('what came into force while an action ran is on it at its end, beside event
 test('a token and its verification in one go are what they are one after the other', () => {
   const check = { type: 'credential', result: 'pass', method: 'test.verify', token: TOKEN.token } as const
   const { recorder } = runtime
-  const token = recorder.prepareToken(TOKEN, check)
+  const token = recorder.prepareToken({ authorization: TOKEN, verification: check })
   const fill = (count: number) => {
     for (let at = 0; at < count; at++)
       recorder.transition({ type: 'state', to: `state ${at}`, trigger: 'test' })
@@ -395,7 +395,7 @@ test('prepared facts give the same events as those that are not', () => {
     plain: [decision, other],
     prepared: [recorder.prepareDecision(decision), recorder.prepareDecision(other)],
   } as const
-  const prepared = recorder.prepareToken(token, check)
+  const prepared = recorder.prepareToken({ authorization: token, verification: check })
   const bodies = Object.entries(all).map(([name, [first, second]]) => {
     // The second time what was prepared is there as bytes.
     for (const time of [1, 2])

@@ -41,8 +41,11 @@ import { now } from './time.ts'
 export interface Recorder {
   /** Encodes a decision once, for whoever has the same again and again and can tell at little cost. */
   prepareDecision(fact: Decision): PreparedDecision
-  /** As `prepareDecision`, an artifact, where there is one, and a verification of it. */
-  prepareToken(authorization: Authorization | undefined, verification: Verification): PreparedToken
+  /**
+   * As `prepareDecision`, an artifact, where there is one, and a verification of it. `token` and `found` are for whoever
+   * looks it up.
+   */
+  prepareToken(facts: TokenFacts, token?: unknown, found?: unknown): PreparedToken
   /**
    * An artifact that was presented. With `verification: 'verified'` it is in force from now on for the whole
    * execution: later actions and decisions in it repeat its identity. With `status: 'revoked'` it is so no longer. On
@@ -76,6 +79,13 @@ export interface Recorder {
   startAction(name: string, fact: Action, options?: SpanOptions, context?: Context): Span
   /** Starts a span that says what is about to be done and why it may be; you end it at once. */
   startIntent(action: Action, decision: Decision | undefined): Span
+}
+
+/** What is recorded of a token that was verified. */
+export interface TokenFacts {
+  /** Undefined where another hook records it. */
+  readonly authorization?: Authorization | undefined
+  readonly verification: Verification
 }
 
 export interface RecorderParts extends KeepingParts {
@@ -173,6 +183,16 @@ export function createRecorder(parts: RecorderParts): Recorder {
     return true
   }
 
+  /** Takes the artifact of a token as the first of its span and its scope; false where {@link isNewOn} has to look. */
+  const isFirstOn = (span: Span, ledger: Ledger, { key, inForce }: PreparedToken): boolean => {
+    if (inForce === undefined || ledger.authorization !== undefined) return false
+    const scope = scopes.of(span)
+    if (scope === undefined || scope.authorizations.length > 0) return false
+    ledger.authorization = key
+    scope.authorizations = inForce
+    return true
+  }
+
   const recordAuthorization = (span: Span, fact: Authorization): void => {
     const ledger = ledgerOf(span)
     const attributes = encode('authorization', fact)
@@ -190,7 +210,8 @@ export function createRecorder(parts: RecorderParts): Recorder {
   const recordToken = (span: Span, token: PreparedToken): void => {
     const { authorization, verification, isCut } = token
     const ledger = ledgerOf(span)
-    const isNew = authorization !== undefined && isNewOn(span, ledger, token.artifact)
+    const isNew =
+      authorization !== undefined && (isFirstOn(span, ledger, token) || isNewOn(span, ledger, token.artifact))
     const time = now()
     const check = eventOf('verification', verification, time)
     put(ledger, isNew ? pairOf(eventOf('authorization', authorization, time), check) : listOf(check), isCut)
@@ -269,8 +290,10 @@ export function createRecorder(parts: RecorderParts): Recorder {
 
   return {
     prepareDecision: (fact) => new PreparedDecision(fact, encode('decision', fact)),
-    prepareToken: (authorization, verification) =>
+    prepareToken: ({ authorization, verification }, token, found) =>
       new PreparedToken(
+        token,
+        found,
         authorization && encode('authorization', authorization),
         encode('verification', verification),
       ),

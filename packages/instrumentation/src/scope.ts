@@ -38,19 +38,38 @@ export class Artifact {
   }
 }
 
-/** A token and a verification of it that come again and again: what is read then is in few places. */
+/**
+ * A token and a verification of it that come again and again. All that is looked at for each request is in this one object:
+ * it is long out of the processor's caches, and each other one that it leads to is waited for.
+ */
 export class PreparedToken {
+  /** By which it is found again; see verified.ts. */
+  readonly token: unknown
+  readonly found: unknown
   readonly authorization: SharedAttributes | undefined
-  readonly artifact: Artifact | undefined
   readonly verification: SharedAttributes
   /** Whether values of either were cut. */
   readonly isCut: boolean
+  readonly artifact: Artifact | undefined
+  /** Of an artifact that is verified and no more: its key, and a list of it alone. */
+  readonly key: string | undefined
+  readonly inForce: readonly Artifact[] | undefined
 
-  constructor(authorization: Attributes | undefined, verification: Attributes) {
+  constructor(
+    token: unknown,
+    found: unknown,
+    authorization: Attributes | undefined,
+    verification: Attributes,
+  ) {
+    this.token = token
+    this.found = found
     this.authorization = authorization && new SharedAttributes(authorization)
-    this.artifact = authorization && artifactOf(authorization)
     this.verification = new SharedAttributes(verification)
     this.isCut = this.verification.cut > 0 || (this.authorization !== undefined && this.authorization.cut > 0)
+    this.artifact = authorization && artifactOf(authorization)
+    const isUsual = this.artifact?.isVerified === true && this.artifact.found === this.artifact.key
+    this.key = isUsual ? this.artifact!.key : undefined
+    this.inForce = isUsual ? this.artifact!.alone : undefined
   }
 }
 

@@ -5,6 +5,7 @@
 import type { Verification } from '../facts.ts'
 import type { Recorder } from '../recorder.ts'
 import { runtime } from '../runtime.ts'
+import type { PreparedToken } from '../scope.ts'
 import { bearerOf } from './bearer.ts'
 import type { Hook } from './hook.ts'
 import { type CallOutcome, listen } from './observe.ts'
@@ -17,7 +18,7 @@ export const expressJwtHook: Hook = {
   patch(library, recorder) {
     /** What the application's `getToken` found in a request, where there is one. */
     const found = new WeakMap<object, unknown>()
-    const { accept } = verifiedTokens(recorder)
+    const tokens = verifiedTokens(recorder)
     library.observe('expressjwt', ({ args: [options] }) => {
       if (!isFields(options) || !isWritable(options, 'isRevoked')) return undefined
       // In place: the middleware reads its options at each request, and a copy would not see them change.
@@ -37,7 +38,7 @@ export const expressJwtHook: Hook = {
         ([request, decoded]) =>
           (outcome) => {
             const token = isFields(request) ? found.get(request) : undefined
-            record(recorder, accept, askedOf(request, token, decoded), outcome)
+            record(recorder, tokens, askedOf(request, token, decoded), outcome)
           },
         log,
       )
@@ -73,32 +74,33 @@ function askedOf(request: unknown, token: unknown, decoded: unknown): Asked {
 
 const NOTHING: Fields = {}
 
-function record(
-  recorder: Recorder,
-  accept: VerifiedTokens['accept'],
-  asked: Asked,
-  outcome: CallOutcome,
-): void {
-  if (outcome.ok && !outcome.value && isAccepted(accept, asked)) return
+function record(recorder: Recorder, tokens: VerifiedTokens, asked: Asked, outcome: CallOutcome): void {
+  if (outcome.ok && !outcome.value) {
+    const known = knownOf(tokens, asked)
+    if (known === undefined) recorder.verification(judgedOf(presentedOf(asked)))
+    else recorder.verified(known)
+    return
+  }
   const presented = presentedOf(asked)
   const judged = judgedOf(presented)
   if (!outcome.ok) recorder.verification({ ...judged, result: 'unknown', reason: 'error' })
-  else if (outcome.value) {
+  else {
     recorder.authorization({ ...presented, type: 'jwt', verification: 'failed', status: 'revoked' })
     recorder.verification({ ...judged, result: 'fail', reason: 'revoked' })
-  } else recorder.verification(judged)
+  }
 }
 
-/** Records a token that is not revoked, where it came in its usual place, by which its facts are found. */
-function isAccepted(accept: VerifiedTokens['accept'], asked: Asked): boolean {
-  const header = member(member(asked.request, 'headers'), 'authorization')
+/** What is recorded of a token that is not revoked, where it came in its usual place, by which it is found. */
+function knownOf(tokens: VerifiedTokens, asked: Asked): PreparedToken | undefined {
+  const { request, token, signature, id } = asked
+  const header = member(member(request, 'headers'), 'authorization')
   // Whoever asks past the header asks about another token.
-  if (asked.token !== undefined || !isSignedBy(header, asked.signature)) return false
-  return accept(header, [asked.id], () => {
-    const presented = presentedOf(asked)
-    const isOfHeader = presented.token !== undefined && header.endsWith(presented.token)
-    return isOfHeader ? { verification: judgedOf(presented) } : undefined
-  })
+  if (token !== undefined || !isSignedBy(header, signature)) return undefined
+  const known = tokens.find(header, id)
+  if (known !== undefined) return known
+  const presented = presentedOf(asked)
+  const isOfHeader = presented.token !== undefined && header.endsWith(presented.token)
+  return isOfHeader ? tokens.keep(header, id, { verification: judgedOf(presented) }) : undefined
 }
 
 interface Presented {

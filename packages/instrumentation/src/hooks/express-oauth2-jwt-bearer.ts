@@ -4,7 +4,7 @@
  * It verifies signatures by its own copy of jose but looks at issuer, audience and more itself, afterwards. A token for
  * somebody else is one that jose accepts, so jose's part is not recorded: the middleware's answer is.
  */
-import type { Recorder } from '../recorder.ts'
+import type { Recorder, TokenFacts } from '../recorder.ts'
 import { runtime } from '../runtime.ts'
 import { bearerOf } from './bearer.ts'
 import type { Hook } from './hook.ts'
@@ -13,7 +13,7 @@ import { Check, type Claims, checkNames, jwtArtifact, peekJwt } from './jwt.ts'
 import { watchNext } from './middleware.ts'
 import { type Observer, observe } from './observe.ts'
 import { attempt, isFields, member } from './values.ts'
-import { type VerifiedFacts, type VerifiedTokens, verifiedTokens } from './verified.ts'
+import { type VerifiedTokens, verifiedTokens } from './verified.ts'
 
 const NAME = 'express-oauth2-jwt-bearer'
 const METHOD = `${NAME}.auth`
@@ -37,12 +37,12 @@ export const expressOauth2JwtBearerHook: Hook = {
               group === undefined ? {} : { group },
             ),
         })
-    const { accept } = verifiedTokens(recorder)
+    const tokens = verifiedTokens(recorder)
     library.replace(
       'auth',
       watchMade(([given]) => {
         const options = isFields(given) ? given : {}
-        return watching((request, error) => recordToken(recorder, accept, request, error, options))
+        return watching((request, error) => recordToken(recorder, tokens, request, error, options))
       }, JOSE_GROUP),
     )
     for (const name of CHECKS) {
@@ -67,7 +67,7 @@ function watching(told: (request: unknown, error: unknown) => void): Observer {
 
 function recordToken(
   recorder: Recorder,
-  accept: VerifiedTokens['accept'],
+  tokens: VerifiedTokens,
   request: unknown,
   error: unknown,
   options: Claims,
@@ -83,7 +83,7 @@ function recordToken(
   }
   if (isAccepted) {
     const asked = attempt(() => askedOf(request, options)) ?? UNREADABLE
-    accept(token, asked, () => acceptedOf(token, asked))
+    recorder.verified(tokens.find(token, asked) ?? tokens.keep(token, asked, acceptedOf(token, asked)))
     return
   }
   const { header, claims } = peekJwt(token)
@@ -103,7 +103,7 @@ function recordToken(
   })
 }
 
-function acceptedOf(token: string, asked: number): VerifiedFacts {
+function acceptedOf(token: string, asked: number): TokenFacts {
   const { header, claims } = peekJwt(token)
   return {
     authorization: { ...jwtArtifact(token, header, claims), verification: 'verified' },

@@ -7,12 +7,12 @@
  */
 import { activeSpan } from '../active.ts'
 import type { Verification } from '../facts.ts'
-import type { Recorder } from '../recorder.ts'
+import type { Recorder, TokenFacts } from '../recorder.ts'
 import type { Hook } from './hook.ts'
 import { Check, type Claims, checkNames, jwtArtifact, peekJwt } from './jwt.ts'
 import type { CallOutcome, Listener } from './observe.ts'
 import { attempt, isBytes, isFields, member } from './values.ts'
-import { type VerifiedFacts, type VerifiedTokens, verifiedTokens } from './verified.ts'
+import { type VerifiedTokens, verifiedTokens } from './verified.ts'
 
 /** Calls below another hook that records what they amount to are not observed: it names this group. */
 export const JOSE_GROUP = 'jose'
@@ -93,8 +93,13 @@ function recordJwt(call: JoseCall, tokens: VerifiedTokens): void {
   const { recorder, options } = call
   if (call.outcome.ok && !call.isKeyEmbedded) {
     const asked = askedOf(options)
-    const isRecorded = tokens.accept(text, asked, () => acceptedOf(call, text, asked))
-    if (isRecorded) return
+    const known = tokens.find(text, asked)
+    const facts = known === undefined ? acceptedOf(call, text, asked) : undefined
+    const token = facts === undefined ? known : tokens.keep(text, asked, facts)
+    if (token !== undefined) {
+      recorder.verified(token)
+      return
+    }
   }
   const { header, claims } = peekJwt(text)
   const reason = reasonOf(call)
@@ -111,7 +116,7 @@ function recordJwt(call: JoseCall, tokens: VerifiedTokens): void {
 }
 
 /** Undefined for a proof of possession. */
-function acceptedOf(call: JoseCall, text: string | undefined, asked: number): VerifiedFacts | undefined {
+function acceptedOf(call: JoseCall, text: string | undefined, asked: number): TokenFacts | undefined {
   const { header, claims } = peekJwt(text)
   if (header?.typ === POSSESSION) return undefined
   const checks = checksOf('signature', asked, claims)

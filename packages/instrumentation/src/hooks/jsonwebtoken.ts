@@ -4,40 +4,36 @@
  * Each call gives the token as an authorization, and a verification of it with what was checked and why it failed.
  */
 import type { Authorization } from '../facts.ts'
-import type { Recorder } from '../recorder.ts'
+import type { Recorder, TokenFacts } from '../recorder.ts'
 import type { Hook } from './hook.ts'
 import { Check, type Claims, checkNames, jwtArtifact, peekJwt } from './jwt.ts'
 import type { CallOutcome } from './observe.ts'
 import { UNSEEN } from './thenable.ts'
-import { type Fields, isFields } from './values.ts'
-import { type VerifiedFacts, type VerifiedTokens, verifiedTokens } from './verified.ts'
+import { isFields } from './values.ts'
+import { type VerifiedTokens, verifiedTokens } from './verified.ts'
 
 export const jsonwebtokenHook: Hook = {
   library: 'jsonwebtoken',
   versions: { from: '8.0.0', before: '10.0.0' },
   patch(library, recorder) {
-    const { accept } = verifiedTokens(recorder)
-    library.listen(
-      'verify',
-      ([token, , options]) =>
-        (outcome) =>
-          record(recorder, accept, token, isFields(options) ? options : {}, outcome),
-      { callback: true },
-    )
+    const tokens = verifiedTokens(recorder)
+    library.listen('verify', (args) => (outcome) => record(recorder, tokens, args, outcome), {
+      callback: true,
+    })
   },
 }
 
 function record(
   recorder: Recorder,
-  accept: VerifiedTokens['accept'],
-  token: unknown,
-  options: Fields,
+  tokens: VerifiedTokens,
+  args: readonly unknown[],
   outcome: CallOutcome,
 ): void {
+  const token = args[0]
   // It gives what it decoded: without that, nobody has said that it holds.
   if (outcome.ok && outcome.value !== undefined) {
-    const asked = askedOf(options)
-    accept(token, asked, () => verifiedOf(token, asked))
+    const asked = askedOf(args[2])
+    recorder.verified(tokens.find(token, asked) ?? tokens.keep(token, asked, verifiedOf(token, asked)))
     return
   }
   const reason = outcome.ok ? UNSEEN.code : reasonOf(outcome.error)
@@ -52,7 +48,7 @@ function record(
   })
 }
 
-function verifiedOf(token: unknown, asked: number): VerifiedFacts {
+function verifiedOf(token: unknown, asked: number): TokenFacts {
   const { header, claims } = peekJwt(token)
   const isSigned = !isUnsigned(token)
   return {
@@ -135,8 +131,9 @@ const IGNORE_EXPIRATION = Check.OTHER
 const IGNORE_NOT_BEFORE = Check.OTHER << 1
 
 /** What options ask for, or take away, up to one that cannot be read. The library does not look at what is false. */
-function askedOf(options: Fields): number {
+function askedOf(options: unknown): number {
   let asked = 0
+  if (!isFields(options)) return asked
   try {
     if (options.algorithms) asked |= Check.algorithm
     if (options.audience) asked |= Check.audience

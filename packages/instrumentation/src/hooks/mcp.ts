@@ -21,7 +21,7 @@ import {
   trace,
 } from '@opentelemetry/api'
 import type { Action, Authorization } from '../facts.ts'
-import type { Recorder } from '../recorder.ts'
+import type { Recorder, TokenFacts } from '../recorder.ts'
 import { runtime } from '../runtime.ts'
 import type { Hook } from './hook.ts'
 import { type Claims, jwtArtifact, peekJwt } from './jwt.ts'
@@ -29,7 +29,7 @@ import { watchNext } from './middleware.ts'
 import { type CallOutcome, notAsking, type Observer, observe } from './observe.ts'
 import { UNSEEN } from './thenable.ts'
 import { attempt, isFields, member, textOf } from './values.ts'
-import { type VerifiedFacts, type VerifiedTokens, verifiedTokens } from './verified.ts'
+import { type VerifiedTokens, verifiedTokens } from './verified.ts'
 
 const FORMATS = ['esm', 'cjs'] as const
 /** Transports of clients that send headers, by the files that they are in. */
@@ -279,11 +279,11 @@ function bearerAuth(original: unknown, recorder: Recorder): unknown {
   if (typeof original !== 'function') return original
   // Versions before 1.32 ignore the option, and so no audience is checked there whatever it says.
   const knowsResource = Function.prototype.toString.call(original).includes('expectedResource')
-  const { accept } = verifiedTokens(recorder)
+  const tokens = verifiedTokens(recorder)
   return new Proxy(original, {
     apply(target, self, args: unknown[]) {
       const middleware: unknown = Reflect.apply(target, self, args)
-      return observe(middleware, presenting(recorder, accept, args[0], knowsResource), runtime().log)
+      return observe(middleware, presenting(recorder, tokens, args[0], knowsResource), runtime().log)
     },
   })
 }
@@ -291,7 +291,7 @@ function bearerAuth(original: unknown, recorder: Recorder): unknown {
 /** One request before the middleware: it calls `next` or answers itself. */
 function presenting(
   recorder: Recorder,
-  accept: VerifiedTokens['accept'],
+  tokens: VerifiedTokens,
   given: unknown,
   knowsResource: boolean,
 ): Observer {
@@ -308,7 +308,10 @@ function presenting(
       const isAudienceAsked = knowsResource && member(given, 'expectedResource') !== undefined
       const { token, clientId, scope, audience, expiresAt } = info
       const found = [isScopeAsked, isAudienceAsked, clientId, audience, expiresAt, ...(scope ?? [undefined])]
-      accept(token, found, () => acceptedOf(info, isScopeAsked, isAudienceAsked))
+      recorder.verified(
+        tokens.find(token, found) ??
+          tokens.keep(token, found, acceptedOf(info, isScopeAsked, isAudienceAsked)),
+      )
     })
     return () => {
       if (isDone) return
@@ -335,7 +338,7 @@ function presenting(
 
 const METHOD = 'requireBearerAuth'
 
-function acceptedOf(info: AuthInfo, isScopeAsked: boolean, isAudienceAsked: boolean): VerifiedFacts {
+function acceptedOf(info: AuthInfo, isScopeAsked: boolean, isAudienceAsked: boolean): TokenFacts {
   const asked: readonly (readonly [string, boolean])[] = [
     ['expiry', info.expiresAt !== undefined],
     ['scope', isScopeAsked],

@@ -7,7 +7,7 @@
  */
 import { type Context, context as contexts } from '@opentelemetry/api'
 import type { Authorization } from '../facts.ts'
-import type { Recorder } from '../recorder.ts'
+import type { Recorder, TokenFacts } from '../recorder.ts'
 import { runtime } from '../runtime.ts'
 import { bearerOf } from './bearer.ts'
 import type { Hook } from './hook.ts'
@@ -20,12 +20,12 @@ export const passportHook: Hook = {
   library: 'passport',
   versions: { from: '0.4.0', before: '0.8.0' },
   patch(library, recorder) {
-    const { accept } = verifiedTokens(recorder)
+    const tokens = verifiedTokens(recorder)
     const watch = (strategy: unknown): void => {
       if (typeof strategy !== 'object' || strategy === null) return
       const own = strategy as { authenticate?: unknown }
       if (typeof own.authenticate !== 'function' || isObserved(own.authenticate)) return
-      const value = observe(own.authenticate, observerOf(recorder, accept), runtime().log)
+      const value = observe(own.authenticate, observerOf(recorder, tokens), runtime().log)
       Object.defineProperty(own, 'authenticate', { value, writable: true, configurable: true })
     }
     // Strategies by name are looked up at each request; others are handed over as they are.
@@ -41,7 +41,7 @@ export const passportHook: Hook = {
 
 interface Attempt {
   readonly recorder: Recorder
-  readonly accept: VerifiedTokens['accept']
+  readonly tokens: VerifiedTokens
   /** Where the strategy was asked: its answer may come in another context. */
   readonly context: Context
   readonly method: string
@@ -54,12 +54,12 @@ type Answers = Record<string, unknown>
 /** On functions of ours: proxies for four of them at each request would take longer than all else. */
 const WATCHED = Symbol('rootspan watched')
 
-function observerOf(recorder: Recorder, accept: VerifiedTokens['accept']): Observer {
+function observerOf(recorder: Recorder, tokens: VerifiedTokens): Observer {
   return ({ self, args: [request], context }) => {
     const answers = self as Answers
     const name = typeof answers.name === 'string' ? answers.name : 'strategy'
     const presented = presentedTo(name, request, answers._key)
-    const attempt: Attempt = { recorder, accept, context, method: name, request, presented }
+    const attempt: Attempt = { recorder, tokens, context, method: name, request, presented }
     const on = (answer: string, told: (args: readonly unknown[]) => void): void => {
       const original = answers[answer]
       // A strategy may leave its answer to another one, which finds it watched.
@@ -103,14 +103,21 @@ function presentedTo(name: string, request: unknown, key: unknown): Authorizatio
   return name === 'local' ? { type: 'password' } : {}
 }
 
-function succeed({ accept, method, presented }: Attempt, user: unknown, info: unknown): void {
+function succeed({ recorder, tokens, method, presented }: Attempt, user: unknown, info: unknown): void {
   const subject = subjectOf(user)
   const scope = scopeOf(info)
   const { token, expiresAt } = presented ?? {}
-  accept(token, [method, subject, expiresAt, ...(scope ?? [undefined])], () => ({
+  const found = [method, subject, expiresAt, ...(scope ?? [undefined])]
+  const known = tokens.find(token, found)
+  if (known !== undefined) {
+    recorder.verified(known)
+    return
+  }
+  const facts: TokenFacts = {
     authorization: { ...typed(method, presented), method, subject, scope, verification: 'verified' },
     verification: { type: 'credential', result: 'pass', method: `passport.${method}`, token },
-  }))
+  }
+  recorder.verified(tokens.keep(token, found, facts))
 }
 
 /** With the type of a bearer token, which takes longer to tell than all else of one that was seen before. */

@@ -1,8 +1,7 @@
 /** Facts of tokens that were verified before, made once for each token and what was found of it. */
-import type { Authorization, Verification } from '../facts.ts'
-import type { Recorder } from '../recorder.ts'
+import type { Recorder, TokenFacts } from '../recorder.ts'
 import type { PreparedToken } from '../scope.ts'
-import type { Parts } from './prepared.ts'
+import type { Part, Parts } from './prepared.ts'
 import { isSame } from './values.ts'
 
 /** Tokens whose facts are kept; at most twice as many. */
@@ -15,63 +14,40 @@ const MAX_PARTS = 64
 const MAX_CHARACTERS = 4096
 
 /** What facts say beside what stands in the token: a bit each, or in words. */
-type Found = number | Parts
-
-interface Verified {
-  readonly token: unknown
-  readonly found: Found
-  readonly facts: PreparedToken
-  /** That before it in the same place: a token may be verified in two ways by turns. */
-  readonly other: Verified | undefined
-}
-
-export interface VerifiedFacts {
-  /** Undefined where another hook records it. */
-  readonly authorization?: Authorization
-  readonly verification: Verification
-}
+type Found = Part | Parts
 
 export interface VerifiedTokens {
-  /** Looks a token up before it is known whether it will be accepted once more. */
+  /** The facts of a token that was accepted before, when the same was found of it. */
   find(token: unknown, found: Found): PreparedToken | undefined
-  /**
-   * Records a token that a library has just accepted. `make` is called where its facts are not known: they must follow from
-   * the token and from what was found. False where it gave none: nothing was recorded.
-   */
-  accept(token: unknown, found: Found, make: () => VerifiedFacts | undefined): boolean
+  /** Prepares facts of a token that a library has just accepted. They must follow from the token and from what was found. */
+  keep(token: unknown, found: Found, facts: TokenFacts): PreparedToken
 }
 
 export function verifiedTokens(recorder: Recorder): VerifiedTokens {
-  const known: (Verified | undefined)[] = new Array<undefined>(PLACES).fill(undefined)
-  const findIn = (place: number, token: unknown, found: Found): PreparedToken | undefined => {
-    if (place === NOWHERE) return undefined
-    for (let kept = known[place]; kept !== undefined; kept = kept.other)
-      if (kept.token === token && isSame(kept.found, found)) return kept.facts
-    return undefined
-  }
-  const keep = (place: number, token: unknown, found: Found, made: VerifiedFacts): PreparedToken => {
-    const { authorization, verification } = made
-    const facts = recorder.prepareToken(authorization, verification)
-    if (place === NOWHERE || !isShort(found)) return facts
-    const last = known[place]
-    const other = last && { ...last, other: undefined }
-    known[place] = { token: ownCopyOf(token), found, facts, other }
-    return facts
-  }
+  /** Two for each place, the later one first: a token may be verified in two ways by turns. */
+  const known: (PreparedToken | undefined)[] = new Array<undefined>(2 * PLACES).fill(undefined)
   return {
-    find: (token, found) => findIn(placeOf(token), token, found),
-    accept(token, found, make) {
+    find(token, found) {
       const place = placeOf(token)
-      let facts = findIn(place, token, found)
-      if (facts === undefined) {
-        const made = make()
-        if (made === undefined) return false
-        facts = keep(place, token, found, made)
-      }
-      recorder.verified(facts)
-      return true
+      if (place === NOWHERE) return undefined
+      const later = known[place]
+      if (later === undefined || isOf(later, token, found)) return later
+      const earlier = known[place + 1]
+      return earlier !== undefined && isOf(earlier, token, found) ? earlier : undefined
+    },
+    keep(token, found, facts) {
+      const place = placeOf(token)
+      if (place === NOWHERE || !isShort(found)) return recorder.prepareToken(facts)
+      const kept = recorder.prepareToken(facts, ownCopyOf(token), found)
+      known[place + 1] = known[place]
+      known[place] = kept
+      return kept
     },
   }
+}
+
+function isOf(kept: PreparedToken, token: unknown, found: Found): boolean {
+  return kept.token === token && isSame(kept.found, found)
 }
 
 /**
@@ -84,17 +60,17 @@ function ownCopyOf(token: unknown): unknown {
 }
 
 function isShort(found: Found): boolean {
-  if (typeof found === 'number') return true
-  if (found.length > MAX_PARTS) return false
+  const parts = typeof found === 'object' ? found : [found]
+  if (parts.length > MAX_PARTS) return false
   let characters = 0
-  for (const part of found) if (typeof part === 'string') characters += part.length
+  for (const part of parts) if (typeof part === 'string') characters += part.length
   return characters <= MAX_CHARACTERS
 }
 
 const NOWHERE = -1
 
 /**
- * By the end of a token, which is of its signature and differs between any two: to look one up by all of it, or by a text
+ * The first of two places in a row. By the end of a token, which is of its signature and differs between any two: to look one up by all of it, or by a text
  * that is cut out of it, costs as much as all else that is done for it.
  */
 function placeOf(token: unknown): number {
@@ -102,5 +78,5 @@ function placeOf(token: unknown): number {
   let number = 0
   for (let at = Math.max(0, token.length - LAST); at < token.length; at++)
     number = Math.imul(number, 31) + token.charCodeAt(at)
-  return number & (PLACES - 1)
+  return 2 * (number & (PLACES - 1))
 }
