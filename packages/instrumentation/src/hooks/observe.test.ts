@@ -122,6 +122,24 @@ test.each(EACH)('a promise settles the same way, and an unhandled rejection is r
   ])
 })
 
+test.each(EACH)('an outcome of an async function is told in the context of the call: %s', async (way) => {
+  const [KEY, seen]: [symbol, unknown[]] = [Symbol('key'), []]
+  const tell = () => () => seen.push(context.active().getValue(KEY))
+  const fn = WAYS[way](async () => context.with(ROOT_CONTEXT, async () => 'x'), tell as () => never, log)
+  await context.with(ROOT_CONTEXT.setValue(KEY, 'caller'), fn)
+  expect(seen).toEqual(['caller'])
+})
+
+test.each(EACH)('what an async generator gives is no promise: %s', async (way) => {
+  async function* count() {
+    yield 1
+  }
+  const { fn, seen } = watch(count, way)
+  const given = fn()
+  expect(await given.next()).toEqual({ done: false, value: 1 })
+  expect(seen).toEqual([{ ok: true, value: given }])
+})
+
 test.each(EACH)('another thenable is returned itself, and looked at: %s', async (way) => {
   class Lazy extends Promise<string> {
     extra = 1

@@ -8,7 +8,7 @@
 import { type Context, context as contexts, createContextKey } from '@opentelemetry/api'
 import { activeContext } from '../active.ts'
 import type { Log } from '../log.ts'
-import { follow, followPlain, givesPlainPromise, isThenable } from './thenable.ts'
+import { follow, followPlain, isAsyncFunction, isThenable } from './thenable.ts'
 
 /** One call, before it happens. */
 export interface Call {
@@ -112,6 +112,7 @@ export function notAsking(context: Context): Context {
 export function observe<F>(original: F, observer: Observer, log: Log, options: ObserveOptions = {}): F {
   const { callback = false, asks = false } = options
   const group = options.group === undefined ? undefined : groupNamed(options.group)
+  const isAsync = isAsyncFunction(original)
   const begin = (self: unknown, args: readonly unknown[], caller: Context): ObservedCall => {
     const call = new ObservedCall(self, args, caller)
     try {
@@ -140,6 +141,7 @@ export function observe<F>(original: F, observer: Observer, log: Log, options: O
       throw error
     }
     if (after === undefined || told !== undefined) return value
+    if (isAsync) return followPlain(value as Promise<unknown>, (outcome) => tell(after, outcome, log))
     if (isThenable(value)) return follow(value, once(after, caller, log), context)
     tell(after, { ok: true, value }, log)
     return value
@@ -150,7 +152,7 @@ export function observe<F>(original: F, observer: Observer, log: Log, options: O
 export function listen<F>(original: F, listener: Listener, log: Log, options: ListenOptions = {}): F {
   const { callback = false } = options
   const group = options.group === undefined ? undefined : groupNamed(options.group)
-  const isAsync = givesPlainPromise(original)
+  const isAsync = isAsyncFunction(original)
   const settleOf = (args: readonly unknown[], self: unknown): Settle | undefined => {
     try {
       return listener(args, self)

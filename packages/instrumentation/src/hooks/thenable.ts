@@ -4,7 +4,7 @@
  * A thenable may be lazy: queries of knex, Mongoose, Prisma and Drizzle run when `then` is called, and again with each
  * further call. So none is ever called here: the first call that somebody else makes is observed.
  */
-import { isAsyncFunction, isGeneratorFunction, isPromise } from 'node:util/types'
+import { types } from 'node:util'
 import { type Context, context as contexts } from '@opentelemetry/api'
 import { activeContext } from '../active.ts'
 import type { CallOutcome } from './observe.ts'
@@ -24,12 +24,12 @@ export function isThenable(value: unknown): value is PromiseLike<unknown> {
   }
 }
 
-/** Whether a function is `async`: what it gives is a native promise without members of its own, always. */
-export function givesPlainPromise(value: unknown): boolean {
-  return isAsyncFunction(value) && !isGeneratorFunction(value)
+/** An async function, of which each call gives a native promise without members of its own; no generator. */
+export function isAsyncFunction(value: unknown): boolean {
+  return types.isAsyncFunction(value) && !types.isGeneratorFunction(value)
 }
 
-/** As {@link follow}, for a native promise without members of its own. */
+/** As {@link follow}, for a native promise without members of its own. `settle` runs in the context of now. */
 export function followPlain(value: Promise<unknown>, settle: Settle): Promise<unknown> {
   const ok = (result: unknown): unknown => {
     settle({ ok: true, value: result })
@@ -51,7 +51,7 @@ export function followPlain(value: Promise<unknown>, settle: Settle): Promise<un
 export function follow(value: PromiseLike<unknown>, settle: Settle, within: Context): unknown {
   try {
     // `await` does not call the `then` of such a promise, and looking at it runs nothing.
-    if (isPromise(value) && value.constructor === Promise) {
+    if (types.isPromise(value) && value.constructor === Promise) {
       const isPlain =
         Object.getPrototypeOf(value) === Promise.prototype && Object.getOwnPropertyNames(value).length === 0
       if (isPlain) return followPlain(value, settle)
@@ -93,7 +93,7 @@ function shadowThen(value: PromiseLike<unknown>, settle: Settle, within: Context
       shadows.delete(value)
       if (own === undefined) Reflect.deleteProperty(value, 'then')
       else Reflect.defineProperty(value, 'then', own)
-      const handlers = tellingHandlers(args, isPromise(value), tell, within)
+      const handlers = tellingHandlers(args, types.isPromise(value), tell, within)
       const call = (): unknown => Reflect.apply(target, self, handlers)
       try {
         return activeContext() === within ? call() : contexts.with(within, call)
