@@ -120,6 +120,13 @@ export function createRecorder(parts: RecorderParts): Recorder {
     onTruncated(1)
   }
 
+  /** Whether there is room for one more; counts one for which there is none. */
+  const hasRoom = (ledger: Ledger): boolean => {
+    if (ledger.events.length < MAX_EVENTS) return true
+    omit(ledger)
+    return false
+  }
+
   const countCut = (cut: number): void => {
     if (cut > 0) onTruncated(cut)
   }
@@ -203,6 +210,7 @@ export function createRecorder(parts: RecorderParts): Recorder {
 
   const recordVerification = (span: Span, fact: Verification): void => {
     const ledger = ledgerOf(span)
+    if (!hasRoom(ledger)) return
     put(ledger, listOf(eventOf('verification', encode('verification', fact))))
     keeping.soon(span, ledger)
   }
@@ -212,6 +220,7 @@ export function createRecorder(parts: RecorderParts): Recorder {
     const ledger = ledgerOf(span)
     const isNew =
       authorization !== undefined && (isFirstOn(span, ledger, token) || isNewOn(span, ledger, token.artifact))
+    if (!isNew && !hasRoom(ledger)) return
     const time = now()
     const check = eventOf('verification', verification, time)
     put(ledger, isNew ? pairOf(eventOf('authorization', authorization, time), check) : listOf(check), isCut)
