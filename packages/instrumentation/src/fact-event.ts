@@ -51,13 +51,8 @@ export class FactEvent implements SpanEvent {
   readonly name: string
   readonly time: HrTime
   readonly droppedAttributesCount = 0
-  /** Not looked at before somebody asks: what is shared is long out of the processor's caches. */
-  #given: Attributes | SharedAttributes
-  readonly #decisionId: string | undefined
-  readonly #authorization: string | undefined
-  #count: number | undefined = undefined
-  /** All attributes, once they were asked for. */
-  #whole: Attributes | undefined = undefined
+  /** One private field: five take as long as all else of an event, where code is not optimized for good yet. */
+  readonly #parts: EventParts
 
   /** `authorization` is the fingerprint of the artifact in force. */
   constructor(
@@ -69,60 +64,55 @@ export class FactEvent implements SpanEvent {
   ) {
     this.name = name
     this.time = time
-    this.#given = attributes
-    this.#decisionId = decisionId
-    this.#authorization = authorization
+    this.#parts = new EventParts(attributes, decisionId, authorization)
   }
 
   get shared(): SharedAttributes | undefined {
-    return this.#given instanceof SharedAttributes ? this.#given : undefined
+    const { given } = this.#parts
+    return given instanceof SharedAttributes ? given : undefined
   }
 
   get decisionId(): string | undefined {
-    return this.#decisionId
+    return this.#parts.decisionId
   }
 
   get authorization(): string | undefined {
-    return this.#authorization
+    return this.#parts.authorization
   }
 
   /** Values of its fact that were cut. */
   get cut(): number {
-    return this.#given instanceof SharedAttributes ? this.#given.cut : cutOf(this.#given)
+    const { given } = this.#parts
+    return given instanceof SharedAttributes ? given.cut : cutOf(given)
   }
 
   /** How many decisions it stands for, where that is known. */
   get count(): number | undefined {
-    return this.#count
+    return this.#parts.count
   }
 
   set count(count: number | undefined) {
-    this.#count = count
-    if (this.#whole !== undefined) this.#whole[Name.decisionCount] = count
+    const parts = this.#parts
+    parts.count = count
+    if (parts.whole !== undefined) parts.whole[Name.decisionCount] = count
   }
 
   get attributes(): Attributes {
-    this.#whole ??= this.#all()
-    return this.#whole
+    const parts = this.#parts
+    parts.whole ??= wholeOf(parts)
+    return parts.whole
   }
 
   set attributes(attributes: Attributes) {
-    this.#given = attributes
-    this.#whole = attributes
+    const parts = this.#parts
+    parts.given = attributes
+    parts.whole = attributes
   }
 
   /** Its attributes, which may be changed: it shares nothing any more. */
   separate(): Attributes {
-    this.#given = this.attributes
-    return this.attributes
-  }
-
-  #all(): Attributes {
-    const given = this.#given
-    const attributes = { ...(given instanceof SharedAttributes ? given.attributes : given) }
-    if (this.#decisionId !== undefined) attributes[Name.decisionId] = this.#decisionId
-    if (this.#authorization !== undefined) attributes[Name.authorizationFingerprint] = this.#authorization
-    if (this.#count !== undefined) attributes[Name.decisionCount] = this.#count
+    const { attributes } = this
+    this.#parts.given = attributes
     return attributes
   }
 
@@ -135,4 +125,33 @@ export class FactEvent implements SpanEvent {
   [inspect.custom](): SpanEvent {
     return this.toJSON()
   }
+}
+
+/** What an event's attributes are made of. */
+class EventParts {
+  /** Not looked at before somebody asks: what is shared is long out of the processor's caches. */
+  given: Attributes | SharedAttributes
+  readonly decisionId: string | undefined
+  readonly authorization: string | undefined
+  count: number | undefined = undefined
+  /** All attributes, once they were asked for. */
+  whole: Attributes | undefined = undefined
+
+  constructor(
+    given: Attributes | SharedAttributes,
+    decisionId: string | undefined,
+    authorization: string | undefined,
+  ) {
+    this.given = given
+    this.decisionId = decisionId
+    this.authorization = authorization
+  }
+}
+
+function wholeOf({ given, decisionId, authorization, count }: EventParts): Attributes {
+  const attributes = { ...(given instanceof SharedAttributes ? given.attributes : given) }
+  if (decisionId !== undefined) attributes[Name.decisionId] = decisionId
+  if (authorization !== undefined) attributes[Name.authorizationFingerprint] = authorization
+  if (count !== undefined) attributes[Name.decisionCount] = count
+  return attributes
 }

@@ -1,12 +1,11 @@
 /** What the facts of one open span come to: its events, and the decisions that are aggregated. */
-import type { Attributes, Span } from '@opentelemetry/api'
+import type { Span } from '@opentelemetry/api'
 import type { SpanEvent } from './delivery/span.ts'
-import { FactEvent, type SharedAttributes } from './fact-event.ts'
-import { type Decision, type FactKind, NAMESPACE, Name, TABLE } from './facts.ts'
+import type { FactEvent } from './fact-event.ts'
+import { type Decision, NAMESPACE, Name, TABLE } from './facts.ts'
 import { isSame } from './hooks/values.ts'
 import { listOf } from './short-lived.ts'
 import { addEvents, knownStateOf, setAttribute } from './span-state.ts'
-import { now } from './time.ts'
 
 /** Events that facts may have on one span. */
 export const MAX_EVENTS = 64
@@ -30,14 +29,13 @@ export class Ledger {
 /** Of all ledgers that have none: never added to, and not put on a span. */
 const NONE: FactEvent[] = []
 
-const EVENT_NAMES: Readonly<Record<FactKind, string>> = {
+/** Names of the events of facts. */
+export const EventName = {
   authorization: `${NAMESPACE}authorization`,
   verification: `${NAMESPACE}verification`,
   decision: `${NAMESPACE}decision`,
   transition: `${NAMESPACE}transition`,
-  action: `${NAMESPACE}action`,
-  execution: `${NAMESPACE}execution`,
-}
+} as const
 
 /** Decisions that are alike. */
 export class Group {
@@ -52,17 +50,6 @@ export class Group {
     this.fact = fact
     this.event = event
   }
-}
-
-/** `decisionId` and `authorization` are a decision's. */
-export function eventOf(
-  kind: FactKind,
-  attributes: Attributes | SharedAttributes,
-  time = now(),
-  decisionId?: string,
-  authorization?: string,
-): FactEvent {
-  return new FactEvent(EVENT_NAMES[kind], time, attributes, decisionId, authorization)
 }
 
 /** Adds events that have room. The first ones stay the list that they are: one that grows takes room for seventeen. */

@@ -8,7 +8,7 @@
 import { type Context, type Span, SpanKind, type SpanOptions, type Tracer } from '@opentelemetry/api'
 import { activeContext, activeSpan } from './active.ts'
 import { createBackground, startOwn } from './background.ts'
-import { cutOf, type FactEvent, PreparedDecision } from './fact-event.ts'
+import { cutOf, FactEvent, PreparedDecision } from './fact-event.ts'
 import {
   type Action,
   type Authorization,
@@ -20,7 +20,17 @@ import {
   type Verification,
 } from './facts.ts'
 import { createKeeping, type KeepingParts } from './keeping.ts'
-import { addTo, areAlike, eventOf, Group, hasTaken, Ledger, MAX_EVENTS, MAX_GROUPS, vary } from './ledger.ts'
+import {
+  addTo,
+  areAlike,
+  EventName,
+  Group,
+  hasTaken,
+  Ledger,
+  MAX_EVENTS,
+  MAX_GROUPS,
+  vary,
+} from './ledger.ts'
 import {
   type Artifact,
   artifactOf,
@@ -174,7 +184,8 @@ export function createRecorder(parts: RecorderParts): Recorder {
   const inherit = (ledger: Ledger, scope: Scope | undefined): void => {
     if (scope === undefined) return
     for (const artifact of scope.authorizations) {
-      if (!hasTaken(ledger, artifact.key)) put(ledger, listOf(eventOf('authorization', repeatedOf(artifact))))
+      if (!hasTaken(ledger, artifact.key))
+        put(ledger, listOf(new FactEvent(EventName.authorization, now(), repeatedOf(artifact))))
     }
   }
 
@@ -190,11 +201,13 @@ export function createRecorder(parts: RecorderParts): Recorder {
     return true
   }
 
-  /** Takes the artifact of a token as the first of its span and its scope; false where {@link isNewOn} has to look. */
-  const isFirstOn = (span: Span, ledger: Ledger, { key, inForce }: PreparedToken): boolean => {
-    if (inForce === undefined || ledger.authorization !== undefined) return false
+  /** As {@link isNewOn}, for the artifact of a token, of which mostly nothing else needs to be looked at. */
+  const isNewTokenOn = (span: Span, ledger: Ledger, { key, inForce, artifact }: PreparedToken): boolean => {
+    if (inForce === undefined) return isNewOn(span, ledger, artifact)
+    if (ledger.authorization === key) return false
     const scope = scopes.of(span)
-    if (scope === undefined || scope.authorizations.length > 0) return false
+    if (ledger.authorization !== undefined || scope === undefined || scope.authorizations.length > 0)
+      return isNewOn(span, ledger, artifact)
     ledger.authorization = key
     scope.authorizations = inForce
     return true
@@ -204,32 +217,35 @@ export function createRecorder(parts: RecorderParts): Recorder {
     const ledger = ledgerOf(span)
     const attributes = encode('authorization', fact)
     if (!isNewOn(span, ledger, artifactOf(attributes))) return
-    put(ledger, listOf(eventOf('authorization', attributes)))
+    put(ledger, listOf(new FactEvent(EventName.authorization, now(), attributes)))
     keeping.soon(span, ledger)
   }
 
   const recordVerification = (span: Span, fact: Verification): void => {
     const ledger = ledgerOf(span)
     if (!hasRoom(ledger)) return
-    put(ledger, listOf(eventOf('verification', encode('verification', fact))))
+    put(ledger, listOf(new FactEvent(EventName.verification, now(), encode('verification', fact))))
     keeping.soon(span, ledger)
   }
 
   const recordToken = (span: Span, token: PreparedToken): void => {
     const { authorization, verification, isCut } = token
     const ledger = ledgerOf(span)
-    const isNew =
-      authorization !== undefined && (isFirstOn(span, ledger, token) || isNewOn(span, ledger, token.artifact))
+    const isNew = authorization !== undefined && isNewTokenOn(span, ledger, token)
     if (!isNew && !hasRoom(ledger)) return
     const time = now()
-    const check = eventOf('verification', verification, time)
-    put(ledger, isNew ? pairOf(eventOf('authorization', authorization, time), check) : listOf(check), isCut)
+    const check = new FactEvent(EventName.verification, time, verification)
+    put(
+      ledger,
+      isNew ? pairOf(new FactEvent(EventName.authorization, time, authorization), check) : listOf(check),
+      isCut,
+    )
     keeping.soon(span, ledger)
   }
 
   const recordTransition = (span: Span, fact: Transition): void => {
     const ledger = ledgerOf(span)
-    put(ledger, listOf(eventOf('transition', encode('transition', fact))))
+    put(ledger, listOf(new FactEvent(EventName.transition, now(), encode('transition', fact))))
     keeping.soon(span, ledger)
   }
 
@@ -243,7 +259,13 @@ export function createRecorder(parts: RecorderParts): Recorder {
     // An engine's own id is among its attributes, and would be sent twice beside those that are shared.
     const hasOwnId = attributes instanceof PreparedDecision && attributes.id !== undefined
     const fingerprint = fingerprintInForce(scope)
-    return eventOf('decision', hasOwnId ? attributes.attributes : attributes, now(), id, fingerprint)
+    return new FactEvent(
+      EventName.decision,
+      now(),
+      hasOwnId ? attributes.attributes : attributes,
+      id,
+      fingerprint,
+    )
   }
 
   const decide = (span: Span, fact: Decision | PreparedDecision, id: string): void => {
@@ -374,7 +396,7 @@ export function createRecorder(parts: RecorderParts): Recorder {
           ...(decision !== undefined && encode('decision', decision)),
           ...encode('action', action),
         }
-        put(ledger, [eventOf('transition', attributes)])
+        put(ledger, [new FactEvent(EventName.transition, now(), attributes)])
       } catch (error) {
         log.failed('recording an intent', error)
       }
