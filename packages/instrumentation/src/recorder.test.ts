@@ -7,6 +7,7 @@ import {
   SimpleSpanProcessor,
   TracerProvider,
 } from '@opentelemetry/sdk-trace'
+import fc from 'fast-check'
 import { afterAll, beforeEach, expect, test } from 'vitest'
 import { readConfig } from './config.ts'
 import { SUPPRESS_TRACING } from './delivery/send.ts'
@@ -208,6 +209,56 @@ test('a token and its verification in one go are what they are one after the oth
     'governance.verification',
     'governance.decision',
   ])
+})
+
+test('tokens in one go are what they are one after the other, whatever came before and on which span', () => {
+  const { recorder } = runtime
+  const other = { token: 'd.e.f', type: 'jwt', subject: 'bob' } as const
+  const check = { type: 'credential', result: 'pass', method: 'test.verify' } as const
+  const tokens = (
+    [
+      TOKEN,
+      { ...other, verification: 'verified' },
+      { ...other, verification: 'unverified' },
+      { ...TOKEN, verification: 'verified', status: 'expired' },
+      { ...TOKEN, verification: 'verified', status: 'revoked' },
+      { ...other, verification: 'failed', status: 'revoked' },
+      { type: 'password', method: 'local', subject: 'carol', verification: 'verified' },
+      { type: 'opaque', verification: 'verified' },
+      undefined,
+    ] as const
+  ).map((authorization) => ({
+    authorization,
+    prepared: recorder.prepareToken({ authorization, verification: check }),
+  }))
+  const steps = fc.array(fc.tuple(fc.nat(tokens.length - 1), fc.constantFrom('root', 'inner', 'pay')))
+  const saidBy = (record: (token: (typeof tokens)[number]) => void, of: readonly [number, string][]) => {
+    exporter.reset()
+    inSpan('root', SpanKind.SERVER, () => {
+      for (const [at, where] of of) {
+        const use = () => record(tokens[at]!)
+        if (where === 'root') use()
+        else if (where === 'inner') inSpan('inner', SpanKind.INTERNAL, use)
+        else inSpan('pay', SpanKind.CLIENT, use, POST)
+      }
+      recorder.decision({ id: 'd', outcome: 'allow' })
+    })
+    return exporter
+      .getFinishedSpans()
+      .filter(({ name }) => name !== 'governance.hello')
+      .map(({ name, events }) => [name, events.map((event) => [event.name, event.attributes])])
+  }
+  fc.assert(
+    fc.property(steps, (of) => {
+      const together = saidBy(({ prepared }) => recorder.verified(prepared), of)
+      const apart = saidBy(({ authorization }) => {
+        if (authorization !== undefined) recorder.authorization(authorization)
+        recorder.verification(check)
+      }, of)
+      expect(together).toEqual(apart)
+    }),
+    { numRuns: 300 },
+  )
 })
 
 test('without a span that records, a short one of our own carries the fact', () => {
