@@ -1,10 +1,11 @@
 /**
  * Traffic that two instrumented services really sent (`record.ts`), for load: each round with new ids, times and numbers.
  *
- * Every trace in it is governed: authorized, decided on and judged. The spans are as the instrumentation made them but for
- * two attributes: links are left out, which the generator would spend its time on hashing; and every request is another
- * process of its service, whose numbers go on from round to round, since an exporter has one request on its way.
+ * Every trace in it is governed: authorized, decided on and judged. The spans are as the instrumentation made them, but every
+ * request is another process of its service, whose numbers and links go on from round to round, since an exporter has one
+ * request on its way.
  */
+import { hash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { putU32 } from '@rootspan/lineage/bytes'
@@ -39,11 +40,12 @@ interface Template {
   readonly scope: string
   /** In its trace; -1 where the parent is none of it. */
   readonly above: number
-  /** Of ids and the number, in `bytes`; 0 where there is none. */
+  /** Of ids, number and link, in `bytes`; 0 where there is none. */
   readonly trace: number
   readonly span: number
   readonly parent: number
   readonly seq: number
+  readonly link: number
   /** Of each time in `bytes`, and how long after the trace's beginning it is: nanoseconds, under 4 s. */
   readonly times: readonly { readonly at: number; readonly after: number }[]
 }
@@ -79,7 +81,10 @@ export class RecordedTraffic {
   readonly bytes: number
   readonly #traces: Place[][] = []
   readonly #random: Random
+  /** By request, each of which is from a process of its own. */
   readonly #seqs: number[]
+  readonly #links: string[]
+  readonly #emitters: string[]
 
   constructor({ seed, requests, spansPerRequest }: TrafficOptions) {
     this.#random = new Random(seed)
@@ -100,7 +105,13 @@ export class RecordedTraffic {
     }
     for (const draft of open) if (draft.spans.length > 0) full.push(draft)
     this.#seqs = full.map(() => 0)
-    this.requests = full.map((draft, number) => encodeRequest(draft, recording, number, seed))
+    this.#links = full.map(() => '0'.repeat(64))
+    this.#emitters = full.map(({ service }, number) =>
+      (seed * 0x10000 + number).toString(16).padStart(recording.services[service]!.emitter.length, '0'),
+    )
+    this.requests = full.map((draft, number) =>
+      encodeRequest(draft, recording, number, this.#emitters[number]!),
+    )
     this.spans = this.requests.reduce((sum, request) => sum + request.spans, 0)
     this.bytes = this.requests.reduce((sum, request) => sum + request.body.length, 0)
     this.refresh(BigInt(Date.now()) * 1_000_000n)
@@ -118,7 +129,7 @@ export class RecordedTraffic {
       if (ids.length < places.length * 2) ids = new Uint32Array(places.length * 4)
       for (let i = 0; i < places.length * 2; i++) ids[i] = random.next()
       for (let i = 0; i < places.length; i++) {
-        const { template, request, body, start } = places[i]!
+        const { template, body, start } = places[i]!
         for (let word = 0; word < id.length; word++)
           putU32(body, start + template.trace + word * 4, id[word]!)
         putId(body, start + template.span, ids, i)
@@ -129,9 +140,21 @@ export class RecordedTraffic {
           putLittle(body, start + at, time >>> 0)
           putLittle(body, start + at + 4, time > 0xffff_ffff ? high + 1 : high)
         }
-        if (template.seq !== 0) body.set(varint(this.#seqs[request]!++), start + template.seq)
+        if (template.seq !== 0) this.#number(places[i]!)
       }
     }
+  }
+
+  /** As the instrumentation does (docs/instrument/continuity.md). */
+  #number({ template, request, body, start }: Place): void {
+    const seq = this.#seqs[request]!++
+    const link = this.#links[request]!
+    body.set(varint(seq), start + template.seq)
+    body.write(link, start + template.link, 'latin1')
+    const id = (at: number, size: number): string => body.toString('hex', start + at, start + at + size)
+    const ids = `${id(template.trace, 16)}${id(template.span, 8)}`
+    const text = `rootspan/emitter/v2\n${this.#emitters[request]!}\n${seq}\n${link}\n${ids}\n`
+    this.#links[request] = hash('sha256', text)
   }
 }
 
@@ -152,7 +175,7 @@ function encodeRequest(
   { service, spans }: Draft,
   recording: Recording,
   number: number,
-  seed: number,
+  own: string,
 ): TrafficRequest {
   const { resource, emitter } = recording.services[service]!
   const ordered = [...Map.groupBy(spans, ({ template }) => template.scope).values()]
@@ -163,7 +186,6 @@ function encodeRequest(
     group.bytes(2, scope.finish())
   }
   const body = Buffer.from(new WireWriter().bytes(1, group.finish()).finish())
-  const own = (seed * 0x10000 + number).toString(16).padStart(emitter.length, '0')
   let from = 0
   for (const { template, places, at } of ordered.flat()) {
     const start = body.indexOf(template.bytes, from)
@@ -235,7 +257,7 @@ function textOf(attributes: ReturnType<typeof decodeSpan>['attributes'], key: st
   return value?.type === 'string' ? value.value : undefined
 }
 
-/** A recorded span with room for its number and without its link, and where in it is what changes. */
+/** A recorded span with room for its number and its link, and where in it is what changes. */
 function templateOf(span: Uint8Array, service: number, scope: string): Omit<Template, 'above'> {
   const out = new WireWriter()
   for (const reader = new WireReader(span); reader.next(); ) {
@@ -244,6 +266,8 @@ function templateOf(span: Uint8Array, service: number, scope: string): Omit<Temp
     if (key === SEQ) {
       const number = Uint8Array.of(0x18, ...varint(0))
       out.bytes(9, new WireWriter().string(1, SEQ).bytes(2, number).finish())
+      const link = new WireWriter().string(1, '0'.repeat(64)).finish()
+      out.bytes(9, new WireWriter().string(1, LINK).bytes(2, link).finish())
     } else out.raw(span.subarray(reader.tagStart, reader.end))
   }
   const bytes = Buffer.from(out.finish())
@@ -260,7 +284,8 @@ function templateOf(span: Uint8Array, service: number, scope: string): Omit<Temp
   }
   const key = bytes.indexOf(SEQ)
   const seq = key === -1 ? 0 : key + SEQ.length + 3 // tag and length of the value, tag of the int
-  return { bytes, service, scope, ...places, seq, times }
+  const link = key === -1 ? 0 : bytes.indexOf(LINK) + LINK.length + 4 // and of the text
+  return { bytes, service, scope, ...places, seq, link, times }
 }
 
 function keyOf(attribute: Uint8Array): string {

@@ -59,11 +59,11 @@ export class Numbering {
       if (this.#gaps.length > MAX_GAPS) this.#gaps.shift()
     } else if (seq < this.#highest) this.#fill(seq)
     if (seq > this.#highest) this.#highest = seq
-    if (span.prev !== '' && seq > 0n) this.#unchecked.add(seq)
-    if (this.#unchecked.size === 0) return
-    for (const linked of this.#unchecked)
-      if (seq <= linked && linked - seq <= MAX_RUN) this.#check(linked)
-      else if (this.#highest - linked > MAX_WINDOW) this.#unchecked.delete(linked)
+    if (this.#unchecked.size > 0)
+      for (const linked of this.#unchecked)
+        if (seq < linked && linked - seq <= MAX_RUN && this.#check(linked)) this.#unchecked.delete(linked)
+        else if (this.#highest - linked > MAX_WINDOW) this.#unchecked.delete(linked)
+    if (span.prev !== '' && seq > 0n && !this.#check(seq)) this.#unchecked.add(seq)
   }
 
   /** A number came late: mostly one of those that were missed last. */
@@ -72,19 +72,19 @@ export class Numbering {
     if (at !== -1) this.#gaps.splice(at, 1, ...without(this.#gaps[at]!, seq))
   }
 
-  /** Checks the link of a span, if all that it stands for is there. */
-  #check(linked: bigint): void {
+  /** Checks the link of a span; false where not all that it stands for is there yet. */
+  #check(linked: bigint): boolean {
     const run: Sent[] = []
     for (let seq = linked - 1n; run.length <= MAX_RUN; seq--) {
       const span = this.#window.get(keyOf(seq))
-      if (span === undefined) return
+      if (span === undefined) return false
       run.unshift(span)
       if (span.prev !== '') break
     }
-    this.#unchecked.delete(linked)
     const last = this.#window.get(keyOf(linked))
-    if (last === undefined || run[0]!.prev === '') return
+    if (last === undefined || run[0]!.prev === '') return true
     if (linkAfter(this.#emitter, run) !== last.prev) this.#note([...run, last])
+    return true
   }
 
   #note(spans: readonly Sent[]): void {

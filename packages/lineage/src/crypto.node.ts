@@ -7,6 +7,10 @@ export function sha256(input: Uint8Array): Uint8Array {
   return out
 }
 
+export function sha256OfText(text: string): string {
+  return hash('sha256', text, 'hex')
+}
+
 /** A string of one byte a character costs a third of a Buffer result, which allocates an ArrayBuffer. */
 export function sha256Into(input: Uint8Array, out: Uint8Array, at: number): void {
   const digest = hash('sha256', input, 'binary')

@@ -28,6 +28,14 @@ describe.each([
     )
   })
 
+  test('any text, as its UTF-8', () => {
+    fc.assert(
+      fc.property(fc.oneof(fc.string({ unit: 'binary' }), fc.constantFrom('a\ud800', '\udc00b')), (text) => {
+        expect(crypto.sha256OfText(text)).toBe(formatHex(crypto.sha256(utf8(text))))
+      }),
+    )
+  })
+
   test('any length, any view, plain or Buffer', () => {
     const bytes = Uint8Array.from({ length: 300 }, (_, i) => (i * 7) % 256)
     for (let size = 0; size < 200; size++) {

@@ -6,11 +6,16 @@
  */
 import { ed25519 } from '@noble/curves/ed25519.js'
 import { sha256 as nobleSha256, sha512 } from '@noble/hashes/sha2.js'
-import { concatBytes, equalBytes } from './bytes.ts'
+import { concatBytes, equalBytes, formatHex, utf8 } from './bytes.ts'
 
 /** SHA-256 of `input` as 32 fresh bytes. */
 export function sha256(input: Uint8Array): Uint8Array {
   return nobleSha256(input)
+}
+
+/** SHA-256 of a text in UTF-8, in lower-case hex. */
+export function sha256OfText(text: string): string {
+  return formatHex(nobleSha256(utf8(text)))
 }
 
 /** Writes SHA-256 of `input` into `out` at `at`. `out` may hold `input`: it is read before it is written. */

@@ -1,6 +1,5 @@
 /** The chain of the governed spans of one process, as the instrumentation makes it (docs/instrument/continuity.md). */
-import { sha256 } from '#crypto'
-import { formatHex, utf8 } from '../bytes.ts'
+import { sha256OfText } from '#crypto'
 
 /** `governance.emitter.prev` of the first span of a process. */
 export const FIRST_LINK = '0'.repeat(64)
@@ -19,9 +18,10 @@ export interface Numbered {
  * them, which has one, each on a line, and a line with trace and span id of each of them. They are numbered without a gap.
  */
 export function linkAfter(emitter: string, spans: readonly Numbered[]): string {
-  const [first] = spans
-  const ids = spans.map(({ traceId, spanId }) => `${traceId}${spanId}\n`).join('')
-  return formatHex(sha256(utf8(`rootspan/emitter/v2\n${emitter}\n${first!.seq}\n${first!.prev}\n${ids}`)))
+  const { seq, prev } = spans[0]!
+  let text = `rootspan/emitter/v2\n${emitter}\n${seq}\n${prev}\n`
+  for (const { traceId, spanId } of spans) text += `${traceId}${spanId}\n`
+  return sha256OfText(text)
 }
 
 /**
