@@ -63,38 +63,24 @@ function lifeOf(emitter: string, found: ReadonlyMap<number, readonly Shown[]>): 
   const highest = Math.max(...spans.keys())
   const missing: number[] = []
   const broken: number[] = []
-  /** The last link, and the ids of all spans since; undefined where one of them is missing. */
-  let from = 0
-  let since: string[] | undefined
-  let before: unknown
+  /** The link that the next number has; undefined where the one before it is missing. */
+  let expected: string | undefined = '0'.repeat(64)
   for (let number = 0; number <= highest; number++) {
     const record = spans.get(number)?.[0]
     if (record === undefined) {
       missing.push(number)
-      since = undefined
+      expected = undefined
       continue
     }
     const { 'emitter.prev': link } = record.claims
-    if (link === undefined) {
-      if (number % LINKED === 0) broken.push(number)
-    } else {
-      const expected =
-        number === 0 ? '0'.repeat(64) : since && linkOf(emitter, from, String(before), since.join(''))
-      if (expected !== undefined && link !== expected) broken.push(number)
-      from = number
-      before = link
-      since = []
-    }
-    since?.push(`${record.traceId}${record.spanId}\n`)
+    if (typeof link !== 'string' || (expected !== undefined && link !== expected)) broken.push(number)
+    expected = linkAfter(emitter, number, String(link), record)
   }
   const goodbye = [...spans.values()].flat().find(({ span }) => span === 'governance.goodbye')
   return { emitter, spans, missing, broken, goodbye }
 }
 
-/** One of so many governed spans has a link at least. */
-const LINKED = 64
-
-function linkOf(emitter: string, from: number, link: string, ids: string): string {
-  const text = `rootspan/emitter/v2\n${emitter}\n${from}\n${link}\n${ids}`
+function linkAfter(emitter: string, number: number, link: string, { traceId, spanId }: Shown): string {
+  const text = `rootspan/emitter/v2\n${emitter}\n${number}\n${link}\n${traceId}${spanId}\n`
   return createHash('sha256').update(text).digest('hex')
 }

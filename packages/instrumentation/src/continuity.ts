@@ -56,7 +56,7 @@ export function createContinuity(parts: ContinuityParts): Continuity {
     const span = tracer().startSpan(name, { root, attributes: mark }, context)
     if (span.isRecording()) setAttributes(span, { ...countsNow(), ...attributes })
     if (root && span.isRecording()) nameTrace(span, emitter.id)
-    emitter.link(span)
+    emitter.govern(span)
     span.end()
     return span
   }
