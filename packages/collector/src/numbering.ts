@@ -41,7 +41,7 @@ export class Numbering {
     this.#highest = first
   }
 
-  /** A span came; `now` in nanoseconds since 1970. One hash for each link. */
+  /** A span came; `now` in nanoseconds since 1970. A hash for each link that stands for spans of other traces. */
   add(span: Sent, now: bigint): void {
     const { seq } = span
     const key = keyOf(seq)
@@ -72,7 +72,7 @@ export class Numbering {
     if (at !== -1) this.#gaps.splice(at, 1, ...without(this.#gaps[at]!, seq))
   }
 
-  /** Checks the link of a span; false where not all that it stands for is there yet. */
+  /** Checks the link of a span that stands for those of other traces; false where not all of them are there yet. */
   #check(linked: bigint): boolean {
     const run: Sent[] = []
     for (let seq = linked - 1n; run.length <= MAX_RUN; seq--) {
@@ -83,6 +83,8 @@ export class Numbering {
     }
     const last = this.#window.get(keyOf(linked))
     if (last === undefined || run[0]!.prev === '') return true
+    // Whoever judges that trace has all of them, and checks the link itself.
+    if (run.every(({ traceId }) => traceId === last.traceId)) return true
     if (linkAfter(this.#emitter, run) !== last.prev) this.#note([...run, last])
     return true
   }
