@@ -5,10 +5,10 @@
  * request is another process of its service, whose numbers and links go on from round to round, since an exporter has one
  * request on its way.
  */
-import { hash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { putU32 } from '@rootspan/lineage/bytes'
+import { FIRST_LINK, linkAfter } from '@rootspan/lineage/continuity/emitter'
 import { decodeResource, decodeSpan } from '@rootspan/lineage/otlp/decode'
 import {
   PARENT_ID,
@@ -105,7 +105,7 @@ export class RecordedTraffic {
     }
     for (const draft of open) if (draft.spans.length > 0) full.push(draft)
     this.#seqs = full.map(() => 0)
-    this.#links = full.map(() => '0'.repeat(64))
+    this.#links = full.map(() => FIRST_LINK)
     this.#emitters = full.map(({ service }, number) =>
       (seed * 0x10000 + number).toString(16).padStart(recording.services[service]!.emitter.length, '0'),
     )
@@ -148,13 +148,12 @@ export class RecordedTraffic {
   /** As the instrumentation does (docs/instrument/continuity.md). */
   #number({ template, request, body, start }: Place): void {
     const seq = this.#seqs[request]!++
-    const link = this.#links[request]!
+    const prev = this.#links[request]!
     body.set(varint(seq), start + template.seq)
-    body.write(link, start + template.link, 'latin1')
+    body.write(prev, start + template.link, 'latin1')
     const id = (at: number, size: number): string => body.toString('hex', start + at, start + at + size)
-    const ids = `${id(template.trace, 16)}${id(template.span, 8)}`
-    const text = `rootspan/emitter/v2\n${this.#emitters[request]!}\n${seq}\n${link}\n${ids}\n`
-    this.#links[request] = hash('sha256', text)
+    const span = { seq: BigInt(seq), prev, traceId: id(template.trace, 16), spanId: id(template.span, 8) }
+    this.#links[request] = linkAfter(this.#emitters[request]!, [span])
   }
 }
 
@@ -266,7 +265,7 @@ function templateOf(span: Uint8Array, service: number, scope: string): Omit<Temp
     if (key === SEQ) {
       const number = Uint8Array.of(0x18, ...varint(0))
       out.bytes(9, new WireWriter().string(1, SEQ).bytes(2, number).finish())
-      const link = new WireWriter().string(1, '0'.repeat(64)).finish()
+      const link = new WireWriter().string(1, FIRST_LINK).finish()
       out.bytes(9, new WireWriter().string(1, LINK).bytes(2, link).finish())
     } else out.raw(span.subarray(reader.tagStart, reader.end))
   }
