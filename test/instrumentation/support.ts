@@ -3,6 +3,8 @@
  * of a request as plain objects.
  */
 import { createHmac, randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import { formatHex } from '@rootspan/lineage/bytes'
 import { factsOf } from '@rootspan/lineage/governance/facts'
@@ -106,6 +108,7 @@ export async function startService(
   const child = startUnderFlag(collector, { name, file, args, cwd, env, flags, node })
   const said = await child.says(listening)
   const url = known ?? said[1]!
+  await takesConnections(child, url)
   return {
     url,
     process: child,
@@ -126,6 +129,23 @@ export async function startService(
       return child.ends()
     },
   }
+}
+
+/** Some programs say that they listen a moment before they do: Verdaccio does as it asks for it. */
+async function takesConnections(child: Running, url: string): Promise<void> {
+  const { hostname, port } = new URL(url)
+  await waitFor(`${child.name} to listen`, async () => {
+    if (child.isOver) throw new Error(`${child.name} has ended: ${child.stderr.slice(-2000)}`)
+    const socket = connect(Number(port), hostname)
+    try {
+      await once(socket, 'connect')
+      return true
+    } catch {
+      return undefined
+    } finally {
+      socket.destroy()
+    }
+  })
 }
 
 /** Starts `apps/<file>` under the register flag, whatever it is. */
