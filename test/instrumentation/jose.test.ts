@@ -160,6 +160,27 @@ describe('all that jose has', () => {
     })
   })
 
+  // Twice: facts of a token that is known are found in another way.
+  test.each(['/reused', '/flattened-reused'])(
+    'what was verified, not what the application makes of it after the call: %s',
+    async (path) => {
+      const token = sign(claimsOf({ jti: path }), KEY)
+      for (let time = 0; time < 2; time++) {
+        const { records } = await ask(form, path, token)
+        expect(select(records, 'authorization').map(({ claims }) => claims)).toMatchObject([
+          {
+            'authorization.fingerprint': fingerprint(token),
+            'authorization.id': path,
+            'authorization.verification': 'verified',
+          },
+        ])
+        expect(select(records, 'verification').map(({ claims }) => claims)).toMatchObject([
+          { 'verification.result': 'pass', 'verification.target.fingerprint': fingerprint(token) },
+        ])
+      }
+    },
+  )
+
   test('what is signed but no claim set is nobody’s authority', async () => {
     const { records } = await ask(form, '/compact', sign({ order: 7 }, KEY))
     expect(select(records, 'authorization')).toEqual([])

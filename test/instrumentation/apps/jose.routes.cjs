@@ -16,6 +16,12 @@ module.exports = function serve(jose, jwtVerify) {
   }
   const routes = {
     '/': async (token) => (await jose.jwtVerify(token, key, wanted)).payload.sub,
+    '/reused': async (token) => {
+      const bytes = new TextEncoder().encode(token)
+      const verified = jose.jwtVerify(bytes, key, wanted)
+      bytes.fill(0)
+      return (await verified).payload.sub
+    },
     '/file': async (token) => (await jwtVerify(token, key, wanted)).payload.sub,
     '/typed': async (token) => (await jose.jwtVerify(token, key, { typ: 'at+jwt' })).payload.sub,
     '/recent': async (token) => (await jose.jwtVerify(token, key, { maxTokenAge: '5m' })).payload.sub,
@@ -24,6 +30,12 @@ module.exports = function serve(jose, jwtVerify) {
     '/misused': async (token) => (await jose.jwtVerify(token, 'a text is no key')).payload.sub,
     '/compact': async (token) => String((await jose.compactVerify(token, key)).payload.length),
     '/flattened': async (token) => String((await jose.flattenedVerify(parts(token), key)).payload.length),
+    '/flattened-reused': async (token) => {
+      const jws = parts(token)
+      const verified = jose.flattenedVerify(jws, key)
+      jws.payload = 'e30'
+      return String((await verified).payload.length)
+    },
     '/general': async (token) => {
       const { payload, ...signature } = parts(token)
       return String((await jose.generalVerify({ payload, signatures: [signature] }, key)).payload.length)

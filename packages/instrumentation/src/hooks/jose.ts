@@ -5,9 +5,11 @@
  * A signed claim set gives an authorization and a verification of it. A signature over anything else is a check of
  * integrity and nobody's authority. A proof of possession (RFC 9449) is a verification only.
  */
+import type { Span } from '@opentelemetry/api'
 import { activeSpan } from '../active.ts'
 import type { Verification } from '../facts.ts'
 import type { Recorder, TokenFacts } from '../recorder.ts'
+import type { PreparedToken } from '../scope.ts'
 import type { Hook } from './hook.ts'
 import { Check, type Claims, checkNames, jwtArtifact, peekJwt } from './jwt.ts'
 import type { CallOutcome, Listener } from './observe.ts'
@@ -33,12 +35,13 @@ export const joseHook: Hook = {
     const tokens = verifiedTokens(recorder)
     const callOf = (
       method: string,
-      [token, key, options]: readonly unknown[],
+      text: string | undefined,
+      [, key, options]: readonly unknown[],
       outcome: CallOutcome,
     ): JoseCall => ({
       recorder,
       method: `jose.${method}`,
-      token,
+      text,
       options: optionsOf(options),
       isKeyAsked: typeof key === 'function',
       isKeyEmbedded: isEmbedded(key),
@@ -53,19 +56,38 @@ export const joseHook: Hook = {
       else library.observe(name, ({ args, self }) => listener(args, self), options)
     }
     listenTo('jwtVerify', (args) => {
-      const [token, key, options] = args
-      const known = isEmbedded(key) ? undefined : tokens.find(textOf(token), askedOf(optionsOf(options)))
-      const span = activeSpan()
+      const text = textOf(args[0])
+      let known: PreparedToken | undefined
+      let span: Span | undefined
+      let isOver = false
+      const prepare = (): void => {
+        const [, key, options] = args
+        if (isOver || isEmbedded(key)) return
+        known = tokens.find(text, askedOf(optionsOf(options)))
+        span = activeSpan()
+      }
+      // By then jose has given the signature to another thread, and nobody waits for this one.
+      nextTick(attempt, prepare)
       return (outcome) => {
+        isOver = true
         if (outcome.ok && known !== undefined) recorder.verified(known, span)
-        else recordJwt(callOf('jwtVerify', args, outcome), tokens)
+        else recordJwt(callOf('jwtVerify', text, args, outcome), tokens)
       }
     })
-    listenTo('jwtDecrypt', (args) => (outcome) => recordDecrypted(callOf('jwtDecrypt', args, outcome)))
+    listenTo('jwtDecrypt', (args) => {
+      const text = textOf(args[0])
+      return (outcome) => recordDecrypted(callOf('jwtDecrypt', text, args, outcome))
+    })
     for (const name of ['compactVerify', 'flattenedVerify', 'generalVerify'])
-      listenTo(name, (args) => (outcome) => recordSignature(callOf(name, args, outcome)))
+      listenTo(name, (args) => {
+        const text = attempt(() => compactOf(args[0]))
+        return (outcome) => recordSignature(callOf(name, text, args, outcome))
+      })
   },
 }
+
+/** Node's own, whatever a test of the application puts in its place. */
+const { nextTick } = process
 
 const NO_OPTIONS: Claims = {}
 
@@ -79,7 +101,11 @@ const POSSESSION = 'dpop+jwt'
 interface JoseCall {
   readonly recorder: Recorder
   readonly method: string
-  readonly token: unknown
+  /**
+   * The token, or what is signed, in its compact form. Read at the call, as jose does: bytes, and parts of an object, may
+   * be others by the time of the outcome.
+   */
+  readonly text: string | undefined
   readonly options: Claims
   /** Whether the key came from a function: a key set, remote or local. */
   readonly isKeyAsked: boolean
@@ -89,12 +115,11 @@ interface JoseCall {
 }
 
 function recordJwt(call: JoseCall, tokens: VerifiedTokens): void {
-  const text = textOf(call.token)
-  const { recorder, options } = call
+  const { recorder, text, options } = call
   if (call.outcome.ok && !call.isKeyEmbedded) {
     const asked = askedOf(options)
     const known = tokens.find(text, asked)
-    const facts = known === undefined ? acceptedOf(call, text, asked) : undefined
+    const facts = known === undefined ? acceptedOf(call, asked) : undefined
     const token = facts === undefined ? known : tokens.keep(text, asked, facts)
     if (token !== undefined) {
       recorder.verified(token)
@@ -104,7 +129,7 @@ function recordJwt(call: JoseCall, tokens: VerifiedTokens): void {
   const { header, claims } = peekJwt(text)
   const reason = reasonOf(call)
   if (call.isKeyEmbedded || header?.typ === POSSESSION) {
-    recorder.verification(verificationOf(call, text, reason, ['signature', 'possession']))
+    recorder.verification(verificationOf(call, reason, ['signature', 'possession']))
     return
   }
   recorder.authorization({
@@ -112,23 +137,24 @@ function recordJwt(call: JoseCall, tokens: VerifiedTokens): void {
     verification: isJudgement(reason!) ? 'failed' : 'unverified',
     status: reason === 'expired' ? 'expired' : undefined,
   })
-  recorder.verification(verificationOf(call, text, reason, []))
+  recorder.verification(verificationOf(call, reason, []))
 }
 
 /** Undefined for a proof of possession. */
-function acceptedOf(call: JoseCall, text: string | undefined, asked: number): TokenFacts | undefined {
+function acceptedOf(call: JoseCall, asked: number): TokenFacts | undefined {
+  const { text } = call
   const { header, claims } = peekJwt(text)
   if (header?.typ === POSSESSION) return undefined
   const checks = checksOf('signature', asked, claims)
   return {
     authorization: { ...jwtArtifact(text, header, claims), verification: 'verified' },
-    verification: verificationOf(call, text, undefined, checks),
+    verification: verificationOf(call, undefined, checks),
   }
 }
 
 /** Who encrypted a token is known only if the key is shared: to a public key anybody can encrypt. */
 function recordDecrypted(call: JoseCall): void {
-  const text = textOf(call.token)
+  const { text } = call
   const { header } = peekJwt(text)
   const reason = reasonOf(call)
   const value = call.outcome.ok && isFields(call.outcome.value) ? call.outcome.value : undefined
@@ -142,13 +168,12 @@ function recordDecrypted(call: JoseCall): void {
   })
   const doubt = call.outcome.ok && !isShared ? 'issuer_unknown' : reason
   const checks = checksOf('decryption', askedOf(call.options), claims)
-  call.recorder.verification(verificationOf(call, text, doubt, checks))
+  call.recorder.verification(verificationOf(call, doubt, checks))
 }
 
 /** A signature alone: claims are read, but neither expiry nor audience was looked at. */
 function recordSignature(call: JoseCall): void {
-  const { outcome, recorder } = call
-  const text = attempt(() => compactOf(call.token))
+  const { outcome, recorder, text } = call
   const reason = reasonOf(call)
   const { header, claims } = peekJwt(text)
   const isClaimSet = claims !== undefined && ['iss', 'sub', 'aud', 'exp'].some((name) => name in claims)
@@ -158,13 +183,12 @@ function recordSignature(call: JoseCall): void {
       verification: outcome.ok ? 'verified' : isJudgement(reason!) ? 'failed' : 'unverified',
     })
   const type = isClaimSet ? 'credential' : 'integrity'
-  recorder.verification(verificationOf(call, text, reason, ['signature'], type))
+  recorder.verification(verificationOf(call, reason, ['signature'], type))
 }
 
 /** A reason that is no judgement leaves the result unknown. */
 function verificationOf(
-  { method, outcome }: JoseCall,
-  token: string | undefined,
+  { method, text, outcome }: JoseCall,
   reason: string | undefined,
   checks: readonly string[],
   type: Verification['type'] = 'credential',
@@ -176,7 +200,7 @@ function verificationOf(
     method,
     reason,
     checks: outcome.ok ? checks : undefined,
-    token,
+    token: text,
   }
 }
 

@@ -70,8 +70,8 @@ function isShort(found: Found): boolean {
 const NOWHERE = -1
 
 /**
- * The first of two places in a row. By the end of a token, which is of its signature and differs between any two: to look one up by all of it, or by a text
- * that is cut out of it, costs as much as all else that is done for it.
+ * The first of two places in a row. By the end of a token, which is of its signature and differs between any two: to look
+ * one up by all of it, or by a text that is cut out of it, costs as much as all else that is done for it.
  */
 function placeOf(token: unknown): number {
   if (typeof token !== 'string' || token.length > MAX_KEPT_LENGTH) return NOWHERE
