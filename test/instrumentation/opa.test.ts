@@ -82,6 +82,16 @@ describe.skipIf(opa === undefined)('OPA', () => {
     expect(select(records, 'action')).toEqual([])
   })
 
+  test('what was asked, not what the application makes of it after the call', async () => {
+    const answer = await ask('/changed?path=orders/allow', ALICE)
+    expect(answer.body).toBe('true')
+    const [decision] = select(await recordsOf(collector, answer), 'decision')
+    expect(decision!.claims).toMatchObject({
+      'decision.subject.id': fingerprint('alice'),
+      'decision.input.commitment': fingerprint('{"action":"read","subject":"alice"}'),
+    })
+  })
+
   test('an object is judged by its allow, other documents are conditional', async () => {
     const verdict = await ask('/evaluate?path=orders/verdict', BOB)
     expect(JSON.parse(verdict.body)).toEqual({ allow: false, reasons: ['policy 7'] })

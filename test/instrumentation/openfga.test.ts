@@ -68,6 +68,16 @@ describe.skipIf(openfga === undefined)('OpenFGA', () => {
     expect(select(records, 'action')).toEqual([])
   })
 
+  test('what was asked, not what the application makes of it after the call', async () => {
+    const answer = await application.request('/changed?user=bob&document=plan')
+    expect(JSON.parse(answer.body)).toMatchObject({ allowed: true })
+    const [decision] = select(await recordsOf(collector, answer), 'decision')
+    const asked = '{"object":"document:plan","relation":"reader","user":"user:bob"}'
+    expect(decision!.claims['decision.input.commitment']).toBe(
+      fingerprint(`{"contextual_tuples":{"tuple_keys":[${asked}]},"tuple_key":${asked}}`),
+    )
+  })
+
   test('without a pinned model the one that decided is known, and that it was not pinned', async () => {
     const answer = await application.request('/unpinned?user=alice&document=plan')
     const [decision] = select(await recordsOf(collector, answer), 'decision')

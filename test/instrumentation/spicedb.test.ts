@@ -74,6 +74,16 @@ test.each(['/promise', '/callback'])(
   },
 )
 
+test('what was asked, not what the application makes of it after the call', async () => {
+  const answer = await application.request('/changed?document=plan&user=alice')
+  expect(JSON.parse(answer.body).permissionship).toBe(2)
+  const [decision] = select(await recordsOf(collector, answer), 'decision')
+  const same = await application.request('/promise?document=plan&user=alice')
+  const [usual] = select(await recordsOf(collector, same), 'decision')
+  for (const name of ['decision.outcome', 'decision.subject.id', 'decision.input.commitment'])
+    expect(decision!.claims[name]).toBe(usual!.claims[name])
+})
+
 test('a caveat without its context is conditional', async () => {
   const answer = await application.request('/promise?document=plan&user=carol')
   expect(JSON.parse(answer.body).partialCaveatInfo.missingRequiredContext).toEqual(['day'])

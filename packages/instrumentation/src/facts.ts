@@ -369,6 +369,16 @@ export const Name = {
   instrumentationHooks: 'governance.instrumentation.hooks',
 } as const satisfies Readonly<Record<string, AttributeName>>
 
+/** In the place of content that may have changed by the time of its fact: what was committed to before. */
+export class Commitment {
+  /** Undefined of what was over the bounds. */
+  readonly text: string | undefined
+
+  constructor(text: string | undefined) {
+    this.text = text
+  }
+}
+
 const MAX_TEXT = 1024
 const MAX_TEXTS = 64
 /** Longer identities and tokens are fingerprinted as they are; beyond this they are left out. */
@@ -398,7 +408,7 @@ export function createEncoder(secrets: Secrets, identities: 'fingerprint' | 'cle
       case 'secret':
         return fingerprintOf(value)
       case 'content':
-        return secrets.commit(value) ?? null
+        return (value instanceof Commitment ? value.text : secrets.commit(value)) ?? null
     }
   }
   const fingerprintOf = (value: unknown): string | undefined | null => {

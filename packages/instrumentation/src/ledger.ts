@@ -111,16 +111,26 @@ const VARYING = (Object.keys(TABLE.decision) as (keyof Decision)[]).filter(
 export function vary(group: Group, fact: Decision): boolean {
   group.varying ??= VARYING.filter((field) => group.fact[field] !== undefined)
   for (const field of group.varying)
-    if (!isSame(group.fact[field], fact[field])) {
+    if (!isSameStill(group.fact[field], fact[field])) {
       takeOut(group, fact)
       return true
     }
   return false
 }
 
+/** Whether two decisions have the same; an object, or a list of any, may have been changed between them. */
+function isSameStill(one: unknown, other: unknown): boolean {
+  if (Array.isArray(one)) return one !== other && one.every(isPlain) && isSame(one, other)
+  return isPlain(one) && one === other
+}
+
+function isPlain(value: unknown): boolean {
+  return typeof value !== 'object' || value === null
+}
+
 function takeOut(group: Group, fact: Decision): void {
   const attributes = group.event.separate()
   const { varying = [] } = group
-  group.varying = varying.filter((field) => isSame(group.fact[field], fact[field]))
+  group.varying = varying.filter((field) => isSameStill(group.fact[field], fact[field]))
   for (const field of varying) if (!group.varying.includes(field)) delete attributes[TABLE.decision[field][0]]
 }

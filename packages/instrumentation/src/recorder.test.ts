@@ -292,6 +292,51 @@ test('repeated decisions give one event for all that are alike', () => {
   expect(counts).toEqual([100, 900])
 })
 
+test('of decisions that are alike, one input is said only where it cannot have been another', () => {
+  const inputs: Record<string, (at: number) => unknown> = {
+    text: () => 'orders',
+    texts: () => ['alice', 'orders'],
+    object: () => order,
+    objects: () => ['alice', order],
+    list: () => list,
+  }
+  const order = { id: 0 }
+  const list = [0]
+  for (const [name, inputOf] of Object.entries(inputs))
+    inSpan(name, SpanKind.SERVER, () => {
+      for (let at = 0; at < 2; at++) {
+        order.id = at
+        list[0] = at
+        runtime.recorder.repeatedDecision({ outcome: 'allow', engine: 'casbin', input: inputOf(at) })
+      }
+    })
+  const said = Object.keys(inputs).map((name) => {
+    const { attributes = {} } = finished(name).events[0]!
+    expect(attributes['governance.decision.count']).toBe(2)
+    return attributes['governance.decision.input.commitment'] !== undefined
+  })
+  expect(said).toEqual([true, true, false, false, false])
+})
+
+test('what an engine was asked is what it was at the call', () => {
+  const { recorder } = runtime
+  inSpan('root', SpanKind.SERVER, () => {
+    const input = { order: 1 }
+    const [asked, large] = [input, { text: 'x'.repeat(1 << 22) }].map((one) =>
+      recorder.asked({ engine: 'opa', input: one }),
+    )
+    input.order = 2
+    recorder.decision({ ...asked, outcome: 'allow' })
+    recorder.decision({ outcome: 'allow', engine: 'opa', input: { order: 1 } })
+    recorder.decision({ ...large, outcome: 'allow' })
+  })
+  const [first, same, cut] = finished('root').events.map(({ attributes = {} }) => attributes)
+  const name = 'governance.decision.input.commitment'
+  expect(first![name]).toMatch(/^hmac-sha256:/)
+  expect(first![name]).toBe(same![name])
+  expect([cut![name], cut!['governance.truncated.values']]).toEqual([undefined, 1])
+})
+
 test.each([
   ['that was for it', true, undefined],
   ['that was for another service', false, 'action'],

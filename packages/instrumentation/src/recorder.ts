@@ -12,10 +12,12 @@ import { cutOf, FactEvent, PreparedDecision } from './fact-event.ts'
 import {
   type Action,
   type Authorization,
+  Commitment,
   type Decision,
   type FactEncoder,
   type FactKind,
   Name,
+  TABLE,
   type Transition,
   type Verification,
 } from './facts.ts'
@@ -49,6 +51,11 @@ import { knownStateOf, setAttribute, setAttributes, stateOf } from './span-state
 import { now } from './time.ts'
 
 export interface Recorder {
+  /**
+   * What an engine is asked, as it is now: for whoever hears of the answer later, when the application may have made
+   * something else of the input.
+   */
+  asked(question: Partial<Decision>): Partial<Decision>
   /** Encodes a decision once, for whoever has the same again and again and can tell at little cost. */
   prepareDecision(fact: Decision): PreparedDecision
   /**
@@ -320,6 +327,14 @@ export function createRecorder(parts: RecorderParts): Recorder {
   }
 
   return {
+    asked(question) {
+      if (question.input === undefined) return question
+      const { [TABLE.decision.input[0]]: commitment } = encode('decision', {
+        outcome: undefined,
+        input: question.input,
+      })
+      return { ...question, input: new Commitment(commitment as string | undefined) }
+    },
     prepareDecision: (fact) => new PreparedDecision(fact, encode('decision', fact)),
     prepareToken: ({ authorization, verification }, token, found) =>
       new PreparedToken(

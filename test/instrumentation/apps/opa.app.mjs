@@ -15,6 +15,11 @@ class Odd {
 
 const routes = {
   '/evaluate': (query, input) => client.evaluate(query.get('path'), input),
+  '/changed': (query, input) => {
+    const answer = client.evaluate(query.get('path'), input)
+    input.subject = 'nobody'
+    return answer
+  },
   '/no-input': (query) => client.evaluate(query.get('path')),
   '/default': (_, input) => client.evaluateDefault(input),
   '/batch': (query, input) => client.evaluateBatch(query.get('path'), input, { fallback: true }),

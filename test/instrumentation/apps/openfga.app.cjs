@@ -16,6 +16,12 @@ const tuple = (query, user = query.get('user')) => ({
 
 const routes = {
   '/check': (query) => pinned.check(tuple(query)),
+  '/changed': (query) => {
+    const contextualTuples = [tuple(query)]
+    const answer = pinned.check({ ...tuple(query), contextualTuples })
+    contextualTuples.pop()
+    return answer
+  },
   '/unpinned': (query) => unpinned.check(tuple(query)),
   '/unreachable': (query) => unreachable.check(tuple(query)),
   '/batch': (query) =>

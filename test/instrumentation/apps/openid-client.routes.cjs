@@ -37,8 +37,13 @@ module.exports = async function serve(client) {
     code: (config, { url, ...checks }) => client.authorizationCodeGrant(config, new URL(url), checks),
     service: (config) => client.clientCredentialsGrant(config, { scope: 'orders:read' }),
     refresh: (config, { token }) => client.refreshTokenGrant(config, token),
-    exchange: (config, { token }) =>
-      client.genericGrantRequest(config, exchange, { subject_token: token, subject_token_type: type }),
+    exchange: (config, { token }) => {
+      const parameters = { subject_token: token, subject_token_type: type }
+      const answer = client.genericGrantRequest(config, exchange, parameters)
+      // What is recorded is what was asked.
+      parameters.subject_token = 'none'
+      return answer
+    },
     introspect: (config, { token }) => client.tokenIntrospection(config, token),
     revoke: async (config, { token }) => (await client.tokenRevocation(config, token)) ?? {},
     buy: async (config) => {

@@ -19,6 +19,12 @@ function question(query) {
 const routes = {
   '/promise': (query) =>
     client.promises.checkPermission(v1.CheckPermissionRequest.create({ ...question(query), consistency })),
+  '/changed': (query) => {
+    const request = v1.CheckPermissionRequest.create({ ...question(query), consistency })
+    const answer = client.promises.checkPermission(request)
+    request.subject.object.objectId = 'nobody'
+    return answer
+  },
   '/callback': (query) =>
     new Promise((resolve, reject) => {
       client.checkPermission(

@@ -95,7 +95,11 @@ function partsOf(args: readonly unknown[], outcome: CallOutcome): Parts | undefi
   return parts
 }
 
-/** casbin's own names of the parts of a request, as its request definitions have them by convention. */
+/**
+ * casbin's own names of the parts of a request, as its request definitions have them by convention. Known hole: of objects
+ * that the application changes while casbin decides, the input is what they are then; casbin itself may have read
+ * them before or after.
+ */
 function requestOf(model: Model | undefined, args: readonly unknown[]): Partial<Decision> {
   const type = requestTypeOf(args[0])
   const input = type === undefined ? args : args.slice(1)

@@ -1,6 +1,6 @@
 /** What OPA's documents mean, and what is known of a question whatever the application put into it. */
 import { expect, test } from 'vitest'
-import { opaDecision } from './opa-answer.ts'
+import { opaDecision, opaQuestion } from './opa-answer.ts'
 
 test.each([
   ['authz/allow', true, 'allow'],
@@ -36,7 +36,7 @@ test.each([
   ['authz', { decision: false }, 'deny'],
   ['fraud', { decision: true, score: 7 }, 'conditional'],
 ])('%s is %j: %s', (path, result, outcome) => {
-  expect(opaDecision(path, {}, { result })).toMatchObject({ outcome })
+  expect(opaDecision(opaQuestion(path, {}), { result })).toMatchObject({ outcome })
 })
 
 test('what cannot be read of an input is absent, and the rest is there', () => {
@@ -47,7 +47,7 @@ test('what cannot be read of an input is absent, and the rest is there', () => {
     action: 'read',
     resource: { type: 'document', id: 'plan' },
   }
-  const { input: kept, ...rest } = opaDecision('authz/allow', input, { result: true })
+  const { input: kept, ...rest } = opaDecision(opaQuestion('authz/allow', input), { result: true })
   expect(kept).toBe(input)
   expect(rest).toMatchObject({
     outcome: 'allow',
@@ -57,10 +57,10 @@ test('what cannot be read of an input is absent, and the rest is there', () => {
   })
   const { proxy, revoke } = Proxy.revocable({}, {})
   revoke()
-  expect(opaDecision('authz/allow', proxy, { result: true }).outcome).toBe('allow')
+  expect(opaDecision(opaQuestion('authz/allow', proxy), { result: true }).outcome).toBe('allow')
 })
 
 test('a boolean is committed to where the outcome does not say it', () => {
-  expect(opaDecision('authz/allow', {}, { result: true }).output).toBeUndefined()
-  expect(opaDecision('authz/is_blocked', {}, { result: true }).output).toBe(true)
+  expect(opaDecision(opaQuestion('authz/allow', {}), { result: true }).output).toBeUndefined()
+  expect(opaDecision(opaQuestion('authz/is_blocked', {}), { result: true }).output).toBe(true)
 })

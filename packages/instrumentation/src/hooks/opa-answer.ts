@@ -11,25 +11,28 @@ export interface OpaAnswer {
 
 const UNDEFINED = 'undefined_document'
 
+/** What OPA is asked at a path such as `authz/allow`. */
+export function opaQuestion(path: string | undefined, input: unknown): Partial<Decision> {
+  return { ...partiesOf(input), engine: 'opa', policyId: path, input }
+}
+
 /**
- * The decision at a path such as `authz/allow`. `answer` is absent when there was none, and `reason` then says why.
+ * What it has decided. `answer` is absent when there was none, and `reason` then says why.
  *
  * OPA has no notion of allow and deny: a policy is a document. A boolean is taken for what the last part of its path
  * calls it, or the name of the member of an object that it is; any other document is `conditional`: what it means is
  * known to the application alone. An undefined document is `not_applicable`.
  */
 export function opaDecision(
-  path: string | undefined,
-  input: unknown,
+  asked: Partial<Decision>,
   answer: OpaAnswer | undefined,
   reason?: string,
 ): Decision {
-  const asked = { ...partiesOf(input), engine: 'opa', policyId: path, input }
   // For the default policy OPA answers 404 with this code where it would leave out the result.
   if (answer === undefined && reason === UNDEFINED) return { ...asked, outcome: 'not_applicable', reason }
   if (answer === undefined) return { ...asked, outcome: 'error', errors: 1, reason }
   const { result, decisionId, provenance } = answer
-  const outcome = outcomeOf(path, result)
+  const outcome = outcomeOf(asked.policyId, result)
   return {
     ...asked,
     ...identityOf(provenance),

@@ -8,7 +8,7 @@ import type { Decision } from '../facts.ts'
 import type { Recorder } from '../recorder.ts'
 import { OPA_PATH } from './http/asks.ts'
 import type { Answer, Exchange, HttpHook, Question } from './http/exchange.ts'
-import { opaDecision } from './opa-answer.ts'
+import { opaDecision, opaQuestion } from './opa-answer.ts'
 import { type Fields, isFields, textOf } from './values.ts'
 
 export const opaHttpHook: HttpHook = {
@@ -35,7 +35,7 @@ function record({ path, request, answer, failure }: Exchange, recorder: Recorder
   const policy = path.slice('/v1/data/'.length).replace(/\/$/, '')
   const decide = (change: Partial<Decision>, ...said: [Fields | undefined, string?]): true => {
     const id = policy === '' ? undefined : decoded(policy)
-    recorder.decision({ ...opaDecision(id, request?.input, ...said), ...change })
+    recorder.decision({ ...opaDecision(opaQuestion(id, request?.input), ...said), ...change })
     return true
   }
   /** It was asked in OPA's words, whatever answered. */

@@ -10,7 +10,7 @@ import type { Recorder } from '../recorder.ts'
 import { runtime } from '../runtime.ts'
 import type { Hook } from './hook.ts'
 import type { Call, CallOutcome, Observer } from './observe.ts'
-import { opaDecision } from './opa-answer.ts'
+import { opaDecision, opaQuestion } from './opa-answer.ts'
 import { type Fields, isFields, member, reasonOf, textOf } from './values.ts'
 
 /** The class of the REST client; the main module does not export it. */
@@ -27,22 +27,25 @@ export const opaHook: Hook = {
     observe('executePolicy', (call) => single(recorder, call))
     observe('executePolicyWithInput', (call) => single(recorder, call))
     observe('executeBatchPolicyWithInput', (call) => batch(recorder, call))
-    observe('executeDefaultPolicyWithInput', ({ args: [input] }) => (outcome) => {
-      const answer = outcome.ok && isFields(outcome.value) ? { result: outcome.value.result } : undefined
-      recorder.decision(opaDecision(undefined, input, answer, failureOf(outcome)))
+    observe('executeDefaultPolicyWithInput', ({ args: [input] }) => {
+      const asked = recorder.asked(opaQuestion(undefined, input))
+      return (outcome) => {
+        const answer = outcome.ok && isFields(outcome.value) ? { result: outcome.value.result } : undefined
+        recorder.decision(opaDecision(asked, answer, failureOf(outcome)))
+      }
     })
   },
 }
 
 function single(recorder: Recorder, call: Call): (outcome: CallOutcome) => void {
   const [request] = call.args
-  const path = textOf(member(request, 'path'))
   const input = member(member(request, 'requestBody'), 'input')
+  const asked = recorder.asked(opaQuestion(textOf(member(request, 'path')), input))
   const isOurs = askForProvenance(call)
   return (outcome) => {
     const value = outcome.ok && isFields(outcome.value) ? outcome.value : {}
     const answer = taken(value.successfulPolicyResponse, isOurs)
-    recorder.decision(opaDecision(path, input, answer, failureOf(outcome)))
+    recorder.decision(opaDecision(asked, answer, failureOf(outcome)))
   }
 }
 
@@ -51,6 +54,7 @@ function batch(recorder: Recorder, call: Call): (outcome: CallOutcome) => void {
   const path = textOf(member(request, 'path'))
   const inputs = member(member(request, 'requestBody'), 'inputs')
   const keys = isFields(inputs) ? Object.keys(inputs) : []
+  const asked = keys.map((key) => recorder.asked(opaQuestion(path, member(inputs, key))))
   const isOurs = askForProvenance(call)
   return (outcome) => {
     if (willFallBack(call, outcome)) return
@@ -59,14 +63,13 @@ function batch(recorder: Recorder, call: Call): (outcome: CallOutcome) => void {
     const responses = isFields(results) && isFields(results.responses) ? results.responses : {}
     const answers = keys.map((key) => taken(responses[key], isOurs))
     recorder.together(() => {
-      for (const [at, key] of keys.entries()) {
-        const found = answers[at]
+      for (const [at, found] of answers.entries()) {
         const failure = found !== undefined && 'code' in found ? found : undefined
         const answer = failure === undefined ? found : undefined
         const reason = failure === undefined ? failureOf(outcome) : reasonOf(failure)
         // A batch at an undefined path has no answers at all, and has not failed.
         const said = answer ?? (outcome.ok && failure === undefined ? {} : undefined)
-        recorder.decision(opaDecision(path, member(inputs, key), said, reason))
+        recorder.decision(opaDecision(asked[at]!, said, reason))
       }
     })
   }

@@ -6,7 +6,6 @@
  * `listUsers` answer no question about one action, and are no decisions.
  */
 import type { Decision } from '../facts.ts'
-import type { Recorder } from '../recorder.ts'
 import type { Hook } from './hook.ts'
 import type { CallOutcome } from './observe.ts'
 import { isFields, member, reasonOf, textOf } from './values.ts'
@@ -17,44 +16,50 @@ export const openfgaHook: Hook = {
   patch(library, recorder) {
     library.observe(
       'OpenFgaApi.prototype.check',
-      ({ args: [store, body] }) =>
-        (outcome) => {
+      ({ args: [store, body] }) => {
+        const asked = recorder.asked(questionOf(body))
+        const policy = policyOf(store, body)
+        return (outcome) => {
           const value = outcome.ok ? outcome.value : undefined
           const said = outcome.ok ? (isFields(value) ? value : {}) : outcome.error
-          record(recorder, body, { ...policyOf(store, body, outcome) }, said)
-        },
+          recorder.decision({ ...asked, ...policy, ...versionOf(outcome), ...judgement(said) })
+        }
+      },
       { asks: true },
     )
     library.observe(
       'OpenFgaApi.prototype.batchCheck',
-      ({ args: [store, body] }) =>
-        (outcome) => {
-          const policy = policyOf(store, body, outcome)
+      ({ args: [store, body] }) => {
+        const checks = member(body, 'checks')
+        const questions = Array.isArray(checks)
+          ? checks.map((check: unknown) => ({
+              id: textOf(member(check, 'correlation_id')),
+              asked: recorder.asked(questionOf(check)),
+            }))
+          : []
+        const policy = policyOf(store, body)
+        return (outcome) => {
           const value = outcome.ok && isFields(outcome.value) ? outcome.value : {}
           const results = isFields(value.result) ? value.result : {}
-          const asked = member(body, 'checks')
-          const checks: unknown[] = Array.isArray(asked) ? asked : []
           recorder.together(() => {
-            for (const check of checks) {
-              const id = textOf(member(check, 'correlation_id'))
+            for (const { id, asked } of questions) {
               const found = id === undefined ? undefined : results[id]
-              record(recorder, check, policy, outcome.ok ? (isFields(found) ? found : {}) : outcome.error)
+              const said = outcome.ok ? (isFields(found) ? found : {}) : outcome.error
+              recorder.decision({ ...asked, ...policy, ...versionOf(outcome), ...judgement(said) })
             }
           })
-        },
+        }
+      },
       { asks: true },
     )
   },
 }
 
-/** `said` is the answer for one tuple, or what was thrown. */
-function record(recorder: Recorder, asked: unknown, policy: Partial<Decision>, said: unknown): void {
+function questionOf(asked: unknown): Partial<Decision> {
   const tuple = member(asked, 'tuple_key')
   const [subjectType, subject] = reference(member(tuple, 'user'))
   const [resourceType, resourceId] = reference(member(tuple, 'object'))
-  recorder.decision({
-    ...policy,
-    ...judgement(said),
+  return {
     subject,
     subjectType,
     action: textOf(member(tuple, 'relation')),
@@ -65,9 +70,10 @@ function record(recorder: Recorder, asked: unknown, policy: Partial<Decision>, s
       contextual_tuples: member(asked, 'contextual_tuples'),
       context: member(asked, 'context'),
     },
-  })
+  }
 }
 
+/** `said` is the answer for one tuple, or what was thrown. */
 function judgement(said: unknown): Pick<Decision, 'outcome' | 'reason' | 'errors'> {
   const { allowed, error } =
     isFields(said) && !(said instanceof Error) ? said : { allowed: undefined, error: said }
@@ -86,22 +92,22 @@ function codeOf(error: unknown): string {
 function policyOf(
   store: unknown,
   body: unknown,
-  outcome: CallOutcome,
 ): Pick<Decision, 'engine' | 'policyId' | 'policyVersion' | 'policyPinned'> {
   const pinned = textOf(member(body, 'authorization_model_id'))
   return {
     engine: 'openfga',
     policyId: textOf(store),
-    policyVersion: (outcome.ok ? modelOf(outcome.value) : undefined) ?? pinned,
+    policyVersion: pinned,
     policyPinned: pinned !== undefined,
   }
 }
 
 /** The SDK keeps the response on what it returns, in a member that is not enumerable. */
-function modelOf(value: unknown): string | undefined {
-  const response = isFields(value) ? value.$response : undefined
+function versionOf(outcome: CallOutcome): Pick<Decision, 'policyVersion'> {
+  const response = outcome.ok && isFields(outcome.value) ? outcome.value.$response : undefined
   const headers = isFields(response) ? response.headers : undefined
-  return isFields(headers) ? textOf(headers['openfga-authorization-model-id']) : undefined
+  const model = isFields(headers) ? textOf(headers['openfga-authorization-model-id']) : undefined
+  return model === undefined ? {} : { policyVersion: model }
 }
 
 /** `document:readme` as type and id. A user may be a set, `group:staff#member`, or all of a type, `user:*`. */

@@ -16,22 +16,25 @@ export const openidClientHook: Hook = {
   library: 'openid-client',
   versions: { from: '6.1.1', before: '7.0.0' },
   patch(library, recorder) {
-    const observeOne = (name: string, judge: (call: Exchange) => void): void =>
+    const observeOne = (
+      name: string,
+      judge: (call: Exchange) => void,
+      usedIn: (args: Call['args']) => string | undefined = () => undefined,
+    ): void =>
       library.observe(
         name,
-        ({ args }) =>
-          (outcome) =>
-            judge({ recorder, method: `openid-client.${name}`, args, outcome }),
+        ({ args }) => {
+          const used = usedIn(args)
+          return (outcome) => judge({ recorder, method: `openid-client.${name}`, args, used, outcome })
+        },
         // Token endpoints are asked by POST; the facts say what came of it.
         { asks: true, group: 'openid-client' },
       )
     observeOne('tokenIntrospection', recordIntrospection)
-    observeOne('authorizationCodeGrant', (call) => recordGrant(call, {}))
-    observeOne('clientCredentialsGrant', (call) => recordGrant(call, {}))
-    observeOne('refreshTokenGrant', (call) => recordGrant(call, { used: textOf(call.args[1]) }))
-    observeOne('genericGrantRequest', (call) =>
-      recordGrant(call, { used: parameterOf(call.args[2], 'subject_token') }),
-    )
+    observeOne('authorizationCodeGrant', recordGrant)
+    observeOne('clientCredentialsGrant', recordGrant)
+    observeOne('refreshTokenGrant', recordGrant, (args) => textOf(args[1]))
+    observeOne('genericGrantRequest', recordGrant, (args) => parameterOf(args[2], 'subject_token'))
     observeOne('tokenRevocation', recordRevocation)
   },
 }
@@ -40,6 +43,8 @@ interface Exchange {
   readonly recorder: Recorder
   readonly method: string
   readonly args: Call['args']
+  /** The token that was given in exchange, as it was at the call. */
+  readonly used: string | undefined
   readonly outcome: CallOutcome
 }
 
@@ -66,11 +71,7 @@ function recordIntrospection({ recorder, method, args: [config, asked], outcome 
   })
 }
 
-/** `used`: the token that was given in exchange. */
-function recordGrant(
-  { recorder, method, args, outcome }: Exchange,
-  { used }: { used?: string | undefined },
-): void {
+function recordGrant({ recorder, method, args, used, outcome }: Exchange): void {
   const [config] = args
   if (!outcome.ok) {
     const reason = reasonOf(outcome.error)

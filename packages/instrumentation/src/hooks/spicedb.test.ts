@@ -17,7 +17,10 @@ function decisionsOf(...answer: Parameters<Callback>): Decision[] {
     checkBulkPermissions(): void {}
   }
   const decisions: Decision[] = []
-  const recorder = { decision: (fact: Decision) => decisions.push(fact) } as unknown as Recorder
+  const recorder = {
+    asked: (question: Partial<Decision>) => question,
+    decision: (fact: Decision) => decisions.push(fact),
+  } as unknown as Recorder
   const module = new LoadedModule(
     { v1: { PermissionsServiceClient } },
     'require',

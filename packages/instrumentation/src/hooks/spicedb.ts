@@ -5,8 +5,8 @@
  * ZedToken) and neither its schema's identity nor its own version, so these are absent.
  */
 import type { Decision } from '../facts.ts'
-import type { Recorder } from '../recorder.ts'
 import type { Hook } from './hook.ts'
+import type { CallOutcome } from './observe.ts'
 import { type Fields, isFields, member, textOf } from './values.ts'
 
 export const spicedbHook: Hook = {
@@ -16,29 +16,32 @@ export const spicedbHook: Hook = {
     const options = { callback: true, asks: true }
     library.observe(
       'v1.PermissionsServiceClient.prototype.checkPermission',
-      ({ args: [request] }) =>
-        (outcome) => {
+      ({ args: [request] }) => {
+        const asked = recorder.asked(questionOf(request))
+        return (outcome) => {
           const said = outcome.ok ? judgement(outcome.value) : failure(outcome.error)
-          record(recorder, request, said, outcome.ok ? outcome.value : undefined)
-        },
+          recorder.decision({ ...asked, ...said, ...revisionOf(outcome) })
+        }
+      },
       options,
     )
     library.observe(
       'v1.PermissionsServiceClient.prototype.checkBulkPermissions',
-      ({ args: [request] }) =>
-        (outcome) => {
+      ({ args: [request] }) => {
+        const items = member(request, 'items')
+        const questions = Array.isArray(items) ? items.map((item) => recorder.asked(questionOf(item))) : []
+        return (outcome) => {
           const value = outcome.ok && isFields(outcome.value) ? outcome.value : {}
           const pairs: unknown[] = Array.isArray(value.pairs) ? value.pairs : []
-          const asked = member(request, 'items')
-          const items: unknown[] = Array.isArray(asked) ? asked : []
           // Answers have the order of the questions, and repeat them.
           recorder.together(() => {
-            for (const [at, item] of items.entries()) {
+            for (const [at, asked] of questions.entries()) {
               const said = outcome.ok ? ofPair(pairs[at]) : failure(outcome.error)
-              record(recorder, item, said, value)
+              recorder.decision({ ...asked, ...said, ...revisionOf(outcome) })
             }
           })
-        },
+        }
+      },
       options,
     )
   },
@@ -46,25 +49,27 @@ export const spicedbHook: Hook = {
 
 type Judgement = Pick<Decision, 'outcome' | 'reason' | 'errors' | 'ttl'>
 
-function record(recorder: Recorder, asked: unknown, said: Judgement, answer: unknown): void {
+function questionOf(asked: unknown): Partial<Decision> {
   const [resource, permission, subject, context] = ['resource', 'permission', 'subject', 'context'].map(
     (name) => member(asked, name),
   )
   const whom = member(subject, 'object')
-  const checkedAt = isFields(answer) ? answer.checkedAt : undefined
   const relation = textOf(member(subject, 'optionalRelation'))
   const id = textOf(member(whom, 'objectId'))
-  recorder.decision({
-    ...said,
+  return {
     engine: 'spicedb',
     subject: id !== undefined && relation !== undefined ? `${id}#${relation}` : id,
     subjectType: textOf(member(whom, 'objectType')),
     action: textOf(permission),
     resourceId: textOf(member(resource, 'objectId')),
     resourceType: textOf(member(resource, 'objectType')),
-    dataRevision: isFields(checkedAt) ? textOf(checkedAt.token) : undefined,
     input: { resource, permission, subject, context },
-  })
+  }
+}
+
+function revisionOf(outcome: CallOutcome): Pick<Decision, 'dataRevision'> {
+  const checkedAt = outcome.ok && isFields(outcome.value) ? outcome.value.checkedAt : undefined
+  return { dataRevision: isFields(checkedAt) ? textOf(checkedAt.token) : undefined }
 }
 
 function ofPair(pair: unknown): Judgement {
