@@ -106,6 +106,22 @@ describe.each(Object.keys(FORMS))('%s', (form) => {
     ])
   })
 
+  test('by a key that it brings along a token proves possession, and is nobody’s authority', async () => {
+    const ours = await ask(form, '/self-signed')
+    expect(ours.body).toBe('mallory')
+    expect(select(ours.records, 'authorization')).toEqual([])
+    const known = await ask(form, '/embedded')
+    expect(known.body).toBe('alice')
+    expect(select(known.records, 'authorization')).toHaveLength(1)
+    const checks = [...ours.records, ...known.records].flatMap(
+      ({ claims }) => claims['verification.checks'] ?? [],
+    )
+    expect(checks.sort()).toEqual([
+      ...['possession', 'possession'],
+      ...['signature', 'signature', 'signature', 'signature'],
+    ])
+  })
+
   test('an error is no judgement: keys that cannot be had', async () => {
     const { records } = await ask(form, '/unreachable')
     expect(select(records, 'authorization')[0]!.claims['authorization.verification']).toBe('unverified')

@@ -131,7 +131,14 @@ test('an action later in the request inherits the token, and names it as its cau
 
 test('with a callback: verified, refused, and a key that could not be had', async () => {
   const token = sign(CLAIMS)
-  expect(await send('/callback', token)).toMatchObject({ status: 200, body: '{"user":"alice"}' })
+  const good = await send('/callback', token)
+  expect(good).toMatchObject({ status: 200, body: '{"user":"alice"}' })
+  // Not the audience, which the application writes into the options after the call.
+  expect(select(await shown(good), 'verification')[0]!.claims['verification.checks']).toEqual([
+    'signature',
+    'expiry',
+    'algorithm',
+  ])
   const refused = await send('/callback', sign(CLAIMS, 'another key'))
   expect(refused.status).toBe(401)
   const broken = await send('/callback?broken', token)

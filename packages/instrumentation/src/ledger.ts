@@ -2,7 +2,7 @@
 import type { Span } from '@opentelemetry/api'
 import type { SpanEvent } from './delivery/span.ts'
 import type { FactEvent } from './fact-event.ts'
-import { type Decision, NAMESPACE, Name, TABLE } from './facts.ts'
+import { Commitment, type Decision, NAMESPACE, Name, TABLE } from './facts.ts'
 import { isSame } from './hooks/values.ts'
 import { listOf } from './short-lived.ts'
 import { addEvents, knownStateOf, setAttribute } from './span-state.ts'
@@ -120,6 +120,7 @@ export function vary(group: Group, fact: Decision): boolean {
 
 /** Whether two decisions have the same; an object, or a list of any, may have been changed between them. */
 function isSameStill(one: unknown, other: unknown): boolean {
+  if (one instanceof Commitment) return other instanceof Commitment && one.text === other.text
   if (Array.isArray(one)) return one !== other && one.every(isPlain) && isSame(one, other)
   return isPlain(one) && one === other
 }

@@ -318,6 +318,36 @@ test('of decisions that are alike, one input is said only where it cannot have b
   expect(said).toEqual([true, true, false, false, false])
 })
 
+test('a decision is compared with what others were when they were recorded', () => {
+  const { recorder } = runtime
+  inSpan('root', SpanKind.SERVER, () => {
+    const fact = { outcome: 'allow' as 'allow' | 'deny', engine: 'ours', ruleIds: ['a'] }
+    const record = (change: Partial<typeof fact>): void => {
+      Object.assign(fact, change)
+      recorder.repeatedDecision(fact)
+    }
+    record({})
+    record({})
+    record({ outcome: 'deny' })
+    fact.ruleIds[0] = 'b'
+    record({})
+    for (const input of [{ order: 1 }, { order: 1 }])
+      recorder.repeatedDecision({ outcome: 'allow', ...recorder.asked({ engine: 'opa', input }) })
+  })
+  const said = finished('root').events.map(({ attributes = {} }) => [
+    attributes['governance.decision.outcome'],
+    attributes['governance.decision.rule.ids'],
+    attributes['governance.decision.count'],
+    attributes['governance.decision.input.commitment'] !== undefined,
+  ])
+  expect(said).toEqual([
+    ['allow', ['a'], 2, false],
+    ['deny', ['a'], 1, false],
+    ['deny', ['b'], 1, false],
+    ['allow', undefined, 2, true],
+  ])
+})
+
 test('what an engine was asked is what it was at the call', () => {
   const { recorder } = runtime
   inSpan('root', SpanKind.SERVER, () => {
@@ -329,8 +359,11 @@ test('what an engine was asked is what it was at the call', () => {
     recorder.decision({ ...asked, outcome: 'allow' })
     recorder.decision({ outcome: 'allow', engine: 'opa', input: { order: 1 } })
     recorder.decision({ ...large, outcome: 'allow' })
+    recorder.decision({ ...recorder.asked({ engine: 'opa', input: null }), outcome: 'allow' })
   })
-  const [first, same, cut] = finished('root').events.map(({ attributes = {} }) => attributes)
+  const [first, same, cut, none] = finished('root').events.map(({ attributes = {} }) => attributes)
+  for (const absent of [`governance.decision.input.commitment`, 'governance.truncated.values'])
+    expect(none![absent]).toBeUndefined()
   const name = 'governance.decision.input.commitment'
   expect(first![name]).toMatch(/^hmac-sha256:/)
   expect(first![name]).toBe(same![name])

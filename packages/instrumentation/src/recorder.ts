@@ -309,7 +309,7 @@ export function createRecorder(parts: RecorderParts): Recorder {
     const scope = scopes.of(span)
     const event = decisionEvent(given, idOf(scope), scope)
     countCut(event.cut)
-    ledger.groups.push(new Group(fact, event))
+    ledger.groups.push(new Group(given instanceof PreparedDecision ? fact : ownCopyOf(fact), event))
     return true
   }
 
@@ -328,7 +328,7 @@ export function createRecorder(parts: RecorderParts): Recorder {
 
   return {
     asked(question) {
-      if (question.input === undefined) return question
+      if (question.input === undefined || question.input === null) return question
       const { [TABLE.decision.input[0]]: commitment } = encode('decision', {
         outcome: undefined,
         input: question.input,
@@ -418,6 +418,11 @@ export function createRecorder(parts: RecorderParts): Recorder {
       return span
     },
   }
+}
+
+/** Of an application's own, which it may change before the next one is compared with it. */
+function ownCopyOf(fact: Decision): Decision {
+  return fact.ruleIds === undefined ? { ...fact } : { ...fact, ruleIds: [...fact.ruleIds] }
 }
 
 function factOf(given: Decision | PreparedDecision): Decision {

@@ -14,6 +14,12 @@ module.exports = function serve(jose, jwtVerify) {
     const [protected, payload, signature] = token.split('.')
     return { protected, payload, signature }
   }
+  const selfSigned = async (sub) => {
+    const { publicKey, privateKey } = await jose.generateKeyPair('ES256')
+    const header = { alg: 'ES256', jwk: await jose.exportJWK(publicKey) }
+    const token = await new jose.SignJWT({ sub }).setProtectedHeader(header).sign(privateKey)
+    return { token, publicKey }
+  }
   const routes = {
     '/': async (token) => (await jose.jwtVerify(token, key, wanted)).payload.sub,
     '/reused': async (token) => {
@@ -54,6 +60,16 @@ module.exports = function serve(jose, jwtVerify) {
         .setProtectedHeader(header)
         .encrypt(pair.publicKey)
       return (await jose.jwtDecrypt(token, pair.privateKey)).payload.sub
+    },
+    '/self-signed': async () => {
+      const { token } = await selfSigned('mallory')
+      return (await jose.jwtVerify(token, jose.EmbeddedJWK)).payload.sub
+    },
+    '/embedded': async () => {
+      const { token, publicKey } = await selfSigned('alice')
+      await jose.jwtVerify(token, publicKey)
+      await jose.jwtVerify(token, jose.EmbeddedJWK)
+      return (await jose.jwtVerify(token, publicKey)).payload.sub
     },
     '/proof': async () => {
       const { publicKey, privateKey } = await jose.generateKeyPair('ES256')

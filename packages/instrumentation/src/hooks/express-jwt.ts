@@ -35,11 +35,11 @@ export const expressJwtHook: Hook = {
         )
       own.isRevoked = listen(
         own.isRevoked,
-        ([request, decoded]) =>
-          (outcome) => {
-            const token = isFields(request) ? found.get(request) : undefined
-            record(recorder, tokens, askedOf(request, token, decoded), outcome)
-          },
+        ([request, decoded]) => {
+          const token = isFields(request) ? found.get(request) : undefined
+          const asked = askedOf(request, token, decoded)
+          return (outcome) => record(recorder, tokens, asked, outcome)
+        },
         log,
       )
       return undefined

@@ -17,22 +17,26 @@ export const jsonwebtokenHook: Hook = {
   versions: { from: '8.0.0', before: '10.0.0' },
   patch(library, recorder) {
     const tokens = verifiedTokens(recorder)
-    library.listen('verify', (args) => (outcome) => record(recorder, tokens, args, outcome), {
-      callback: true,
-    })
+    library.listen(
+      'verify',
+      ([token, , options]) => {
+        const asked = askedOf(options)
+        return (outcome) => record(recorder, tokens, token, asked, outcome)
+      },
+      { callback: true },
+    )
   },
 }
 
 function record(
   recorder: Recorder,
   tokens: VerifiedTokens,
-  args: readonly unknown[],
+  token: unknown,
+  asked: number,
   outcome: CallOutcome,
 ): void {
-  const token = args[0]
   // It gives what it decoded: without that, nobody has said that it holds.
   if (outcome.ok && outcome.value !== undefined) {
-    const asked = askedOf(args[2])
     recorder.verified(tokens.find(token, asked) ?? tokens.keep(token, asked, verifiedOf(token, asked)))
     return
   }

@@ -33,7 +33,8 @@ export type Observer = (call: Call) => ((outcome: CallOutcome) => void) | undefi
 /**
  * As an {@link Observer}, called once the library has returned, or thrown: for whoever neither changes a call nor reads what
  * the library may change. What is run before the library is out of the processor's caches after it, and would be fetched
- * twice. Where the library returns a promise, it costs nobody time while others work on that.
+ * twice. With a callback it is called before the library, which may call that at once. What it returns should need
+ * nothing of the arguments that the application may change before the outcome.
  */
 export type Listener = (
   args: readonly unknown[],
@@ -166,8 +167,7 @@ export function listen<F>(original: F, listener: Listener, log: Log, options: Li
   return proxied(original, (target, self, args) => {
     if (group !== undefined && isPart(group)) return Reflect.apply(target, self, args)
     const at = callback ? callbackAt(args) : -1
-    const told =
-      at === -1 ? undefined : toldByCallback(args, at, (outcome) => settleOf(args, self)?.(outcome), log)
+    const told = at === -1 ? undefined : toldByCallback(args, at, settleOf(args, self), log)
     const passed = told === undefined ? args : told.args
     let value: unknown
     if (group !== undefined) group.depth++
@@ -253,6 +253,8 @@ function once(hears: Settle, caller: Context, log: Log): Settle {
   }
 }
 
+const NOBODY: Settle = () => {}
+
 /** Where a callback is among the arguments; -1 for none. */
 function callbackAt(args: readonly unknown[]): number {
   let at = args.length - 1
@@ -264,11 +266,11 @@ function callbackAt(args: readonly unknown[]): number {
 function toldByCallback(
   args: readonly unknown[],
   at: number,
-  hears: Settle,
+  hears: Settle | undefined,
   log: Log,
 ): { readonly args: readonly unknown[]; readonly settle: Settle } {
   const caller = activeContext()
-  const settle = once(hears, caller, log)
+  const settle = once(hears ?? NOBODY, caller, log)
   const seen = new Proxy(args[at] as Callable, {
     apply(target, self, results: unknown[]) {
       const [error, value] = results

@@ -32,7 +32,7 @@ export const openfgaHook: Hook = {
       ({ args: [store, body] }) => {
         const checks = member(body, 'checks')
         const questions = Array.isArray(checks)
-          ? checks.map((check: unknown) => ({
+          ? Array.from(checks, (check: unknown) => ({
               id: textOf(member(check, 'correlation_id')),
               asked: recorder.asked(questionOf(check)),
             }))

@@ -24,8 +24,16 @@ export const openidClientHook: Hook = {
       library.observe(
         name,
         ({ args }) => {
-          const used = usedIn(args)
-          return (outcome) => judge({ recorder, method: `openid-client.${name}`, args, used, outcome })
+          const [config, token] = args
+          const asked = {
+            recorder,
+            method: `openid-client.${name}`,
+            config,
+            token: textOf(token),
+            used: attempt(() => usedIn(args)),
+            checks: checksOf(args[2]),
+          }
+          return (outcome) => judge({ ...asked, outcome })
         },
         // Token endpoints are asked by POST; the facts say what came of it.
         { asks: true, group: 'openid-client' },
@@ -39,18 +47,22 @@ export const openidClientHook: Hook = {
   },
 }
 
+/** What was asked, as it was at the call, and what came of it. */
 interface Exchange {
   readonly recorder: Recorder
   readonly method: string
-  readonly args: Call['args']
-  /** The token that was given in exchange, as it was at the call. */
+  readonly config: unknown
+  /** What is asked about, where it is a token. */
+  readonly token: string | undefined
+  /** The token that was given in exchange. */
   readonly used: string | undefined
+  /** What is looked at in an ID token, by what the caller asks for. */
+  readonly checks: readonly string[]
   readonly outcome: CallOutcome
 }
 
 /** RFC 7662. What the server says of a token that is active is its word; of any other it says nothing. */
-function recordIntrospection({ recorder, method, args: [config, asked], outcome }: Exchange): void {
-  const token = textOf(asked)
+function recordIntrospection({ recorder, method, config, token, outcome }: Exchange): void {
   const answer = outcome.ok && isFields(outcome.value) ? outcome.value : undefined
   const isActive = answer?.active === true
   const { header } = peekJwt(token)
@@ -71,8 +83,7 @@ function recordIntrospection({ recorder, method, args: [config, asked], outcome 
   })
 }
 
-function recordGrant({ recorder, method, args, used, outcome }: Exchange): void {
-  const [config] = args
+function recordGrant({ recorder, method, config, used, checks, outcome }: Exchange): void {
   if (!outcome.ok) {
     const reason = reasonOf(outcome.error)
     const isRefused = REFUSALS.has(reason)
@@ -105,7 +116,7 @@ function recordGrant({ recorder, method, args, used, outcome }: Exchange): void 
       type: 'credential',
       result: 'pass',
       method,
-      checks: checksOf(args[2]),
+      checks,
       token: identity,
     })
   }
@@ -128,8 +139,7 @@ function recordGrant({ recorder, method, args, used, outcome }: Exchange): void 
 }
 
 /** RFC 7009. The server says yes to tokens that it does not know, too: in either case the token is no good from here on. */
-function recordRevocation({ recorder, method, args: [config, given], outcome }: Exchange): void {
-  const token = textOf(given)
+function recordRevocation({ recorder, method, config, token, outcome }: Exchange): void {
   if (!outcome.ok) {
     recorder.verification({
       type: 'revocation',

@@ -29,7 +29,9 @@ export const spicedbHook: Hook = {
       'v1.PermissionsServiceClient.prototype.checkBulkPermissions',
       ({ args: [request] }) => {
         const items = member(request, 'items')
-        const questions = Array.isArray(items) ? items.map((item) => recorder.asked(questionOf(item))) : []
+        const questions = Array.isArray(items)
+          ? Array.from(items, (item) => recorder.asked(questionOf(item)))
+          : []
         return (outcome) => {
           const value = outcome.ok && isFields(outcome.value) ? outcome.value : {}
           const pairs: unknown[] = Array.isArray(value.pairs) ? value.pairs : []

@@ -1,6 +1,7 @@
 /** What watching does to requests: nothing. Real clients and servers in one process, and what the hook saw of them. */
 
 import { createServer, type IncomingMessage, request, type Server, type ServerResponse } from 'node:http'
+import { createRequire } from 'node:module'
 import type { AddressInfo } from 'node:net'
 import { gzipSync } from 'node:zlib'
 import { context, createContextKey } from '@opentelemetry/api'
@@ -71,9 +72,20 @@ const byHttp: Client = (path, body, method = 'POST') =>
     sent.end(body)
   })
 
+/** The one that OpenFGA's client brings along. */
+const axios = createRequire(createRequire(import.meta.url).resolve('@openfga/sdk'))('axios') as {
+  request(options: object): Promise<{ data: string }>
+}
+
+const byAxios: Client = async (path, body, method = 'POST') => {
+  const plain = { responseType: 'text', transformResponse: (text: string) => text, maxBodyLength: Infinity }
+  return (await axios.request({ url: url + path, method, data: body || undefined, ...plain })).data
+}
+
 const CLIENTS: [string, Client][] = [
   ['fetch', byFetch],
   ['node:http', byHttp],
+  ['axios', byAxios],
 ]
 
 test.each(CLIENTS)(

@@ -36,7 +36,9 @@ export function listenToNode(hooks: readonly HttpHook[], parts: WatchParts & { s
   const answered = ({ request, response }: Message): void => {
     const one = watched.get(request)
     if (one === undefined || response === undefined) return
-    one.answered(response.statusCode ?? 0, (name) => textIn(response.headers[name]))
+    // As they came: axios takes `content-encoding` away before it decompresses.
+    const headers = { ...response.headers }
+    one.answered(response.statusCode ?? 0, (name) => textIn(headers[name]))
     shadow(response, 'push', (chunk, encoding) => {
       if (chunk === null) one.end()
       else one.received(chunk, encoding)
