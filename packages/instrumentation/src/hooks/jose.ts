@@ -5,6 +5,8 @@
  * A signed claim set gives an authorization and a verification of it. A signature over anything else is a check of
  * integrity and nobody's authority. A proof of possession (RFC 9449) is a verification only.
  */
+// Node's own, whatever a test of the application puts in the place of the global one.
+import { setImmediate } from 'node:timers'
 import type { Span } from '@opentelemetry/api'
 import { activeSpan } from '../active.ts'
 import type { Verification } from '../facts.ts'
@@ -67,8 +69,9 @@ export const joseHook: Hook = {
         known = tokens.find(text, askedOf(optionsOf(options)))
         span = activeSpan()
       }
-      // By then jose has given the signature to another thread, and nobody waits for this one.
-      nextTick(attempt, prepare)
+      // By then jose has given the signature to another thread, and nobody waits for this one. Ticks come too early: those
+      // of a call that is made as an event arrives run before the first `await` is over.
+      setImmediate(attempt, prepare)
       return (outcome) => {
         isOver = true
         if (outcome.ok && known !== undefined) recorder.verified(known, span)
@@ -97,9 +100,6 @@ const embeddings = new WeakSet<object>()
 function isEmbedded(key: unknown): boolean {
   return typeof key === 'function' && embeddings.has(key)
 }
-
-/** Node's own, whatever a test of the application puts in its place. */
-const { nextTick } = process
 
 const NO_OPTIONS: Claims = {}
 
