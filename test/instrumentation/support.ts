@@ -70,6 +70,8 @@ export interface Service {
   /** Where it says that it listens; the first group is its URL, unless `url` is given. */
   readonly listening?: RegExp
   readonly url?: string
+  /** It says that it listens before it does. */
+  readonly isEarly?: boolean
 }
 
 /** Arguments for Node that start a program under the register flag. */
@@ -103,12 +105,13 @@ export async function startService(
     node,
     listening = /listening on (http:\S+)$/m,
     url: known,
+    isEarly = false,
   }: Service,
 ): Promise<Application> {
   const child = startUnderFlag(collector, { name, file, args, cwd, env, flags, node })
   const said = await child.says(listening)
   const url = known ?? said[1]!
-  await takesConnections(child, url)
+  if (isEarly) await takesConnections(child, url)
   return {
     url,
     process: child,
@@ -131,7 +134,6 @@ export async function startService(
   }
 }
 
-/** Some programs say that they listen a moment before they do: Verdaccio does as it asks for it. */
 async function takesConnections(child: Running, url: string): Promise<void> {
   const { hostname, port } = new URL(url)
   await waitFor(`${child.name} to listen`, async () => {

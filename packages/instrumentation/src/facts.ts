@@ -371,11 +371,20 @@ export const Name = {
 
 /** In the place of content that may have changed by the time of its fact: what was committed to before. */
 export class Commitment {
-  /** Undefined of what was over the bounds. */
-  readonly text: string | undefined
+  readonly #text: string | undefined
 
   constructor(text: string | undefined) {
-    this.text = text
+    this.#text = text
+  }
+
+  /** Undefined of what was over the bounds. */
+  get text(): string | undefined {
+    return this.#text
+  }
+
+  /** Whether a value is one; whatever it is, it is not asked, as it would be by `instanceof`. */
+  static is(value: unknown): value is Commitment {
+    return typeof value === 'object' && value !== null && #text in value
   }
 }
 
@@ -408,7 +417,7 @@ export function createEncoder(secrets: Secrets, identities: 'fingerprint' | 'cle
       case 'secret':
         return fingerprintOf(value)
       case 'content':
-        return (value instanceof Commitment ? value.text : secrets.commit(value)) ?? null
+        return (Commitment.is(value) ? value.text : secrets.commit(value)) ?? null
     }
   }
   const fingerprintOf = (value: unknown): string | undefined | null => {

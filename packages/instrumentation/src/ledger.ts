@@ -120,7 +120,7 @@ export function vary(group: Group, fact: Decision): boolean {
 
 /** Whether two decisions have the same; an object, or a list of any, may have been changed between them. */
 function isSameStill(one: unknown, other: unknown): boolean {
-  if (one instanceof Commitment) return other instanceof Commitment && one.text === other.text
+  if (Commitment.is(one)) return Commitment.is(other) && one.text === other.text
   if (Array.isArray(one)) return one !== other && one.every(isPlain) && isSame(one, other)
   return isPlain(one) && one === other
 }

@@ -331,6 +331,7 @@ test('a decision is compared with what others were when they were recorded', () 
     record({ outcome: 'deny' })
     fact.ruleIds[0] = 'b'
     record({})
+    recorder.repeatedDecision({ outcome: 'deny', engine: 'ours', ruleIds: 5 as never })
     for (const input of [{ order: 1 }, { order: 1 }])
       recorder.repeatedDecision({ outcome: 'allow', ...recorder.asked({ engine: 'opa', input }) })
   })
@@ -344,6 +345,7 @@ test('a decision is compared with what others were when they were recorded', () 
     ['allow', ['a'], 2, false],
     ['deny', ['a'], 1, false],
     ['deny', ['b'], 1, false],
+    ['deny', ['5'], 1, false],
     ['allow', undefined, 2, true],
   ])
 })

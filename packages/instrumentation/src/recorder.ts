@@ -422,7 +422,7 @@ export function createRecorder(parts: RecorderParts): Recorder {
 
 /** Of an application's own, which it may change before the next one is compared with it. */
 function ownCopyOf(fact: Decision): Decision {
-  return fact.ruleIds === undefined ? { ...fact } : { ...fact, ruleIds: [...fact.ruleIds] }
+  return Array.isArray(fact.ruleIds) ? { ...fact, ruleIds: [...fact.ruleIds] } : { ...fact }
 }
 
 function factOf(given: Decision | PreparedDecision): Decision {
