@@ -78,8 +78,9 @@ test('Verdaccio: who publishes, with which token, and what that sets off', async
     args: ['--config', join(directory, 'config.yaml'), '--listen', `http://127.0.0.1:${await freePort()}`],
     cwd: directory,
     listening: /http address - (http:\/\/[^/]+)\//,
-    isEarly: true,
   })
+  // It says so before it listens.
+  await waitFor('the registry to answer', () => fetch(registry.url).catch(() => undefined))
   const send = (path: string, method: string, body: object, token?: string): Promise<Answer> =>
     registry.request(path, {
       method,

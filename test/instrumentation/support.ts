@@ -3,8 +3,6 @@
  * of a request as plain objects.
  */
 import { createHmac, randomBytes } from 'node:crypto'
-import { once } from 'node:events'
-import { connect } from 'node:net'
 import { join } from 'node:path'
 import { formatHex } from '@rootspan/lineage/bytes'
 import { factsOf } from '@rootspan/lineage/governance/facts'
@@ -70,8 +68,6 @@ export interface Service {
   /** Where it says that it listens; the first group is its URL, unless `url` is given. */
   readonly listening?: RegExp
   readonly url?: string
-  /** It says that it listens before it does. */
-  readonly isEarly?: boolean
 }
 
 /** Arguments for Node that start a program under the register flag. */
@@ -105,13 +101,11 @@ export async function startService(
     node,
     listening = /listening on (http:\S+)$/m,
     url: known,
-    isEarly = false,
   }: Service,
 ): Promise<Application> {
   const child = startUnderFlag(collector, { name, file, args, cwd, env, flags, node })
   const said = await child.says(listening)
   const url = known ?? said[1]!
-  if (isEarly) await takesConnections(child, url)
   return {
     url,
     process: child,
@@ -132,22 +126,6 @@ export async function startService(
       return child.ends()
     },
   }
-}
-
-async function takesConnections(child: Running, url: string): Promise<void> {
-  const { hostname, port } = new URL(url)
-  await waitFor(`${child.name} to listen`, async () => {
-    if (child.isOver) throw new Error(`${child.name} has ended: ${child.stderr.slice(-2000)}`)
-    const socket = connect(Number(port), hostname)
-    try {
-      await once(socket, 'connect')
-      return true
-    } catch {
-      return undefined
-    } finally {
-      socket.destroy()
-    }
-  })
 }
 
 /** Starts `apps/<file>` under the register flag, whatever it is. */

@@ -41,11 +41,12 @@ export const openfgaHook: Hook = {
         return (outcome) => {
           const value = outcome.ok && isFields(outcome.value) ? outcome.value : {}
           const results = isFields(value.result) ? value.result : {}
+          const decided = { ...policy, ...versionOf(outcome) }
           recorder.together(() => {
             for (const { id, asked } of questions) {
               const found = id === undefined ? undefined : results[id]
               const said = outcome.ok ? (isFields(found) ? found : {}) : outcome.error
-              recorder.decision({ ...asked, ...policy, ...versionOf(outcome), ...judgement(said) })
+              recorder.decision({ ...asked, ...decided, ...judgement(said) })
             }
           })
         }

@@ -35,11 +35,12 @@ export const spicedbHook: Hook = {
         return (outcome) => {
           const value = outcome.ok && isFields(outcome.value) ? outcome.value : {}
           const pairs: unknown[] = Array.isArray(value.pairs) ? value.pairs : []
+          const revision = revisionOf(outcome)
           // Answers have the order of the questions, and repeat them.
           recorder.together(() => {
             for (const [at, asked] of questions.entries()) {
               const said = outcome.ok ? ofPair(pairs[at]) : failure(outcome.error)
-              recorder.decision({ ...asked, ...said, ...revisionOf(outcome) })
+              recorder.decision({ ...asked, ...said, ...revision })
             }
           })
         }
