@@ -12,7 +12,7 @@ import {
   startApplication,
   startQuickCollector,
 } from './support.ts'
-import { claimsOf, expectNothingLeaked, sign } from './tokens.ts'
+import { claimsOf, expectNothingLeaked, forge, sign } from './tokens.ts'
 
 /** 32 bytes: it encrypts, too. */
 const KEY = 'the key of whoever signs tokens.'
@@ -88,6 +88,7 @@ describe.each(Object.keys(FORMS))('%s', (form) => {
     ['not yet valid', sign(claimsOf({ nbf: CLAIMS.iat + 600 }), KEY), 'not_active'],
     ['for somebody else', sign(claimsOf({ aud: 'billing' }), KEY), 'audience_mismatch'],
     ['signed by another key', sign(CLAIMS, 'another key, that signs tokens too'), 'invalid_signature'],
+    ['forged from one that is known', forge(TOKEN, claimsOf({ sub: 'mallory' })), 'invalid_signature'],
   ])('a token that is %s', async (_, token, reason) => {
     const { body, records } = await ask(form, '/', token)
     expect(body).toMatch(/^ERR_J/)

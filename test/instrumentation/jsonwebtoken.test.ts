@@ -12,7 +12,7 @@ import {
   startApplication,
   startQuickCollector,
 } from './support.ts'
-import { claimsOf, sign as signWith } from './tokens.ts'
+import { claimsOf, forge, sign as signWith } from './tokens.ts'
 
 const JWT_KEY = 'the key of the service that signs tokens'
 const CLAIMS = claimsOf()
@@ -104,6 +104,17 @@ test.each([
   expect(others).toEqual([])
   expect(check!.claims).toMatchObject({ 'verification.result': 'fail', 'verification.reason.code': reason })
   expect(check!.causes).toEqual([artifact])
+})
+
+test('other claims under the signature of a token that is known are forged, and the known one is not', async () => {
+  const token = sign({ ...CLAIMS, jti: 'known' })
+  const forged = forge(token, { ...CLAIMS, jti: 'known', sub: 'mallory' })
+  const presented = [token, token, forged, token]
+  const recorded: unknown[] = []
+  for (const one of presented)
+    for (const { claims } of select(await shown(await send('/orders', one)), 'authorization'))
+      recorded.push([claims['authorization.fingerprint'], claims['authorization.verification']])
+  expect(recorded).toEqual(presented.map((one) => [fingerprint(one), one === forged ? 'failed' : 'verified']))
 })
 
 test('an action later in the request inherits the token, and names it as its cause', async () => {

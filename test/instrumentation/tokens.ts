@@ -11,6 +11,11 @@ export function sign(claims: object, key: string, header: object = { kid: 'key-1
   return `${signed}.${createHmac('sha256', key).update(signed).digest('base64url')}`
 }
 
+/** A token with other claims than were signed, and the signature of those that were. */
+export function forge(token: string, claims: object): string {
+  return token.replace(/(?<=\.).*(?=\.)/, encode(claims))
+}
+
 /** The claims of a good token of now, with `changed` ones. */
 export function claimsOf(changed: object = {}): Record<string, unknown> & { exp: number; iat: number } {
   const now = Math.floor(Date.now() / 1000)

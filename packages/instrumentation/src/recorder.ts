@@ -59,10 +59,9 @@ export interface Recorder {
   /** Encodes a decision once, for whoever has the same again and again and can tell at little cost. */
   prepareDecision(fact: Decision): PreparedDecision
   /**
-   * As `prepareDecision`, an artifact, where there is one, and a verification of it. `token` and `found` are for whoever
-   * looks it up.
+   * As `prepareDecision`, an artifact, where there is one, and a verification of it. The rest is for whoever looks it up.
    */
-  prepareToken(facts: TokenFacts, token?: unknown, found?: unknown): PreparedToken
+  prepareToken(facts: TokenFacts, text?: string, isMac?: boolean, found?: unknown): PreparedToken
   /**
    * An artifact that was presented. With `verification: 'verified'` it is in force from now on for the whole
    * execution: later actions and decisions in it repeat its identity. With `status: 'revoked'` it is so no longer. On
@@ -336,9 +335,10 @@ export function createRecorder(parts: RecorderParts): Recorder {
       return { ...question, input: new Commitment(commitment as string | undefined) }
     },
     prepareDecision: (fact) => new PreparedDecision(fact, encode('decision', fact)),
-    prepareToken: ({ authorization, verification }, token, found) =>
+    prepareToken: ({ authorization, verification }, text, isMac = false, found) =>
       new PreparedToken(
-        token,
+        text,
+        isMac,
         found,
         authorization && encode('authorization', authorization),
         encode('verification', verification),

@@ -43,9 +43,12 @@ export class Artifact {
  * it is long out of the processor's caches, and each other one that it leads to is waited for.
  */
 export class PreparedToken {
-  /** By which it is found again; see verified.ts. */
-  readonly token: unknown
+  /** By which it is found again, see verified.ts: the token, or its MAC, and what was found of it. */
+  readonly text: string | undefined
+  readonly isMac: boolean
   readonly found: unknown
+  /** Another one with the same number, kept before. */
+  earlier: PreparedToken | undefined = undefined
   readonly authorization: SharedAttributes | undefined
   readonly verification: SharedAttributes
   /** Whether values of either were cut. */
@@ -56,12 +59,14 @@ export class PreparedToken {
   readonly inForce: readonly Artifact[] | undefined
 
   constructor(
-    token: unknown,
+    text: string | undefined,
+    isMac: boolean,
     found: unknown,
     authorization: Attributes | undefined,
     verification: Attributes,
   ) {
-    this.token = token
+    this.text = text
+    this.isMac = isMac
     this.found = found
     this.authorization = authorization && new SharedAttributes(authorization)
     this.verification = new SharedAttributes(verification)

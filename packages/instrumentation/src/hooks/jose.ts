@@ -133,7 +133,7 @@ function recordJwt(call: JoseCall, tokens: VerifiedTokens): void {
     const asked = askedOf(options)
     const known = tokens.find(text, asked)
     const facts = known === undefined ? acceptedOf(call, asked) : undefined
-    const token = facts === undefined ? known : tokens.keep(text, asked, facts)
+    const token = facts === undefined ? known : tokens.keepSigned(text, asked, facts)
     if (token !== undefined) {
       recorder.verified(token)
       return

@@ -37,7 +37,7 @@ function record(
 ): void {
   // It gives what it decoded: without that, nobody has said that it holds.
   if (outcome.ok && outcome.value !== undefined) {
-    recorder.verified(tokens.find(token, asked) ?? tokens.keep(token, asked, verifiedOf(token, asked)))
+    recorder.verified(tokens.find(token, asked) ?? tokens.keepSigned(token, asked, verifiedOf(token, asked)))
     return
   }
   const reason = outcome.ok ? UNSEEN.code : reasonOf(outcome.error)

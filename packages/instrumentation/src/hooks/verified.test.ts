@@ -1,4 +1,5 @@
 /** That facts which are kept are those that would be made each time. */
+import { createHmac } from 'node:crypto'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import type { Recorder, TokenFacts } from '../recorder.ts'
@@ -9,8 +10,8 @@ type Found = Parameters<VerifiedTokens['find']>[1]
 
 /** What is given for tokens that are accepted, and how often facts were made. */
 function accepting() {
-  const prepareToken: Recorder['prepareToken'] = ({ authorization, verification }, token, found) =>
-    ({ authorization, verification, token, found }) as unknown as PreparedToken
+  const prepareToken: Recorder['prepareToken'] = ({ authorization, verification }, text, isMac, found) =>
+    ({ authorization, verification, text, isMac, found }) as unknown as PreparedToken
   const tokens = verifiedTokens({ prepareToken } as Recorder)
   let made = 0
   return {
@@ -83,6 +84,70 @@ test('facts are made once for a token, also where it is verified in two ways by 
     accept('header.payload.signature', ['bearer', 'alice'])
   }
   expect(made()).toBe(2)
+})
+
+/** As an issuer makes them, of one length. */
+function tokenOf(at: number, alg = 'HS256', hash = 'sha256'): string {
+  const encode = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url')
+  const signed = `${encode({ alg })}.${encode({ jti: String(at).padStart(6, '0') })}`
+  return `${signed}.${createHmac(hash, 'key').update(signed).digest('base64url')}`
+}
+
+test('facts of a thousand tokens are made once each, however they meet', () => {
+  const { accept, made } = accepting()
+  for (let turn = 0; turn < 3; turn++) for (let at = 0; at < 1000; at++) accept(tokenOf(at), 1)
+  expect(made()).toBe(1000)
+})
+
+/** What is kept of a token that was signed by the algorithm in its header. */
+function keptOf(token: string) {
+  const kept: (string | undefined)[] = []
+  const prepareToken: Recorder['prepareToken'] = (_facts, text, isMac, found) => {
+    kept.push(text)
+    return { text, isMac, found } as unknown as PreparedToken
+  }
+  const tokens = verifiedTokens({ prepareToken } as Recorder)
+  const { alg: algorithm } = JSON.parse(Buffer.from(token.split('.')[0]!, 'base64url').toString())
+  const made = tokens.keepSigned(token, 1, {
+    authorization: { type: 'jwt', algorithm, verification: 'verified' },
+    verification: { type: 'credential', result: 'pass', method: 'test' },
+  })
+  return { kept, find: (other: unknown, found: Found = 1) => tokens.find(other, found) === made }
+}
+
+test('a token with a MAC is known again by that, and by all of it', () => {
+  const token = tokenOf(1)
+  const { kept, find } = keptOf(token)
+  expect(kept).toEqual([token.slice(-44)])
+  expect(find(`Bearer ${token}`.split(' ')[1])).toBe(true)
+  expect(find(token, 2)).toBe(false)
+  for (let at = token.length - 44; at < token.length; at++) {
+    const other = token[at] === 'A' ? 'B' : 'A'
+    expect(find(token.slice(0, at) + other + token.slice(at + 1)), `character ${at}`).toBe(false)
+  }
+  for (const part of [token.slice(-44, -1), token.slice(-43), '', undefined, 7])
+    expect(find(part), String(part)).toBe(false)
+})
+
+test.each([
+  ['a longer MAC', tokenOf(1, 'HS512', 'sha512')],
+  ['a signature', tokenOf(1, 'RS256')],
+  ['a MAC that is cut', tokenOf(1).slice(0, -1)],
+  ['an algorithm that is none', tokenOf(1, 'none')],
+])('a token with %s is known again by all of it', (_, token) => {
+  const { kept, find } = keptOf(token)
+  expect(kept).toEqual([token])
+  expect(find(token)).toBe(true)
+  const end = token.lastIndexOf('.')
+  expect(find(`${token.slice(0, end - 1)}_${token.slice(end)}`)).toBe(false)
+})
+
+test('one that is accepted by its look alone is known again by all of it', () => {
+  const { accept, find } = accepting()
+  const token = tokenOf(1)
+  accept(token, 1)
+  expect(find(token, 1)).toBeDefined()
+  expect(find(token.replace('.', '_'), 1)).toBeUndefined()
 })
 
 test('what is long is not kept', () => {
