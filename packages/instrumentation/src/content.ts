@@ -94,6 +94,8 @@ function commitIn(attributes: Attributes, secrets: Secrets): void {
 }
 
 function committedEvent(event: SpanEvent, secrets: Secrets): SpanEvent | undefined {
+  // Said by its name, too, which takes a microsecond longer to find.
+  if (event instanceof FactEvent) return undefined
   const { name } = event
   if (name.startsWith(NAMESPACE)) return undefined
   const { attributes } = event
