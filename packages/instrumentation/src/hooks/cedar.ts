@@ -7,13 +7,15 @@
  */
 import { createCache } from '../cache.ts'
 import { canonicalJson } from '../canonical.ts'
+import type { PreparedDecision } from '../fact-event.ts'
 import type { Decision } from '../facts.ts'
 import type { Recorder } from '../recorder.ts'
 import { digestOf } from '../secrets.ts'
+import { isAbout, numberOf, partsOf } from './cedar-question.ts'
 import type { Hook } from './hook.ts'
 import type { CallOutcome } from './observe.ts'
-import { MAX_PREPARED, type Part, type Parts, type PreparedDecisions, preparedDecision } from './prepared.ts'
-import { areSame, attempt, type Fields, failure, isFields, member } from './values.ts'
+import { keepDecision, MAX_PREPARED, type PreparedDecisions } from './prepared.ts'
+import { areSame, attempt, type Fields, failure, member } from './values.ts'
 
 /** Policy sets that are remembered: those that were parsed beforehand, by id, and others by their text. */
 const MAX_SETS = 1000
@@ -38,17 +40,9 @@ export const cedarHook: Hook = {
     const parsed = new Map<string, Policy>()
     const known: PreparedDecisions = createCache(MAX_PREPARED)
     const decided = (call: unknown, outcome: CallOutcome, policy: Policy | undefined): void => {
-      const parts = policy && outcome.ok ? readParts(call, outcome.value, policy) : undefined
-      recorder.decision(
-        preparedDecision(recorder, known, parts, () => ({
-          ...requestOf(call),
-          ...answerOf(outcome),
-          policySetId: policy?.policySetId,
-          policyDigest: policy?.policyDigest,
-          engine: 'cedar',
-          engineVersion: library.version,
-        })),
-      )
+      const decide = (): Decision => decisionOf(call, outcome, policy, library.version)
+      if (policy === undefined || !outcome.ok) recorder.decision(decide())
+      else recorder.decision(knownDecision(recorder, known, call, outcome.value, policy.serial, decide))
     }
     for (const name of ['isAuthorized', 'isAuthorizedPartial'])
       library.listen(
@@ -98,46 +92,36 @@ function replaceSet(recorder: Recorder, parsed: Map<string, Policy>, policy: Pol
   })
 }
 
-/**
- * A question and its answer under one policy. Undefined for anything but ids, a context of plain values, and an answer
- * without errors.
- */
-function readParts(call: unknown, answer: unknown, policy: Policy): Parts | undefined {
-  try {
-    const { response } = answer as Fields
-    const { decision, diagnostics } = response as Fields
-    const { reason, errors } = diagnostics as Fields
-    if (!isPart(decision) || !Array.isArray(reason) || !Array.isArray(errors) || errors.length > 0)
-      return undefined
-    const parts: Part[] = [policy.serial, decision, reason.length]
-    for (const id of reason) {
-      if (!isPart(id)) return undefined
-      parts.push(id)
-    }
-    const { principal, action, resource, context } = call as Fields
-    for (const value of [principal, action, resource, context]) {
-      if (!isPlain(value)) return undefined
-      const at = parts.push(0) - 1
-      for (const name in value) {
-        const member = value[name]
-        if (!isPart(member)) return undefined
-        parts.push(name, member)
-      }
-      parts[at] = parts.length
-    }
-    return parts
-  } catch {
-    return undefined
+/** Made once for what comes again and again; see cedar-question.ts. */
+function knownDecision(
+  recorder: Recorder,
+  known: PreparedDecisions,
+  call: unknown,
+  answer: unknown,
+  policy: number,
+  decide: () => Decision,
+): Decision | PreparedDecision {
+  const number = numberOf(call, answer, policy)
+  if (number === undefined) return decide()
+  const kept = known.get(number)
+  if (kept !== undefined && isAbout(kept.parts, call, answer, policy)) return kept.fact
+  return keepDecision(recorder, known, number, partsOf(call, answer, policy), decide())
+}
+
+function decisionOf(
+  call: unknown,
+  outcome: CallOutcome,
+  policy: Policy | undefined,
+  engineVersion: string | undefined,
+): Decision {
+  return {
+    ...requestOf(call),
+    ...answerOf(outcome),
+    policySetId: policy?.policySetId,
+    policyDigest: policy?.policyDigest,
+    engine: 'cedar',
+    engineVersion,
   }
-}
-
-function isPart(value: unknown): value is string | number | boolean {
-  return typeof value === 'string' || typeof value === 'boolean' || Number.isFinite(value)
-}
-
-/** Its members, as they can be listed, are all that canonical JSON has of it. */
-function isPlain(value: unknown): value is Fields {
-  return isFields(value) && Object.getPrototypeOf(value) === Object.prototype && !('toJSON' in value)
 }
 
 function requestOf(call: unknown): Partial<Decision> {
@@ -223,7 +207,7 @@ function createPolicies(): Policies {
       }
       return known
     }
-    const parts = partsOf(fields)
+    const parts = policiesIn(fields)
     const known = sets.get(fields)
     if (known !== undefined && areSame(known.parts, parts)) return known.policy
     const made = policy(undefined, fields)
@@ -237,7 +221,7 @@ function createPolicies(): Policies {
 }
 
 /** Everything in a set down to the single policies. */
-function partsOf({ staticPolicies, templates, templateLinks }: Fields): unknown[] {
+function policiesIn({ staticPolicies, templates, templateLinks }: Fields): unknown[] {
   return [staticPolicies, templates, templateLinks].flatMap((part) => {
     const fields = fieldsOf(part)
     return fields === undefined ? [part] : [part, ...Object.entries(fields).flat()]

@@ -36,31 +36,52 @@ export function preparedDecision(
   parts: Parts | undefined,
   make: () => Decision,
 ): Decision | PreparedDecision {
-  if (known === undefined || parts === undefined) return make()
-  const number = numberOf(parts)
-  if (number === undefined) return make()
+  if (known === undefined || parts === undefined || parts.length > MAX_PARTS) return make()
+  let number = 0
+  for (const part of parts) number = mixed(number, part)
   const kept = known.get(number)
   if (kept !== undefined && areSame(kept.parts, parts)) return kept.fact
-  const fact = recorder.prepareDecision(make())
+  return keepDecision(recorder, known, number, parts, make())
+}
+
+/** Keeps a decision, if `parts` are there and short, and returns what is to be recorded. */
+export function keepDecision(
+  recorder: Recorder,
+  known: PreparedDecisions,
+  number: number,
+  parts: Parts | undefined,
+  decision: Decision,
+): Decision | PreparedDecision {
+  if (parts === undefined || !areShort(parts, MAX_PARTS, MAX_CHARACTERS)) return decision
+  const fact = recorder.prepareDecision(decision)
   known.set(number, { parts, fact })
   return fact
 }
 
-/** 32 bits by FNV-1a; undefined where there is too much. */
-function numberOf(parts: Parts): number | undefined {
-  if (parts.length > MAX_PARTS) return undefined
-  let number = 0x811c9dc5
-  let left = MAX_CHARACTERS
-  for (const part of parts)
-    if (typeof part === 'string') {
-      left -= part.length
-      if (left < 0) return undefined
-      for (let at = 0; at < part.length; at++) number = mixed(number, part.charCodeAt(at))
-    } else if (typeof part === 'number') number = mixed(number, part ^ (part * 2 ** 20))
-    else if (part === true) number = mixed(number, 1)
-  return number
+/** Whether there are so many parts, with so many characters, at most. */
+export function areShort(parts: Parts, maxParts: number, maxCharacters: number): boolean {
+  if (parts.length > maxParts) return false
+  let characters = 0
+  for (const part of parts) if (typeof part === 'string') characters += part.length
+  return characters <= maxCharacters
 }
 
-function mixed(number: number, more: number): number {
+/** Characters of a text, at its beginning and at its end, by which it is told apart. */
+const SOME = 8
+
+/** A number of 32 bits (FNV-1a) with one more part in it. */
+export function mixed(number: number, part: unknown): number {
+  if (typeof part === 'number') return step(number, part ^ (part * 2 ** 20))
+  if (typeof part !== 'string') return part === true ? step(number, 1) : number
+  const { length } = part
+  let more = step(number, length)
+  for (let at = 0; at < length; at++) {
+    if (at === SOME && length > 2 * SOME) at = length - SOME
+    more = step(more, part.charCodeAt(at))
+  }
+  return more
+}
+
+function step(number: number, more: number): number {
   return Math.imul(number ^ more, 0x01000193)
 }

@@ -2,7 +2,7 @@
 import { createCache } from '../cache.ts'
 import type { Recorder, TokenFacts } from '../recorder.ts'
 import type { PreparedToken } from '../scope.ts'
-import type { Part, Parts } from './prepared.ts'
+import { areShort, type Part, type Parts } from './prepared.ts'
 import { isSame } from './values.ts'
 
 /** Tokens whose facts are kept; at most twice as many. */
@@ -90,11 +90,7 @@ function ownCopyOf(text: string): string {
 }
 
 function isShort(found: Found): boolean {
-  const parts = typeof found === 'object' ? found : [found]
-  if (parts.length > MAX_PARTS) return false
-  let characters = 0
-  for (const part of parts) if (typeof part === 'string') characters += part.length
-  return characters <= MAX_CHARACTERS
+  return areShort(typeof found === 'object' ? found : [found], MAX_PARTS, MAX_CHARACTERS)
 }
 
 /**
