@@ -5,7 +5,7 @@
  *     npm run bench -- --only sustained   one of them
  *     npm run bench -- --spans 500000     less of it
  *     npm run bench -- --only stages      CPU microseconds a span by stage, without sockets and disk
- *     npm run bench -- --only decisions   what each hook adds to a decision, about ten minutes
+ *     npm run bench -- --only decisions   what each hook adds to a decision, about fifteen minutes
  *     npm run bench -- --only service     what all of them take from an Express service, about fourteen minutes
  *
  * Every scenario starts the real collector on an empty store in a temporary directory, and a load generator in
