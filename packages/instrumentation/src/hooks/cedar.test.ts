@@ -34,6 +34,20 @@ function hooked(answers: readonly unknown[]) {
   return { library, recorded }
 }
 
+test('decisions about hundreds of users are made once each, however they meet', () => {
+  const users = Array.from({ length: 500 }, (_, at) => `a user of long id ${at} of the first tenant`)
+  const calls = [...users, ...users, ...users].map((id) => ({
+    principal: { type: 'U', id },
+    action: { type: 'A', id: 'a' },
+    resource: { type: 'R', id: 'r' },
+    context: {},
+    preparsedPolicySetId: 'set',
+  }))
+  const recorded = recordedFor(calls, Array(calls.length).fill(answer('allow', ['p'])))
+  expect(recorded).toHaveLength(1500)
+  expect(new Set(recorded).size).toBe(500)
+})
+
 function recordedFor(calls: readonly Call[], answers: readonly unknown[]): Recorded[] {
   const { library, recorded } = hooked(answers)
   for (const call of calls) library.statefulIsAuthorized(call)

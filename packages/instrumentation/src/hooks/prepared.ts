@@ -66,19 +66,17 @@ export function areShort(parts: Parts, maxParts: number, maxCharacters: number):
   return characters <= maxCharacters
 }
 
-/** Characters of a text, at its beginning and at its end, by which it is told apart. */
-const SOME = 8
+/** Longer texts are told apart by every second character, or third, and so on. */
+const SHORT = 64
 
 /** A number of 32 bits (FNV-1a) with one more part in it. */
 export function mixed(number: number, part: unknown): number {
   if (typeof part === 'number') return step(number, part ^ (part * 2 ** 20))
   if (typeof part !== 'string') return part === true ? step(number, 1) : number
   const { length } = part
+  const stride = 1 + Math.trunc(length / SHORT)
   let more = step(number, length)
-  for (let at = 0; at < length; at++) {
-    if (at === SOME && length > 2 * SOME) at = length - SOME
-    more = step(more, part.charCodeAt(at))
-  }
+  for (let at = 0; at < length; at += stride) more = step(more, part.charCodeAt(at))
   return more
 }
 
