@@ -54,6 +54,7 @@ async function isRecording({ decide, enter }) {
 
 /** Requests with `count` decisions each. */
 function client({ decide, enter }, isAsync, count) {
+  const { atOnce = false } = decide
   const tracer = trace.getTracer('bench')
   let request = 0
   let left = 0
@@ -65,10 +66,16 @@ function client({ decide, enter }, isAsync, count) {
   const someAsync = async (many) => {
     for (let one = 0; one < many; one++) await decide(request)
   }
+  /** Ends the request, if these are its last ones. */
+  const someAtOnce = async (many, ending) => {
+    await Promise.all(Array.from({ length: many }, () => decide(request)))
+    ending?.end()
+  }
   /** Takes its turn; returns nanoseconds. The user is the same for all of a request. */
   return async function turn() {
     enter()
     const begin = process.hrtime.bigint()
+    const asked = []
     for (let done = 0; done < TURN; ) {
       if (left === 0) {
         span = tracer.startSpan('GET /', { kind: SpanKind.SERVER })
@@ -76,14 +83,17 @@ function client({ decide, enter }, isAsync, count) {
         left = count
       }
       const many = Math.min(left, TURN - done)
-      if (isAsync) await context.with(inside, someAsync, undefined, many)
+      const ending = left === many ? span : undefined
+      if (atOnce) asked.push(context.with(inside, someAtOnce, undefined, many, ending))
+      else if (isAsync) await context.with(inside, someAsync, undefined, many)
       else context.with(inside, some, undefined, many)
       done += many
       left -= many
       if (left > 0) continue
-      span.end()
+      if (!atOnce) span.end()
       request++
     }
+    if (atOnce) await Promise.all(asked)
     return Number(process.hrtime.bigint() - begin)
   }
 }

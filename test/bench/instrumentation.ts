@@ -111,13 +111,14 @@ const DECISION_WARM_UP_MILLIS = 3000
 const DECISION_MILLIS = { 1: 1500, 1000: 3000 } as const
 
 /**
- * Each library in processes of its own, as a service has one or two of them. Spans are made and governed with and without
+ * Each library whose name has this, in processes of its own, as a service has one or two of them. Spans are made and governed with and without
  * hooks, and exported in neither case: the difference is the hooks.
  */
-export async function measureDecisions(): Promise<DecisionFigures[]> {
+export async function measureDecisions(named: string): Promise<DecisionFigures[]> {
   const lister = start('decisions.child.cjs', [], {})
-  const libraries = await answer<string[]>(lister)
+  const libraries = (await answer<string[]>(lister)).filter((library) => library.includes(named))
   stop([lister])
+  if (libraries.length === 0) throw new Error(`no library's name has ${named}`)
   const counts = [1, 1000] as const
   const cases = libraries.flatMap((library) => counts.map((perRequest) => ({ library, perRequest })))
   const figures = cases.map((one) => ({ ...one, processes: [] as Process[] }))

@@ -6,6 +6,7 @@
  *     npm run bench -- --spans 500000     less of it
  *     npm run bench -- --only stages      CPU microseconds a span by stage, without sockets and disk
  *     npm run bench -- --only decisions   what each hook adds to a decision, about fifteen minutes
+ *     npm run bench -- --only decisions --library jose   of libraries with such names
  *     npm run bench -- --only service     what all of them take from an Express service, about fourteen minutes
  *
  * Every scenario starts the real collector on an empty store in a temporary directory, and a load generator in
@@ -248,12 +249,15 @@ const { values } = parseArgs({
   options: {
     only: { type: 'string' },
     spans: { type: 'string', default: '3000000' },
+    library: { type: 'string', default: '' },
     json: { type: 'string' },
     help: { type: 'boolean', default: false },
   },
 })
 if (values.help) {
-  console.log(`npm run bench -- [--only NAME,...] [--spans N] [--json FILE]\nNAME: ${NAMES.join(', ')}`)
+  console.log(
+    `npm run bench -- [--only NAME,...] [--spans N] [--library TEXT] [--json FILE]\nNAME: ${NAMES.join(', ')}\nTEXT: of decisions, libraries whose names have it`,
+  )
 } else {
   const wanted = values.only?.split(',') ?? NAMES
   const unknown = wanted.filter((name) => !NAMES.includes(name))
@@ -274,7 +278,7 @@ if (values.help) {
     results.push({ scenario: 'stages', ...figures })
   }
   if (wanted.includes('decisions')) {
-    const decisions = await measureDecisions()
+    const decisions = await measureDecisions(values.library)
     printDecisions(decisions)
     results.push({ scenario: 'decisions', decisions })
   }
