@@ -1,7 +1,7 @@
 /**
  * Questions to Cedar and their answers, for decisions that are made once: those of ids and a context of plain values, with
- * an answer without errors, under one policy, which has a number. A question is read twice, for a number by which its
- * decision is looked up and to compare it with what that one was about, and nothing is put together for it.
+ * an answer without errors, under one policy, which has a number. A question that is known is read twice, for a number by
+ * which its decision is looked up and to compare it with what that one was about, and its parts are not put together.
  */
 import { mixed, type Part, type Parts } from './prepared.ts'
 import { type Fields, isFields } from './values.ts'
@@ -9,18 +9,17 @@ import { type Fields, isFields } from './values.ts'
 /** Behind the members of an object, where a name would be. */
 const END = undefined
 
-/** By what mostly tells questions apart; undefined for what cannot be read. */
+/** By all that a decision is about; undefined for what cannot be read. */
 export function numberOf(call: unknown, answer: unknown, policy: number): number | undefined {
   try {
-    const { principal, action, resource, context } = call as Readonly<Record<string, Fields>>
-    let number = policy
-    number = mixed(number, principal!.type)
-    number = mixed(number, principal!.id)
-    number = mixed(number, action!.id)
-    number = mixed(number, resource!.type)
-    number = mixed(number, resource!.id)
-    number = mixed(number, responseOf(answer).decision)
-    for (const name in context) number = mixed(number, context[name])
+    const response = responseOf(answer)
+    const reasons = reasonsIn(response)
+    if (reasons === undefined) return undefined
+    let number = mixed(policy, response.decision)
+    for (const id of reasons) number = mixed(number, id)
+    const { principal, action, resource, context } = call as Fields
+    for (const value of [principal, action, resource, context])
+      for (const name in value as Fields) number = mixed(mixed(number, name), (value as Fields)[name])
     return number
   } catch {
     return undefined

@@ -34,18 +34,45 @@ function hooked(answers: readonly unknown[]) {
   return { library, recorded }
 }
 
-test('decisions about hundreds of users are made once each, however they meet', () => {
-  const users = Array.from({ length: 500 }, (_, at) => `a user of long id ${at} of the first tenant`)
-  const calls = [...users, ...users, ...users].map((id) => ({
-    principal: { type: 'U', id },
-    action: { type: 'A', id: 'a' },
-    resource: { type: 'R', id: 'r' },
-    context: {},
-    preparsedPolicySetId: 'set',
-  }))
-  const recorded = recordedFor(calls, Array(calls.length).fill(answer('allow', ['p'])))
-  expect(recorded).toHaveLength(1500)
-  expect(new Set(recorded).size).toBe(500)
+test.each([40, 80, 200])('decisions about hundreds of users are made once each, of ids of %i', (length) => {
+  const uses = [
+    (at: number) => `${at} of one tenant`.padEnd(length, 'x'),
+    (at: number) => `one tenant's ${at}`.padStart(length, 'x'),
+  ]
+  for (const idOf of uses) {
+    const users = Array.from({ length: 500 }, (_, at) => idOf(at))
+    const calls = [...users, ...users, ...users].map((id) => questionOf({ id }))
+    const recorded = recordedFor(calls, Array(calls.length).fill(answer('allow', ['p'])))
+    expect(recorded).toHaveLength(1500)
+    expect(new Set(recorded).size).toBe(500)
+  }
+})
+
+function questionOf({ id = 'u', context = {} }: { id?: string; context?: Call }): Call {
+  const principal = { type: 'U', id }
+  const [action, resource] = [
+    { type: 'A', id: 'a' },
+    { type: 'R', id: 'r' },
+  ]
+  return { principal, action, resource, context, preparsedPolicySetId: 'set' }
+}
+
+test('what comes by turns is made once each, also where it is nearly the same', () => {
+  const allowed = answer('allow', ['p1', 'p2'])
+  const turns: [Call, unknown][] = [
+    [questionOf({ context: { a: true, b: false } }), allowed],
+    [questionOf({ context: { a: false, b: true } }), allowed],
+    [questionOf({ context: { a: false } }), allowed],
+    [questionOf({ context: {} }), allowed],
+    [questionOf({ context: {} }), answer('allow', ['p2', 'p1'])],
+    [{ ...questionOf({}), principal: { id: 'u', type: 'U' } }, allowed],
+  ]
+  const given = [...turns, ...turns, ...turns]
+  const recorded = recordedFor(
+    given.map(([call]) => call),
+    given.map(([, one]) => one),
+  )
+  expect(new Set(recorded).size).toBe(turns.length)
 })
 
 function recordedFor(calls: readonly Call[], answers: readonly unknown[]): Recorded[] {

@@ -5,6 +5,7 @@
  */
 import type { Authorization } from '../facts.ts'
 import type { Recorder, TokenFacts } from '../recorder.ts'
+import type { PreparedToken } from '../scope.ts'
 import type { Hook } from './hook.ts'
 import { Check, type Claims, checkNames, jwtArtifact, peekJwt } from './jwt.ts'
 import type { CallOutcome } from './observe.ts'
@@ -17,10 +18,11 @@ export const jsonwebtokenHook: Hook = {
   versions: { from: '8.0.0', before: '10.0.0' },
   patch(library, recorder) {
     const tokens = verifiedTokens(recorder)
+    const unlooked = looksAtKeys(library.version) ? 0 : ANY_KEY
     library.listen(
       'verify',
       ([token, , options]) => {
-        const asked = askedOf(options)
+        const asked = askedOf(options) | unlooked
         return (outcome) => record(recorder, tokens, token, asked, outcome)
       },
       { callback: true },
@@ -37,7 +39,7 @@ function record(
 ): void {
   // It gives what it decoded: without that, nobody has said that it holds.
   if (outcome.ok && outcome.value !== undefined) {
-    recorder.verified(tokens.find(token, asked) ?? tokens.keepSigned(token, asked, verifiedOf(token, asked)))
+    recorder.verified(tokens.find(token, asked) ?? keep(tokens, token, asked))
     return
   }
   const reason = outcome.ok ? UNSEEN.code : reasonOf(outcome.error)
@@ -50,6 +52,17 @@ function record(
     reason,
     token: typeof token === 'string' ? token : undefined,
   })
+}
+
+/** Where any key is taken, a signature by one for another algorithm may be as short as a MAC. */
+function keep(tokens: VerifiedTokens, token: unknown, asked: number): PreparedToken {
+  const facts = verifiedOf(token, asked)
+  return (asked & ANY_KEY) === 0 ? tokens.keepSigned(token, asked, facts) : tokens.keep(token, asked, facts)
+}
+
+/** Whether it takes a key for the algorithms alone that it is for: not before version 9 (CVE-2022-23539). */
+function looksAtKeys(version: string): boolean {
+  return Number.parseInt(version, 10) >= 9
 }
 
 function verifiedOf(token: unknown, asked: number): TokenFacts {
@@ -133,6 +146,7 @@ function reasonOf(error: unknown): string {
 /** What options take away. */
 const IGNORE_EXPIRATION = Check.OTHER
 const IGNORE_NOT_BEFORE = Check.OTHER << 1
+const ANY_KEY = Check.OTHER << 2
 
 /** What options ask for, or take away, up to one that cannot be read. The library does not look at what is false. */
 function askedOf(options: unknown): number {
@@ -146,7 +160,10 @@ function askedOf(options: unknown): number {
     if (options.maxAge) asked |= Check.age
     if (options.ignoreExpiration) asked |= IGNORE_EXPIRATION
     if (options.ignoreNotBefore) asked |= IGNORE_NOT_BEFORE
-  } catch {}
+    if (options.allowInvalidAsymmetricKeyTypes) asked |= ANY_KEY
+  } catch {
+    asked |= ANY_KEY
+  }
   return asked
 }
 

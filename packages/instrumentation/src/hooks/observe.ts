@@ -189,7 +189,7 @@ export function listen<F>(original: F, listener: Listener, log: Log, options: Li
     const settle = settleOf(args, self)
     if (settle !== undefined) tell(settle, { ok: false, error }, log)
   }
-  // Of ours the only function on the stack while the library runs, with hardly a variable. Where a library throws and
+  // Without a callback, of ours the only function on the stack while the library runs, with hardly a variable. Where a library throws and
   // catches, as jsonwebtoken does for each secret that is a text, the engine walks the stack: half a microsecond or more
   // for each function on it, by what it would have to restore of it.
   return proxied(original, (target, self, args) => {

@@ -66,17 +66,15 @@ export function areShort(parts: Parts, maxParts: number, maxCharacters: number):
   return characters <= maxCharacters
 }
 
-/** Longer texts are told apart by every second character, or third, and so on. */
-const SHORT = 64
-
 /** A number of 32 bits (FNV-1a) with one more part in it. */
 export function mixed(number: number, part: unknown): number {
   if (typeof part === 'number') return step(number, part ^ (part * 2 ** 20))
-  if (typeof part !== 'string') return part === true ? step(number, 1) : number
-  const { length } = part
-  const stride = 1 + Math.trunc(length / SHORT)
-  let more = step(number, length)
-  for (let at = 0; at < length; at += stride) more = step(more, part.charCodeAt(at))
+  if (typeof part === 'boolean') return step(number, part ? 1 : 2)
+  if (typeof part !== 'string') return number
+  // What is longer is not kept.
+  const end = Math.min(part.length, MAX_CHARACTERS)
+  let more = step(number, part.length)
+  for (let at = 0; at < end; at++) more = step(more, part.charCodeAt(at))
   return more
 }
 

@@ -107,7 +107,8 @@ function keptOf(token: string) {
     return { text, isMac, found } as unknown as PreparedToken
   }
   const tokens = verifiedTokens({ prepareToken } as Recorder)
-  const { alg: algorithm } = JSON.parse(Buffer.from(token.split('.')[0]!, 'base64url').toString())
+  const [header] = token.split('.')
+  const { alg: algorithm } = JSON.parse(Buffer.from(header!.replace(/\W/g, ''), 'base64url').toString())
   const made = tokens.keepSigned(token, 1, {
     authorization: { type: 'jwt', algorithm, verification: 'verified' },
     verification: { type: 'credential', result: 'pass', method: 'test' },
@@ -134,6 +135,7 @@ test.each([
   ['a signature', tokenOf(1, 'RS256')],
   ['a MAC that is cut', tokenOf(1).slice(0, -1)],
   ['an algorithm that is none', tokenOf(1, 'none')],
+  ['a mark of the order of bytes before it', `\u00ef\u00bb\u00bf${tokenOf(1)}`],
 ])('a token with %s is known again by all of it', (_, token) => {
   const { kept, find } = keptOf(token)
   expect(kept).toEqual([token])

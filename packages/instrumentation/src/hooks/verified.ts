@@ -5,13 +5,15 @@ import type { PreparedToken } from '../scope.ts'
 import { areShort, type Part, type Parts } from './prepared.ts'
 import { isSame } from './values.ts'
 
-/** Tokens whose facts are kept; at most twice as many. */
+/** Numbers of tokens whose facts are kept; at most twice as many, with two facts each. */
 const MAX_KEPT = 1024
 const MAX_KEPT_LENGTH = 4096
 /** Characters at the end of a token by which it is looked up. */
 const LAST = 6
 /** Characters of a MAC of 32 bytes in base64url, and the point before it. */
 const MAC_LENGTH = 44
+/** A token as its issuer writes it: some libraries also take bytes before it, or between its characters. */
+const WITH_MAC = /^[\w-]+\.[\w-]+\.[\w-]{43}$/
 /** What was found of a token, beyond which its facts are not kept: parts, and their characters. */
 const MAX_PARTS = 64
 const MAX_CHARACTERS = 4096
@@ -24,7 +26,10 @@ export interface VerifiedTokens {
   find(token: unknown, found: Found): PreparedToken | undefined
   /** Prepares facts of a token that a library has just accepted. They must follow from the token and from what was found. */
   keep(token: unknown, found: Found, facts: TokenFacts): PreparedToken
-  /** As `keep`, where the library has found the token's signature to be right, by the algorithm that its facts say. */
+  /**
+   * As `keep`, where the library has found the token's signature to be right, by the algorithm that its facts say, and
+   * takes no signature of another algorithm than a token says, nor one by a key that is not for it.
+   */
   keepSigned(token: unknown, found: Found, facts: TokenFacts): PreparedToken
 }
 
@@ -65,12 +70,12 @@ function isOf(kept: PreparedToken, token: unknown, found: Found): boolean {
 
 /**
  * Whether a token that was found to be right can be told from all others by its MAC: one of HMAC with SHA-256 (RFC 7518,
- * 3.2). Two texts that are right with the same MAC are one, whatever their keys, or else SHA-256 has a collision; and no
- * other algorithm ends in as many bytes. Not so for signatures: for a given one, somebody who may choose a key can find one
- * under which it is that of another text.
+ * 3.2). Two texts that are right with the same MAC are one, whatever their keys, or else SHA-256 has a collision; and of the
+ * algorithms of JOSE no other ends in as few bytes, each with the keys that it is for. Not so for signatures: for a given
+ * one, somebody who may choose a key can find one under which it is that of another text.
  */
 function endsInMac(token: string, algorithm: string | undefined): boolean {
-  return algorithm === 'HS256' && token.lastIndexOf('.') === token.length - MAC_LENGTH
+  return algorithm === 'HS256' && WITH_MAC.test(token)
 }
 
 /** By character: a token is mostly a part of its header, for which `endsWith`, or `===` of all of it, take far longer. */
