@@ -111,8 +111,8 @@ const DECISION_WARM_UP_MILLIS = 3000
 const DECISION_MILLIS = { 1: 1500, 1000: 3000 } as const
 
 /**
- * Each library whose name has this, in processes of its own, as a service has one or two of them. Spans are made and governed with and without
- * hooks, and exported in neither case: the difference is the hooks.
+ * Each library whose name has this, in processes of its own, as a service has one or two of them. Spans are made and
+ * governed with and without hooks, and exported in neither case: the difference is the hooks.
  */
 export async function measureDecisions(named: string): Promise<DecisionFigures[]> {
   const lister = start('decisions.child.cjs', [], {})

@@ -1,7 +1,7 @@
 /**
  * `npm run bench`: the collector under load, measured from outside.
  *
- *     npm run bench                       all scenarios, about ten minutes
+ *     npm run bench                       all scenarios
  *     npm run bench -- --only sustained   one of them
  *     npm run bench -- --spans 500000     less of it
  *     npm run bench -- --only stages      CPU microseconds a span by stage, without sockets and disk

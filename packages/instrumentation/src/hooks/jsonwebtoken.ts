@@ -18,11 +18,11 @@ export const jsonwebtokenHook: Hook = {
   versions: { from: '8.0.0', before: '10.0.0' },
   patch(library, recorder) {
     const tokens = verifiedTokens(recorder)
-    const unlooked = looksAtKeys(library.version) ? 0 : ANY_KEY
+    const always = looksAtKeys(library.version) ? 0 : ANY_KEY
     library.listen(
       'verify',
       ([token, , options]) => {
-        const asked = askedOf(options) | unlooked
+        const asked = askedOf(options) | always
         return (outcome) => record(recorder, tokens, token, asked, outcome)
       },
       { callback: true },

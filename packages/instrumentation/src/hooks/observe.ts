@@ -189,9 +189,9 @@ export function listen<F>(original: F, listener: Listener, log: Log, options: Li
     const settle = settleOf(args, self)
     if (settle !== undefined) tell(settle, { ok: false, error }, log)
   }
-  // Without a callback, of ours the only function on the stack while the library runs, with hardly a variable. Where a library throws and
-  // catches, as jsonwebtoken does for each secret that is a text, the engine walks the stack: half a microsecond or more
-  // for each function on it, by what it would have to restore of it.
+  // Without a callback, of ours the only function on the stack while the library runs, with hardly a variable. Where a
+  // library throws and catches, as jsonwebtoken does for each secret that is a text, the engine walks the stack: half a
+  // microsecond or more for each function on it, by what it would have to restore of it.
   return proxied(original, (target, self, args) => {
     if (group !== undefined && isPart(group)) return Reflect.apply(target, self, args)
     const at = callback ? callbackAt(args) : -1

@@ -22,7 +22,10 @@ const MAX_CHARACTERS = 4096
 type Found = Part | Parts
 
 export interface VerifiedTokens {
-  /** The facts of a token that was accepted before, when the same was found of it. They are to be recorded once it is accepted. */
+  /**
+   * The facts of a token that was accepted before, when the same was found of it. They are to be recorded once it is
+   * accepted: a forged one with a MAC that is known finds them, too.
+   */
   find(token: unknown, found: Found): PreparedToken | undefined
   /** Prepares facts of a token that a library has just accepted. They must follow from the token and from what was found. */
   keep(token: unknown, found: Found, facts: TokenFacts): PreparedToken
